@@ -1,0 +1,1 @@
+"""Region-based object detectors (the R-CNN family), built reproducibly with DVC."""

@@ -1,0 +1,100 @@
+"""The detector artifact: a folder with `model.onnx` and `model.json`, all that is needed to use a detector.
+
+The graph's inputs are `image`, float32 (1, 3, H, W) as `data.preprocess.normalise` makes it, and, where `proposals` is
+set, `proposals`, float32 (N, 4) xyxy in the resized picture. Its outputs are `scores`, float32 (N, C), probabilities of
+the C classes without the background, and `boxes`, float32 (N, C, 4) xyxy in the resized picture. H and W are multiples
+of 32 and N may be 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detector.errors import ArtifactError
+
+MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProposalSettings(_Frozen):
+    """Where the boxes come from that the network scores."""
+
+    method: Literal["selective_search"] = "selective_search"
+    max_boxes: int = Field(ge=1, description="proposals an image at most, best first")
+
+
+class Baseline(_Frozen):
+    """What the detector found on its own test images, for comparison with a run's."""
+
+    images: int = Field(ge=0, description="images in the test split")
+    boxes: dict[str, int] = Field(description="detections at the operating score, by class")
+
+
+class Artifact(_Frozen):
+    """`model.json`."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
+    backbone: str = Field(description="the network that makes the features")
+    classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
+    image_size: int = Field(ge=32, description="pixels of the longer side after resizing")
+    proposals: ProposalSettings | None = Field(description="null where the graph makes its own")
+    nms_threshold: float = Field(gt=0, le=1, description="IoU above which the lower-scored box of one label is dropped")
+    max_detections: int = Field(ge=1, description="detections an image at most")
+    operating_score: float = Field(ge=0, le=1, description="score with the best mean F1 on val: the default threshold")
+    metrics: dict[str, float] = Field(description="measured with this very graph on the test split")
+    baseline: Baseline
+    onnx_sha256: str = Field(description="of model.onnx")
+    git_revision: str | None = Field(description="of the code that made it; null outside git")
+    data_digest: str = Field(description="sha256 over the three annotation files")
+    params_digest: str = Field(description="sha256 of params.yaml's content")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_artifact(folder: Path) -> Artifact:
+    """Read `folder/model.json` and check `folder/model.onnx` against it.
+
+    Raises ArtifactError when a file is missing, the description does not hold or the digest differs.
+    """
+    description, model = folder / DESCRIPTION_FILE, folder / MODEL_FILE
+    for path in (description, model):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing: a detector artifact is a folder with model.onnx and model.json")
+    try:
+        content = json.loads(description.read_text("utf-8"))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != 1:
+            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 1")
+        artifact = Artifact.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{description}: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{description} is not JSON: {error}") from error
+    digest = sha256_of(model)
+    if digest != artifact.onnx_sha256:
+        raise ArtifactError(
+            f"{model} has sha256 {digest}, but {description} was written for {artifact.onnx_sha256}: "
+            "copy both files of one export"
+        )
+    return artifact
+
+
+def save_artifact(artifact: Artifact, folder: Path) -> None:
+    """Write `folder/model.json`; `model.onnx` must be the file that `onnx_sha256` was taken of."""
+    text = json.dumps(artifact.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / DESCRIPTION_FILE).write_text(text + "\n", "utf-8")

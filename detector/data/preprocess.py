@@ -1,0 +1,101 @@
+"""From encoded bytes to what the network sees: the one copy, shared by training and the batch job.
+
+Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from detector.errors import ImageError
+
+# EfficientNet-Lite's own normalisation: (RGB - 127) / 128.
+MEAN = np.float32(127.0)
+SCALE = np.float32(1.0 / 128.0)
+# The deepest feature map has stride 32; with sides that are multiples of it every stride divides evenly,
+# so that asymmetric "SAME" padding is the same constant at every size.
+STRIDE = 32
+# Decompression bombs are refused before decoding: 178 megapixels is twice what the largest consumer sensors give.
+MAX_PIXELS = 178_956_970
+
+Pixels = NDArray[np.uint8]
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow clips 16-bit values to 255 on conversion; keep the eight high bits instead.
+        values = np.asarray(image).astype(np.int64) >> 8
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Encoded picture -> uint8 RGB (H, W, 3), EXIF orientation applied, first frame, alpha over white.
+
+    Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, known before decoding) or
+    `unreadable` (not an image, truncated, or the decoder failed).
+    """
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF damage that are judged here
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+                return np.ascontiguousarray(np.asarray(_to_rgb(upright), np.uint8))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_large", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("unreadable", "not an image that Pillow knows") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged bytes: SyntaxError, struct.error, EOFError...
+        raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
+
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A resized picture and the exact factors that map its boxes back: original = resized / scale."""
+
+    pixels: Pixels
+    scale_x: float
+    scale_y: float
+
+
+def resize(pixels: Pixels, long_side: int) -> Resized:
+    """Scale so that the longer side has `long_side` pixels (bilinear with antialiasing), keeping the ratio.
+
+    Neither side becomes smaller than 1 pixel; a picture that already fits is not touched.
+    """
+    height, width = pixels.shape[:2]
+    factor = long_side / max(height, width)
+    new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
+    if (new_width, new_height) == (width, height):
+        return Resized(pixels, 1.0, 1.0)
+    image = Image.fromarray(pixels).resize((new_width, new_height), Image.Resampling.BILINEAR)
+    return Resized(np.asarray(image), new_width / width, new_height / height)
+
+
+def normalise(pixels: Pixels) -> NDArray[np.float32]:
+    """uint8 (H, W, 3) -> float32 (3, H', W'), H' and W' the next multiples of 32, padded with the mean (zeros)."""
+    height, width = pixels.shape[:2]
+    padded = np.zeros((3, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.float32)
+    padded[:, :height, :width] = (pixels.transpose(2, 0, 1).astype(np.float32) - MEAN) * SCALE
+    return padded

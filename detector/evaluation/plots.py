@@ -1,0 +1,94 @@
+"""What `dvc plots` and a reader look at: precision-recall curves, and pictures of detections beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detector.data.annotations import ImageInfo
+from detector.drawing import PALETTE, TRUTH_COLOUR, draw_boxes
+from detector.evaluation.average_precision import ClassResult
+from detector.postprocess import Detections
+
+# More points than this cannot be told apart in a plot, and make its file slow to open.
+CURVE_POINTS = 200
+
+
+class CurvePoint(TypedDict):
+    """One row of the precision-recall plot."""
+
+    label: str
+    recall: float
+    precision: float
+
+
+def precision_recall_rows(results: Sequence[ClassResult], points: int = CURVE_POINTS) -> list[CurvePoint]:
+    """Rows of each class's curve, at most `points` a class, its first and last among them, spread evenly over its
+    detections; a class without truths or without detections has none."""
+    rows: list[CurvePoint] = []
+    for result in results:
+        count = len(result.scores)
+        if not result.truths or not count:
+            continue
+        for i in np.unique(np.linspace(0, count - 1, min(points, count)).round().astype(np.int64)):
+            rows.append(
+                {
+                    "label": result.name,
+                    "recall": round(float(result.recall[i]), 5),
+                    "precision": round(float(result.precision[i]), 5),
+                }
+            )
+    return rows
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture of the grid: pixels uint8 RGB (H, W, 3), what it holds, and what was found in it."""
+
+    pixels: NDArray[np.uint8]
+    truth: ImageInfo
+    found: Detections
+
+
+def draw_grid(
+    examples: Sequence[Example], classes: Sequence[str], columns: int = 4, cell: int = 360, gap: int = 8
+) -> Image.Image:
+    """Pictures in rows, each fitted into `cell` pixels, with truths in white and detections in their class's colour.
+
+    Truths that are ignored are marked "(ignored)".
+    """
+    if not examples:
+        raise ValueError("a grid needs at least one example")
+    columns = min(columns, len(examples))
+    rows = -(-len(examples) // columns)
+    step = cell + gap
+    grid = Image.new("RGB", (columns * step + gap, rows * step + gap), "#202020")
+    for number, example in enumerate(examples):
+        height, width = example.pixels.shape[:2]
+        factor = cell / max(height, width)
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        picture = Image.fromarray(example.pixels).convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        scale = np.array([size[0] / width, size[1] / height] * 2, np.float32)
+        truth, found = example.truth, example.found
+        draw_boxes(
+            picture,
+            truth.boxes * scale,
+            [classes[label] + (" (ignored)" if ignored else "") for label, ignored in
+             zip(truth.labels, truth.ignore | truth.crowd, strict=True)],
+            [TRUTH_COLOUR] * len(truth.boxes),
+        )
+        order = np.argsort(found.scores, kind="stable")  # the best on top
+        draw_boxes(
+            picture,
+            found.boxes[order] * scale,
+            [f"{classes[found.labels[i]]} {found.scores[i]:.2f}" for i in order],
+            [PALETTE[found.labels[i] % len(PALETTE)] for i in order],
+        )
+        row, column = divmod(number, columns)
+        grid.paste(picture, (gap + column * step + (cell - size[0]) // 2, gap + row * step + (cell - size[1]) // 2))
+    return grid

@@ -1,0 +1,1 @@
+"""The detector family: networks, targets and losses."""

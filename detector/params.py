@@ -1,0 +1,93 @@
+"""`params.yaml` as frozen models, one a section; an unknown or missing key is an error."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from detector.data.settings import FetchSettings
+from detector.errors import ParamsError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProposeSettings(_Frozen):
+    """Stage `propose`."""
+
+    max_boxes: int = Field(ge=1, description="proposals stored an image, best first")
+
+
+class ModelSettings(_Frozen):
+    """The network, as `train` builds it and `export` describes it."""
+
+    name: Literal["fast_rcnn"]
+    backbone: Literal["efficientnet_lite0"]
+    weights: str = Field(description='"imagenet", "none" or a file')
+    image_size: int = Field(ge=32, description="pixels of the longer side in use")
+    pyramid_channels: int = Field(ge=1)
+    hidden: int = Field(ge=1, description="width of the head's two hidden layers")
+    dropout: float = Field(ge=0, lt=1, description="between them, in training")
+
+
+class TrainSettings(_Frozen):
+    """Stage `train`."""
+
+    seed: int
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["bf16", "fp32"] = Field(description="bf16: autocast")
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    image_sizes: tuple[int, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")
+    learning_rate: float = Field(gt=0, description="AdamW's, at the peak of its one cycle")
+    backbone_rate: float = Field(gt=0, description="the backbone's share of it")
+    weight_decay: float = Field(ge=0)
+    average: float = Field(ge=0, lt=1, description="decay of the moving average of the weights; 0: none")
+    frozen_blocks: int = Field(ge=0, description="backbone blocks that stay as pre-trained, after the stem")
+    proposals: int = Field(ge=1, description="an image's best ones, from which regions are drawn")
+    regions: int = Field(ge=1, description="drawn an image and step")
+    box_weight: float = Field(ge=0, description="lambda of the multi-task loss")
+
+
+class EvaluateSettings(_Frozen):
+    """Stage `evaluate`; `export` uses the same thresholds."""
+
+    max_proposals: int = Field(ge=1, description="proposals scored an image: the RoI budget")
+    min_score: float = Field(ge=0, le=1, description="detections below are not measured")
+    nms_threshold: float = Field(gt=0, le=1)
+    max_detections: int = Field(ge=1, description="an image")
+
+
+class Params(_Frozen):
+    """The whole file."""
+
+    fetch: FetchSettings
+    propose: ProposeSettings
+    model: ModelSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings
+
+
+def load_params(path: Path) -> Params:
+    """Read `params.yaml`. Raises ParamsError that names the key."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path} is missing: run from the project's folder") from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not YAML: {error}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ParamsError(f"{path}: {problems}") from error
+
+
+def params_digest(params: Params) -> str:
+    """sha256 of the settings' canonical JSON: comments and order in the file do not count."""
+    return hashlib.sha256(params.model_dump_json().encode()).hexdigest()

@@ -1,0 +1,55 @@
+"""Stored proposals: one NumPy archive a split, `boxes` float32 (M, 4) of all images in a row and `starts` int64 (I + 1,).
+
+Image i of the split's COCO file, in the order of ids, owns boxes[starts[i]:starts[i + 1]], xyxy in its own pixels, best
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import AnnotationError
+from detector.geometry.boxes import Boxes, empty
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """A sequence of (N_i, 4) arrays, one an image."""
+
+    boxes: Boxes
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> Boxes:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.boxes[self.starts[index] : self.starts[index + 1]]
+
+
+def save_proposals(per_image: Sequence[Boxes], path: Path) -> None:
+    """Write one archive; equal proposals give equal bytes."""
+    starts = np.cumsum([0, *(len(boxes) for boxes in per_image)], dtype=np.int64)
+    np.savez(path, boxes=np.concatenate([empty(), *per_image]), starts=starts)
+
+
+def load_proposals(path: Path, images: int) -> Proposals:
+    """Read an archive made for `images` images. Raises AnnotationError when it holds another number."""
+    try:
+        with np.load(path) as archive:
+            stored = Proposals(archive["boxes"], archive["starts"])
+    except FileNotFoundError as error:
+        raise AnnotationError(f"{path} is missing: run the stage `propose`") from error
+    except (KeyError, ValueError, OSError) as error:
+        raise AnnotationError(f"{path} does not hold proposals: {error}; run the stage `propose` again") from error
+    if len(stored) != images:
+        raise AnnotationError(
+            f"{path} holds the proposals of {len(stored)} images, the split has {images}: run the stage `propose` again"
+        )
+    return stored

@@ -1,0 +1,25 @@
+"""Seeds and devices."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import numpy as np
+import torch
+
+
+def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """auto: CUDA where there is a usable GPU, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator and ask torch for kernels that give the same numbers again; where a GPU has none (the
+    gradient of RoIAlign), torch says so once and goes on."""
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's condition for determinism
+    torch.use_deterministic_algorithms(True, warn_only=True)

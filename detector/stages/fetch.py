@@ -1,0 +1,198 @@
+"""Stage `fetch`: whatever the source, three COCO files and a folder of images.
+
+Writes `train.json`, `val.json`, `test.json`, `images/` and `report.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from detector.data.annotations import CocoDataset, ImageInfo, save_coco
+from detector.data.archives import fetch_archive, unpack
+from detector.data.checks import Repairs, Split
+from detector.data.coco import read_coco
+from detector.data.generated import GENERATED_CLASSES, draw_scene
+from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
+from detector.data.voc import read_voc
+from detector.errors import AnnotationError, ArchiveError
+
+SPLITS = ("train", "val", "test")
+# Each split draws from its own range of scene numbers: a larger train split leaves val and test as they were.
+_SCENES_APART = 1_000_000
+# The least compression at which JPEG shows no blocks around the scenes' hard edges.
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split in numbers; `per_class` counts boxes, ignored ones among them."""
+
+    images: int
+    images_without_boxes: int
+    boxes: int
+    ignored: int
+    crowds: int
+    repairs: Repairs
+    per_class: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What was fetched, split by split."""
+
+    splits: dict[str, SplitReport]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Plain numbers for `dvc metrics`."""
+        return {
+            name: {
+                "images": split.images,
+                "images_without_boxes": split.images_without_boxes,
+                "boxes": split.boxes,
+                "ignored": split.ignored,
+                "crowds": split.crowds,
+                "clipped": split.repairs.clipped,
+                "dropped": split.repairs.dropped,
+                "size_mismatched": split.repairs.mismatched,
+                "per_class": split.per_class,
+            }
+            for name, split in self.splits.items()
+        }
+
+
+def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
+    splits: dict[str, Split] = {}
+    counts = {name: getattr(settings, name) for name in SPLITS}
+    with tqdm(
+        total=sum(counts.values()), desc="draw scenes", unit="image", delay=2, leave=False, disable=None
+    ) as bar:
+        for order, (name, count) in enumerate(counts.items()):
+            images: list[ImageInfo] = []
+            files: dict[str, Path] = {}
+            for number in range(1, count + 1):
+                scene = draw_scene(seed, order * _SCENES_APART + number)
+                file_name = f"{name}-{number:06d}.jpg"
+                files[file_name] = scratch / file_name
+                Image.fromarray(scene.pixels).save(files[file_name], quality=_JPEG_QUALITY, subsampling=0)
+                height, width = scene.pixels.shape[:2]
+                no_crowd = np.zeros(len(scene.boxes), np.bool_)
+                images.append(
+                    ImageInfo(number, file_name, width, height, scene.boxes, scene.labels, scene.ignore, no_crowd)
+                )
+                bar.update()
+            splits[name] = Split(CocoDataset(GENERATED_CLASSES, tuple(images)), files)
+    return splits
+
+
+def _read_voc(settings: VocSettings, scratch: Path) -> dict[str, Split]:
+    archives = VOC_PRESETS[settings.preset] if settings.preset else settings.archives
+    roots: list[Path] = []
+    for number, archive in enumerate(archives):
+        local = fetch_archive(archive.url, archive.checksum, Path(settings.cache))
+        roots.append(scratch / str(number))  # apart: two archives may hold a file of one name
+        unpack(local, roots[-1])
+    return {name: read_voc(roots, name) for name in SPLITS}
+
+
+def _read_coco(settings: CocoSettings, scratch: Path) -> dict[str, Split]:
+    folders: dict[str, Path] = {}
+    splits: dict[str, Split] = {}
+    for name in SPLITS:
+        split = getattr(settings, name)
+        if split.images not in folders:
+            folder = Path(split.images)
+            if not folder.is_dir():
+                if split.checksum is None:
+                    raise ArchiveError(
+                        f"{split.images}: is no folder; if it is an archive, state its checksum (fetch.coco.{name})"
+                    )
+                folder = scratch / str(len(folders))
+                unpack(fetch_archive(split.images, split.checksum, Path(settings.cache)), folder)
+            folders[split.images] = folder
+        splits[name] = read_coco(Path(split.annotations), folders[split.images])
+    for name, found in splits.items():
+        if found.dataset.classes != splits["train"].dataset.classes:
+            raise AnnotationError(
+                f"{getattr(settings, name).annotations}: its categories are not those of {settings.train.annotations}"
+            )
+    return splits
+
+
+def _check_disjoint(splits: dict[str, Split]) -> None:
+    """No image, by its bytes or by its name, in two splits: a test image seen in training makes every figure a lie."""
+    by_digest: dict[str, tuple[str, str]] = {}
+    by_name: dict[str, str] = {}
+    for name, split in splits.items():
+        for file_name, path in split.files.items():
+            if by_name.setdefault(file_name, name) != name:
+                raise AnnotationError(f"{file_name}: {by_name[file_name]} and {name} both hold an image of this name")
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            other, other_file = by_digest.setdefault(digest, (name, file_name))
+            if other != name:
+                raise AnnotationError(
+                    f"{file_name} ({name}) and {other_file} ({other}) are the same image; keep it in one split"
+                )
+
+
+def _report(split: Split) -> SplitReport:
+    images, classes = split.dataset.images, split.dataset.classes
+    counts = np.zeros(len(classes), np.int64)
+    for image in images:
+        counts += np.bincount(image.labels, minlength=len(classes))
+    return SplitReport(
+        images=len(images),
+        images_without_boxes=sum(len(image.boxes) == 0 for image in images),
+        boxes=int(counts.sum()),
+        ignored=sum(int(image.ignore.sum()) for image in images),
+        crowds=sum(int(image.crowd.sum()) for image in images),
+        repairs=split.repairs,
+        per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
+    )
+
+
+def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
+    """Bring the source's images and truths into `out`, replacing what an earlier run left there.
+
+    Same settings, seed and source: the same bytes. Raises ArchiveError, AnnotationError; `out` then holds no JSON.
+    """
+    images = out / "images"
+    for name in (*SPLITS, "report"):
+        (out / f"{name}.json").unlink(missing_ok=True)
+    if images.exists():
+        shutil.rmtree(images)
+    images.mkdir(parents=True)
+
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=out) as temporary:
+        scratch = Path(temporary)
+        match settings.source:
+            case "generated":
+                splits = _draw(settings.generated, seed, scratch)
+            case "voc":
+                splits = _read_voc(settings.voc, scratch)
+            case "coco":
+                splits = _read_coco(settings.coco, scratch)
+        _check_disjoint(splits)
+        for split in splits.values():
+            for file_name, path in split.files.items():
+                target = images / file_name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_relative_to(scratch):
+                    path.rename(target)
+                else:
+                    shutil.copyfile(path, target)
+
+    report = FetchReport({name: _report(split) for name, split in splits.items()})
+    for name, split in splits.items():
+        save_coco(split.dataset, out / f"{name}.json")
+    (out / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+    return report

@@ -1,0 +1,45 @@
+"""Stage `propose`: Selective Search over every image of every split."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tqdm import tqdm
+
+from detector.data.annotations import CocoDataset, load_coco
+from detector.data.preprocess import decode_image
+from detector.evaluation.proposal_recall import proposal_recall
+from detector.geometry.boxes import Boxes
+from detector.params import ProposeSettings
+from detector.proposals import selective_search
+from detector.proposals.store import save_proposals
+
+SPLITS = ("train", "val", "test")
+
+
+def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int, title: str) -> list[Boxes]:
+    """Proposals of every image, in the dataset's order; the search releases the GIL, so threads share the work."""
+
+    def search(file_name: str) -> Boxes:
+        return selective_search(decode_image((folder / file_name).read_bytes()), max_boxes)
+
+    names = [image.file_name for image in truth.images]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(tqdm(pool.map(search, names), total=len(names), desc=title, unit="image", mininterval=1.0))
+
+
+def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
+    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`."""
+    out.mkdir(parents=True, exist_ok=True)
+    measured: dict[str, dict[str, float]] = {}
+    for split in SPLITS:
+        truth = load_coco(dataset / f"{split}.json")
+        boxes = propose_split(dataset / "images", truth, settings.max_boxes, threads, f"proposals, {split}")
+        save_proposals(boxes, out / f"{split}.npz")
+        if split != "train":
+            by_id = {image.id: found for image, found in zip(truth.images, boxes, strict=True)}
+            measured[split] = proposal_recall(truth, by_id)
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    metrics.write_text(json.dumps(measured, indent=2) + "\n")

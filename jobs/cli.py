@@ -1,0 +1,381 @@
+"""The command `boxcar`: arguments in, one summary or one `error:` line out.
+
+Heavy imports stand inside the commands, so that `boxcar --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jobs.errors import JobError, ModelError, RejectedError, UsageError
+from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, Stopped, stopped_by_sigterm
+
+if TYPE_CHECKING:
+    from jobs.manifest import Manifest, Plan, PlanPart
+    from jobs.storage import Store
+
+# Where the pipeline leaves its artifact.
+DEFAULT_MODEL = Path("models/detector")
+# About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
+DEFAULT_PART_SIZE = 500
+# Any large bucket holds some damaged pictures; above one in ten something else is wrong: a policy, a prefix, a copy.
+DEFAULT_MAX_FAILED = 0.1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Boxcar(click.Group):
+    """Turns the errors that people can act on into one line and their exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; see the class."""
+        try:
+            with stopped_by_sigterm():
+                return super().invoke(ctx)
+        except JobError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except Stopped:
+            _leave("stopped by SIGTERM", EXIT_SIGTERM)
+        except KeyboardInterrupt:
+            _leave("interrupted", EXIT_SIGINT)
+
+
+def _leave(reason: str, code: int) -> None:
+    """End at once: threads may hang in downloads for minutes, and nothing that they do is needed any more."""
+    click.echo(f"{reason}; run the same command again to resume", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _model_option(command: Command) -> Command:
+    return click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        metavar="ARTIFACT",
+        help=f"Folder with model.onnx and model.json.  [default: {DEFAULT_MODEL}]",
+    )(command)
+
+
+def _plan_options(command: Command) -> Command:
+    command = click.option(
+        "--part-size",
+        type=click.IntRange(min=1),
+        default=DEFAULT_PART_SIZE,
+        show_default=True,
+        help="Images a part: the unit of work and of retry.",
+    )(command)
+    command = click.option(
+        "--min-score",
+        type=click.FloatRange(0, 1),
+        help="Keep boxes with at least this score.  [default: the artifact's operating score]",
+    )(command)
+    return _model_option(command)
+
+
+def _threads_option(command: Command) -> Command:
+    return click.option(
+        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the cores at hand]"
+    )(command)
+
+
+def _max_failed_option(command: Command) -> Command:
+    return click.option(
+        "--max-failed",
+        type=click.FloatRange(0, 1),
+        default=DEFAULT_MAX_FAILED,
+        show_default=True,
+        help="Share of images that may fail before the run is rejected.",
+    )(command)
+
+
+def _json_uri(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.endswith(".json"):
+        raise click.BadParameter("names the file to write: it must end with .json, as in s3://boxes/latest.json")
+    return value
+
+
+def _latest_option(command: Command) -> Command:
+    return click.option(
+        "--latest",
+        metavar="URI",
+        callback=_json_uri,
+        help="When the run is valid, let this file point at its manifest; a rejected run leaves it as it is.",
+    )(command)
+
+
+@click.group(cls=Boxcar, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run a detector over the images of a bucket or a folder, and publish box manifests.
+
+    INPUT and OUTPUT are s3://bucket/prefix or a folder; OUTPUT belongs to one run. The standard AWS settings apply
+    (AWS_ENDPOINT_URL, profiles, roles). In a folder, names that begin with a dot and links to folders are left out.
+
+    Exit codes: 0 published and valid, 1 a bug, 2 wrong usage or another plan in OUTPUT, 3 rejected, 4 parts are
+    missing (run again), 5 storage or permission, 6 the artifact cannot be used, 143 stopped by SIGTERM (run again).
+    """
+
+
+@main.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@_plan_options
+@_threads_option
+@_max_failed_option
+@_latest_option
+def run(
+    source: str,
+    output: str,
+    model: Path | None,
+    min_score: float | None,
+    part_size: int,
+    threads: int | None,
+    max_failed: float,
+    latest: str | None,
+) -> None:
+    """Plan, work and finish in one process; run again to resume.
+
+    \b
+    Example:
+      boxcar run s3://photos/2024/ s3://boxes/2024/ --latest s3://boxes/latest.json
+    """
+    from jobs.expectations import check_installed
+    from jobs.finish import finish as finish_run
+    from jobs.finish import published
+
+    check_installed()  # before hours of work, not after
+    destination = _store(output)
+    plan = _make_plan(_store(source), destination, model, min_score, part_size)
+    manifest = published(destination, plan, max_failed)
+    rate = None
+    if manifest is None:
+        rate = _work(destination, plan, plan.parts, threads)
+        manifest = finish_run(destination, plan, max_failed)
+    _conclude(destination, manifest, rate, latest)
+
+
+@main.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@_plan_options
+def plan(source: str, output: str, model: Path | None, min_score: float | None, part_size: int) -> None:
+    """Freeze the listing of INPUT in OUTPUT, with a copy of the artifact.
+
+    \b
+    Example:
+      boxcar plan s3://photos/2024/ s3://boxes/2024/ --model models/detector
+    """
+    destination = _store(output)
+    made = _make_plan(_store(source), destination, model, min_score, part_size)
+    _print(
+        {
+            "run": made.run,
+            "images": f"{made.images:,} in {len(made.parts):,} parts",
+            "other files": f"{made.other_files:,} (no images by their extension; not planned)",
+            "plan": f"{destination.uri}plan.json",
+        }
+    )
+
+
+@main.command()
+@click.argument("output")
+@click.option("--shard", type=click.IntRange(min=0), envvar="AWS_BATCH_JOB_ARRAY_INDEX", help="This worker, from 0.")
+@click.option("--shards", type=click.IntRange(min=1), envvar="AWS_BATCH_JOB_ARRAY_SIZE", help="Workers in all.")
+@_threads_option
+def work(output: str, shard: int | None, shards: int | None, threads: int | None) -> None:
+    """Make the parts of a plan that are not there yet: one shard's, or all.
+
+    Without options, AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE choose the shard where they are set.
+
+    \b
+    Example:
+      boxcar work s3://boxes/2024/ --shard 0 --shards 8
+    """
+    if (shard is None) != (shards is None):
+        raise UsageError("--shard and --shards belong together; give both, or neither for all parts")
+    if shard is None or shards is None:
+        shard, shards = 0, 1
+    if shard >= shards:
+        raise UsageError(f"--shard {shard}: the {shards} shards are numbered from 0 to {shards - 1}")
+
+    from jobs.plan import require_plan, shard_parts
+
+    destination = _store(output)
+    found = require_plan(destination)
+    parts = shard_parts(found, shard, shards)
+    rate = _work(destination, found, parts, threads)
+    _print({"parts": f"{len(parts):,} in place", "images/s": _rate(rate)})
+
+
+@main.command()
+@click.argument("output")
+@_max_failed_option
+@_latest_option
+def finish(output: str, max_failed: float, latest: str | None) -> None:
+    """Verify every part, validate the records, and publish manifest.json.
+
+    \b
+    Example:
+      boxcar finish s3://boxes/2024/ --latest s3://boxes/latest.json
+    """
+    from jobs.finish import finish as finish_run
+    from jobs.plan import require_plan
+
+    destination = _store(output)
+    _conclude(destination, finish_run(destination, require_plan(destination), max_failed), None, latest)
+
+
+@main.command()
+@click.argument("output")
+@click.option(
+    "--max-failed",
+    type=click.FloatRange(0, 1),
+    help=f"Share of images that may fail.  [default: the manifest's, else {DEFAULT_MAX_FAILED}]",
+)
+def validate(output: str, max_failed: float | None) -> None:
+    """Judge the records of a complete run by the rules, without publishing it.
+
+    Writes quality/validation.json and prints what each rule says.
+
+    \b
+    Example:
+      boxcar validate s3://boxes/2024/
+    """
+    from jobs.finish import VALIDATION, examine, read_manifest
+    from jobs.plan import require_plan
+
+    destination = _store(output)
+    found = require_plan(destination)
+    if max_failed is None:
+        manifest = read_manifest(destination)
+        max_failed = DEFAULT_MAX_FAILED if manifest is None else manifest.max_failed
+    validation = examine(destination, found, max_failed).validation
+    for rule in validation.rules:
+        click.echo(f"{'pass' if rule.passed else 'FAIL'}  {rule.rule:<16} {rule.observed:<16} {rule.sentence}")
+        for image in [] if rule.passed else rule.examples:
+            click.echo(f"        {image!r}")
+    click.echo(f"verdict: {validation.status}")
+    if validation.status == "rejected":
+        raise RejectedError(f"{destination.uri}: rejected; {destination.uri}{VALIDATION} names images for each rule")
+
+
+@main.command()
+@click.argument("output")
+def status(output: str) -> None:
+    """Show how far a run is.
+
+    \b
+    Example:
+      boxcar status s3://boxes/2024/
+    """
+    from jobs.finish import read_manifest
+    from jobs.plan import require_plan
+    from jobs.status import read_status
+
+    destination = _store(output)
+    found = require_plan(destination)
+    state = read_status(destination, found)
+    manifest = read_manifest(destination)
+    _print(
+        {
+            "run": found.run,
+            "input": found.input,
+            "parts": f"{state.parts:,} of {len(found.parts):,}",
+            "images": f"{state.images:,} of {found.images:,}",
+            "failed": _failed(state.statuses),
+            "boxes": f"{state.boxes:,}",
+            "published": "no" if manifest is None else f"{manifest.status}, {manifest.published_at}",
+        }
+    )
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of records and manifests.
+
+    \b
+    Example:
+      boxcar schema > schema.json
+    """
+    from jobs.manifest import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _store(uri: str) -> Store:
+    from jobs.storage import open_store
+
+    return open_store(uri)
+
+
+def _make_plan(source: Store, output: Store, folder: Path | None, min_score: float | None, part_size: int) -> Plan:
+    from jobs.model import open_model
+    from jobs.plan import Options, make_plan
+
+    folder = folder or DEFAULT_MODEL
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder}: no artifact here; build one with `dvc repro`, or name its folder with --model ARTIFACT"
+        )
+    model = open_model(folder)
+    score = model.artifact.operating_score if min_score is None else min_score
+    return make_plan(source, output, model, Options(min_score=score, part_size=part_size))
+
+
+def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None) -> float | None:
+    """Make parts under a progress display; images a second."""
+    from jobs.progress import Shown
+    from jobs.worker import cores
+    from jobs.worker import work as make_parts
+
+    with Shown(sum(part.count for part in parts)) as shown:
+        make_parts(_store(plan.input), output, plan, parts, threads or cores(), shown)
+        return shown.rate
+
+
+def _conclude(output: Store, manifest: Manifest, rate: float | None, latest: str | None) -> None:
+    """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
+    from jobs.finish import MANIFEST, VALIDATION, point_latest
+
+    _print(
+        {
+            "images": f"{manifest.images:,}",
+            "failed": _failed(manifest.statuses),
+            "boxes": f"{sum(manifest.boxes.values()):,}",
+            "images/s": _rate(rate),
+            "verdict": manifest.status,
+            "manifest": output.uri + MANIFEST,
+        }
+    )
+    if not manifest.images:
+        click.echo(f"warning: no images below {manifest.input}; check the INPUT", err=True)
+    if manifest.status == "rejected":
+        raise RejectedError(
+            f"{output.uri}: published as rejected; {output.uri}{VALIDATION} says which rules are broken"
+        )
+    if latest is not None:
+        point_latest(latest, output, manifest)
+
+
+def _failed(statuses: Mapping[str, int]) -> str:
+    counts = {status: count for status, count in statuses.items() if status != "ok" and count}
+    details = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+    return f"{sum(counts.values()):,}" + (f" ({details})" if details else "")
+
+
+def _rate(rate: float | None) -> str:
+    return "nothing to do" if rate is None else f"{rate:.1f}"
+
+
+def _print(lines: Mapping[str, str]) -> None:
+    width = max(map(len, lines)) + 2
+    for name, value in lines.items():
+        click.echo(f"{name:<{width}}{value}")

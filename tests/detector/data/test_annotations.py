@@ -1,0 +1,171 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
+from detector.errors import AnnotationError
+
+
+def image(number: int, boxes: list[list[float]], labels: list[int], width: int = 60, height: int = 40) -> ImageInfo:
+    count = len(boxes)
+    return ImageInfo(
+        id=number,
+        file_name=f"{number}.jpg",
+        width=width,
+        height=height,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        labels=np.array(labels, np.int64),
+        ignore=np.array([i % 2 == 1 for i in range(count)], np.bool_),
+        crowd=np.array([i % 3 == 2 for i in range(count)], np.bool_),
+    )
+
+
+def assert_same(a: CocoDataset, b: CocoDataset) -> None:
+    assert a.classes == b.classes
+    assert a.category_ids == b.category_ids
+    assert len(a.images) == len(b.images)
+    for left, right in zip(a.images, b.images, strict=True):
+        assert (left.id, left.file_name, left.width, left.height) == (
+            right.id, right.file_name, right.width, right.height,
+        )  # fmt: skip
+        for name, dtype in (("boxes", np.float32), ("labels", np.int64), ("ignore", np.bool_), ("crowd", np.bool_)):
+            assert getattr(right, name).dtype == dtype
+            np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
+
+
+edge = st.floats(0, 5000, width=32)
+
+
+@given(st.lists(st.tuples(edge, edge, edge, edge), max_size=6))
+def test_float32_corners_survive_the_trip_exactly(tmp_path_factory: pytest.TempPathFactory, corners) -> None:
+    boxes = [[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners]
+    dataset = CocoDataset(("cat", "dog"), (image(3, boxes, [i % 2 for i in range(len(boxes))]),))
+    path = tmp_path_factory.mktemp("trip") / "d.json"
+    save_coco(dataset, path)
+    assert_same(dataset, load_coco(path))
+
+
+def test_what_is_written_is_coco_with_ids_from_1(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    save_coco(CocoDataset(("cat", "dog"), (image(2, [[1, 2, 11, 7]], [1]), image(1, [], []))), path)
+    assert path.read_text() == (
+        '{"annotations":[{"area":50,"bbox":[1,2,10,5],"category_id":2,"id":1,"ignore":0,"image_id":2,"iscrowd":0}],'
+        '"categories":[{"id":1,"name":"cat"},{"id":2,"name":"dog"}],'
+        '"images":[{"file_name":"1.jpg","height":40,"id":1,"width":60},'
+        '{"file_name":"2.jpg","height":40,"id":2,"width":60}]}\n'
+    )
+
+
+def test_an_image_without_boxes_has_empty_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    save_coco(CocoDataset(("cat",), (image(1, [], []),)), path)
+    found = load_coco(path).images[0]
+    assert found.boxes.shape == (0, 4)
+    assert found.labels.shape == found.ignore.shape == found.crowd.shape == (0,)
+
+
+def test_foreign_category_ids_become_labels_in_their_order_and_are_kept(tmp_path: Path) -> None:
+    document = valid()
+    document["categories"] = [{"id": 90, "name": "toothbrush"}, {"id": 7, "name": "train"}]
+    document["annotations"][0]["category_id"] = 90
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(document))
+    dataset = load_coco(path)
+    assert dataset.classes == ("train", "toothbrush")
+    assert dataset.category_ids == (7, 90)
+    assert dataset.images[0].labels.tolist() == [1]
+    save_coco(dataset, path)
+    assert_same(dataset, load_coco(path))
+
+
+def valid() -> dict:
+    return {
+        "categories": [{"id": 1, "name": "cat"}],
+        "images": [{"id": 1, "file_name": "a/1.jpg", "width": 60, "height": 40}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+    }
+
+
+def test_a_minimal_document_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(valid()))
+    found = load_coco(path).images[0]
+    np.testing.assert_array_equal(found.boxes, [[1, 2, 4, 6]])
+    assert not found.ignore[0] and not found.crowd[0]
+
+
+def _set(where: str, index: int, key: str, value: object):
+    def change(document: dict) -> None:
+        document[where][index][key] = value
+
+    return change
+
+
+def _drop(where: str, index: int, key: str):
+    return lambda document: document[where][index].pop(key)
+
+
+def _again(where: str):
+    return lambda document: document[where].append(dict(document[where][0]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda d: d.pop("images"), "'images' is missing"),
+        (lambda d: d.pop("categories"), "'categories' is missing"),
+        (lambda d: d.pop("annotations"), "'annotations' is missing"),
+        (lambda d: d.update(images=3), "'images' must be a list"),
+        (lambda d: d.update(annotations=[3]), "'annotations' must be a list of objects"),
+        (_again("images"), "image 1 (a/1.jpg) is listed twice"),
+        (_again("annotations"), "annotation 1 is listed twice"),
+        (_again("categories"), "category 1 (cat) is listed twice"),
+        (lambda d: d["categories"].append({"id": 2, "name": "cat"}), "category 2 (cat) is listed twice"),
+        (lambda d: d["images"].append(d["images"][0] | {"id": 2}), "image 2 (a/1.jpg) is listed twice"),
+        (_set("annotations", 0, "category_id", 4), "category 4, which is not listed"),
+        (_set("annotations", 0, "image_id", 9), "image 9, which is not listed"),
+        (_drop("annotations", 0, "bbox"), "annotation 1: 'bbox' must be four finite numbers"),
+        (_set("annotations", 0, "bbox", [1, 2, 3]), "'bbox' must be four finite numbers"),
+        (_set("annotations", 0, "bbox", [1, 2, "3", 4]), "'bbox' must be four finite numbers"),
+        (_set("annotations", 0, "bbox", [1, 2, float("nan"), 4]), "'bbox' must be four finite numbers"),
+        (_set("annotations", 0, "bbox", [1, 2, -3, 4]), "negative size"),
+        (_set("annotations", 0, "ignore", 2), "'ignore' must be 0 or 1"),
+        (_set("annotations", 0, "id", "one"), "'id' must be a whole number"),
+        (_set("annotations", 0, "id", True), "'id' must be a whole number"),
+        (_drop("images", 0, "width"), "image 1 has no 'width'"),
+        (_set("images", 0, "height", 0), "'height' must be a whole number of at least 1"),
+        (_drop("images", 0, "file_name"), "image 1 has no 'file_name'"),
+        (_set("images", 0, "file_name", "../1.jpg"), "must stay inside the image folder"),
+        (_set("images", 0, "file_name", "/etc/1.jpg"), "must stay inside the image folder"),
+        (_drop("categories", 0, "name"), "category 1 has no 'name'"),
+    ],
+)
+def test_bad_documents_are_refused_naming_file_and_reason(tmp_path: Path, damage, reason: str) -> None:
+    document = valid()
+    damage(document)
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(AnnotationError) as caught:
+        load_coco(path)
+    assert str(path) in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[" * 200_000])
+def test_what_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=r"bad\.json: is not JSON"):
+        load_coco(path)
+
+
+def test_other_json_and_missing_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(AnnotationError, match="not a COCO document"):
+        load_coco(tmp_path / "list.json")
+    with pytest.raises(AnnotationError, match="no such file"):
+        load_coco(tmp_path / "none.json")
