@@ -17,27 +17,28 @@ _INK = {"#0072B2": "white", "#D55E00": "white", "#009E73": "white"}  # the darke
 
 
 def draw_boxes(
-    image: Image.Image, boxes: Boxes, texts: Sequence[str], colours: Sequence[str]
+    image: Image.Image, boxes: Boxes, texts: Sequence[str], colours: Sequence[str], *, below: bool = False
 ) -> None:
     """Draw (N, 4) xyxy boxes onto an RGB image in place, each with its text on a plate (none if the text is empty).
 
-    Lines and letters grow with the picture; a plate stays inside it.
+    Lines and letters grow with the picture. A plate lies on the box's top edge, or hangs from its lower edge if
+    `below`, so that two sets of boxes keep their texts apart; it stays inside the picture.
     """
     draw = ImageDraw.Draw(image)
     long_side = max(image.size)
-    line = max(1, round(long_side / 250))
+    line = max(2, round(long_side / 250))
     font = ImageFont.load_default(max(10, round(long_side / 36)))
     corners = np.asarray(boxes, np.float64).reshape(-1, 4).tolist()
     for (x1, y1, x2, y2), colour in zip(corners, colours, strict=True):
         # Pillow's corners are inclusive, and a box thinner than a pixel still gets its line.
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
-    for (x1, y1, _, _), text, colour in zip(corners, texts, colours, strict=True):
+    for (x1, y1, _, y2), text, colour in zip(corners, texts, colours, strict=True):
         if not text:
             continue
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         width, height = right - left + 4, bottom - top + 4
         x = max(0.0, min(x1, image.width - width))
-        y = y1 - height if y1 >= height else max(0.0, min(y1, image.height - height))
+        y = max(0.0, min(y2 if below else y1 - height, image.height - height))
         draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
         draw.text((x + 2 - left, y + 2 - top), text, fill=_INK.get(colour, "black"), font=font)
 

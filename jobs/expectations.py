@@ -79,7 +79,7 @@ class Review:
             "unique": ("No image has more than one record.", [between(column="repeated", max_value=0)]),
             "planned": ("No record is of an image that was not planned.", [between(column="unplanned", max_value=0)]),
             "failed_share": (
-                f"At most {max_failed:.4g} of the images (share) failed.",
+                f"At most {100 * max_failed:g} % of the images failed.",
                 [between(column="failed_share", max_value=max_failed)],
             ),
         })  # fmt: skip
@@ -206,7 +206,8 @@ class Review:
             tally = self._tallies[rule]
             tally.passed &= result.success
             tally.broken += result.result["unexpected_count"]
-            tally.add_examples([row["image"] for row in result.result.get("partial_unexpected_index_list") or []])
+            if "image" in columns:
+                tally.add_examples([row["image"] for row in result.result["partial_unexpected_index_list"] or []])
 
 
 @dataclass(frozen=True)

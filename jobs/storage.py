@@ -270,7 +270,7 @@ class S3Store:
 
 
 def _s3_client() -> Any:
-    """A client is thread-safe; its retries are botocore's, with backoff and jitter."""
+    """A client, which threads may share; its retries are botocore's, with backoff and jitter."""
     try:
         import boto3  # type: ignore[import-untyped]
         from botocore.config import Config  # type: ignore[import-untyped]
@@ -279,7 +279,7 @@ def _s3_client() -> Any:
         raise UsageError("s3://: boto3 is not installed; install the extra: pip install 'boxcar[job]'") from error
     config = Config(retries={"mode": "standard"}, max_pool_connections=S3_CONNECTIONS)
     try:
-        return boto3.client("s3", config=config)
+        return boto3.session.Session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:  # a malformed endpoint is a ValueError
         raise StorageError(f"s3://: the AWS settings cannot be used: {error}; check AWS_* and the profile") from error
 

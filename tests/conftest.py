@@ -10,12 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import boto3
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 
 from detector.artifact import Artifact, Baseline, ProposalSettings, save_artifact
@@ -59,8 +63,7 @@ def s3_server(aws_settings: None, tmp_path_factory: pytest.TempPathFactory) -> I
     log = tmp_path_factory.mktemp("rclone") / "log"
     command = [
         program, "serve", "s3", str(root), "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}",
-        # Tests change files behind the server's back.
-        "--dir-cache-time", "0", "--config", os.devnull,
+        "--config", os.devnull,
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -72,14 +75,40 @@ def s3_server(aws_settings: None, tmp_path_factory: pytest.TempPathFactory) -> I
             process.wait(10)
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, and the folder in which the server keeps it; write through the server only, which caches listings."""
+
+    uri: str  # without a slash at its end
+    folder: Path
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write one object."""
+        self._client().put_object(Bucket=self.folder.name, Key=key, Body=data)
+
+    def delete(self, key: str) -> None:
+        """Remove one object."""
+        self._client().delete_object(Bucket=self.folder.name, Key=key)
+
+    def upload(self, folder: Path, prefix: str) -> None:
+        """Write every file below a folder."""
+        client = self._client()
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                key = f"{prefix}/{path.relative_to(folder).as_posix()}"
+                client.put_object(Bucket=self.folder.name, Key=key, Body=path.read_bytes())
+
+    def _client(self) -> Any:
+        return boto3.session.Session().client("s3")
+
+
 @pytest.fixture
-def bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A new bucket's folder on the server's disk; its name is the folder's name."""
+def bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A new, empty bucket."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
-    folder = s3_server.root / f"bucket-{tmp_path.name.replace('_', '-').lower()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    name = f"bucket-{tmp_path.name.replace('_', '-').lower()}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    return Bucket(f"s3://{name}", s3_server.root / name)
 
 
 CLASSES = ("cat", "dog", "tree")
@@ -148,6 +177,12 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
     return folder
 
 
+@pytest.fixture(scope="session", name="make_artifact")
+def make_artifact_fixture() -> Callable[..., Path]:
+    """`make_artifact` for tests that need an artifact of their own."""
+    return make_artifact
+
+
 @pytest.fixture(scope="session")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small artifact that needs no proposals."""
@@ -170,3 +205,16 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError(f"the S3 server did not start: {log.read_text()}")
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """moto's S3, for what rclone's lacks: versions, conditional reads, permissions, control characters in keys."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    yield endpoint
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    server.stop()

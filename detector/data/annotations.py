@@ -81,8 +81,7 @@ def save_coco(dataset: CocoDataset, path: Path) -> None:
             )
     document = {
         "categories": [
-            {"id": number, "name": name}
-            for number, name in zip(dataset.category_ids, dataset.classes, strict=True)
+            {"id": number, "name": name} for number, name in zip(dataset.category_ids, dataset.classes, strict=True)
         ],
         "images": [
             {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}

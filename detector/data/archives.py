@@ -32,6 +32,8 @@ ATTEMPTS = 3
 # COCO's train2017, the largest archive in common use, unpacks to 18 GiB and 118,000 members.
 MAX_BYTES = 32 << 30
 MAX_MEMBERS = 1_000_000
+# Writers pad a tar with zeros to a multiple of their block, 10 KiB by default; endless zeros are a gzip bomb.
+_MAX_PADDING = 16 << 20
 
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
@@ -48,7 +50,12 @@ def _digest(path: Path, algorithm: str) -> str:
     with (
         path.open("rb") as file,
         tqdm(
-            total=path.stat().st_size, desc=f"verify {path.name}", unit="B", unit_scale=True, delay=2, leave=False,
+            total=path.stat().st_size,
+            desc=f"verify {path.name}",
+            unit="B",
+            unit_scale=True,
+            delay=2,
+            leave=False,
             disable=None,
         ) as bar,
     ):
@@ -93,17 +100,14 @@ def _open_s3(url: str, offset: int) -> Iterator[_Download]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     parts = urlsplit(url)
-    where = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+    where = {"Bucket": parts.netloc, "Key": unquote(parts.path.lstrip("/"))}
     try:
         client = boto3.client("s3")
         total = client.head_object(**where)["ContentLength"]
         if offset >= total:
             yield _Download(None, offset, total)
             return
-        body = client.get_object(**where, Range=f"bytes={offset}-")["Body"] if offset else (
-            client.get_object(**where)["Body"]
-        )
-        with body:
+        with client.get_object(**where, Range=f"bytes={offset}-")["Body"] as body:
             yield _Download(body, offset, total)
     except ClientError as error:
         raise ArchiveError(f"{url}: {error}") from error
@@ -121,8 +125,14 @@ def _transfer(url: str, part: Path) -> bool:
         with (
             part.open("r+b" if download.start else "wb") as file,
             tqdm(
-                total=download.total, initial=download.start, desc=part.name.removesuffix(".part"), unit="B",
-                unit_scale=True, delay=2, leave=False, disable=None,
+                total=download.total,
+                initial=download.start,
+                desc=part.name.removesuffix(".part"),
+                unit="B",
+                unit_scale=True,
+                delay=2,
+                leave=False,
+                disable=None,
             ) as bar,
         ):
             file.seek(download.start)
@@ -262,7 +272,7 @@ def _unpack_tar(unpacker: _Unpacker, mode: Literal["r:", "r:gz"]) -> None:
         rest = 0
         while chunk := stream.read(CHUNK):  # to the end: only there does gzip check its sum
             rest += len(chunk)
-            if rest > unpacker.max_bytes:
+            if rest > _MAX_PADDING:
                 raise tarfile.ReadError("too many bytes after the end of the archive")
 
 

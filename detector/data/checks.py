@@ -24,9 +24,7 @@ class Repairs:
     mismatched: int = 0
 
     def __add__(self, other: Repairs) -> Repairs:
-        return Repairs(
-            self.clipped + other.clipped, self.dropped + other.dropped, self.mismatched + other.mismatched
-        )
+        return Repairs(self.clipped + other.clipped, self.dropped + other.dropped, self.mismatched + other.mismatched)
 
 
 @dataclass(frozen=True, eq=False)

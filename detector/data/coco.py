@@ -37,9 +37,7 @@ def read_coco(annotations: Path, images: Path) -> Split:
     root = _image_root(images, stated.images[0].file_name)
     fitted: list[ImageInfo] = []
     repairs = Repairs()
-    for image in tqdm(
-        stated.images, desc=f"read {annotations.name}", unit="image", delay=2, leave=False, disable=None
-    ):
+    for image in tqdm(stated.images, desc=f"read {annotations.name}", unit="image", delay=2, leave=False, disable=None):
         height, width = image_size(root / image.file_name)
         boxes, kept, repaired = fit_boxes(image.boxes, height, width)
         repairs += repaired + Repairs(mismatched=int((height, width) != (image.height, image.width)))

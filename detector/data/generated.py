@@ -324,9 +324,7 @@ def draw_scene(seed: int, index: int) -> Scene:
     for x, y, radius in _places(rng, count, height, width):
         thing = _object(rng, x, y, radius, ground)
         size = len(thing.coverage)
-        on_canvas, on_patch = _window(
-            thing.left + round(sun[0]), thing.top + round(sun[1]), size, height, width
-        )
+        on_canvas, on_patch = _window(thing.left + round(sun[0]), thing.top + round(sun[1]), size, height, width)
         canvas[on_canvas] *= 1 - np.float32(0.45) * thing.shadow[on_patch][..., None]
         on_canvas, on_patch = _window(thing.left, thing.top, size, height, width)
         alpha = thing.coverage[on_patch][..., None]
@@ -344,7 +342,7 @@ def draw_scene(seed: int, index: int) -> Scene:
             continue
         boxes.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
         labels.append(thing.label)
-        ignore.append(len(rows) < _LEAST_VISIBLE * np.count_nonzero(thing.coverage >= 0.5))
+        ignore.append(bool(len(rows) < _LEAST_VISIBLE * np.count_nonzero(thing.coverage >= 0.5)))
     return Scene(
         _finish(rng, canvas),
         np.array(boxes, np.float32).reshape(-1, 4),

@@ -65,7 +65,7 @@ def parse_voc(path: Path) -> VocAnnotation:
         raise AnnotationError(f"{path}: there is no such annotation") from error
     except DefusedXmlException as error:
         raise AnnotationError(f"{path}: refused, it declares entities or references: {error}") from error
-    except (SafeElementTree.ParseError, ValueError) as error:  # an unknown encoding is a ValueError
+    except (SafeElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: unknown encodings
         raise AnnotationError(f"{path}: is not XML ({error})") from error
     if root.tag != "annotation":
         raise AnnotationError(f"{path}: is not a VOC annotation: the top element is <{root.tag}>")
@@ -150,9 +150,7 @@ def read_voc(roots: Sequence[Path], split: str) -> Split:
     images: list[ImageInfo] = []
     files: dict[str, Path] = {}
     repairs = Repairs()
-    for name, folders in tqdm(
-        entries, desc=f"read {split}", unit="image", delay=2, leave=False, disable=None
-    ):
+    for name, folders in tqdm(entries, desc=f"read {split}", unit="image", delay=2, leave=False, disable=None):
         path = _find(folders, "JPEGImages", split, f"{name}.jpg")
         if path.name in files:
             raise AnnotationError(f"{path}: {files[path.name]} has the same name; two images cannot share it")

@@ -87,4 +87,5 @@ def evaluate_coco(truth: CocoDataset, detections: DetectionSet) -> CocoResult:
     evaluator.summarize()
     # -1 is COCO's word for "no truth here".
     stats = [float(value) if value >= 0 else float("nan") for value in evaluator.stats]
-    return CocoResult(*stats[:6], stats[8])
+    ap, ap_50, ap_75, ap_small, ap_medium, ap_large = stats[:6]
+    return CocoResult(ap, ap_50, ap_75, ap_small, ap_medium, ap_large, ar_100=stats[8])

@@ -31,7 +31,9 @@ def check_detections(truth: CocoDataset, detections: DetectionSet) -> None:
         raise AnnotationError(f"there are detections in image {unknown[0]}, which the ground truth does not list")
     for image_id, found in detections.items():
         if len(found.labels) and not 0 <= found.labels.min() <= found.labels.max() < len(truth.classes):
-            raise AnnotationError(f"a detection in image {image_id} has a label beyond the {len(truth.classes)} classes")
+            raise AnnotationError(
+                f"a detection in image {image_id} has a label beyond the {len(truth.classes)} classes"
+            )
 
 
 def save_results(detections: DetectionSet, truth: CocoDataset, path: Path) -> None:
@@ -71,15 +73,19 @@ def load_results(path: Path, truth: CocoDataset) -> dict[int, Detections]:
     for number, row in enumerate(rows):
         try:
             image_id, category = row["image_id"], row["category_id"]
-            x, y, width, height = map(float, row["bbox"])
-            score = float(row["score"])
+            known_image, known_category = image_id in image_ids, category in label_of
+            # Only numbers add to 0.0: float() would take texts as well.
+            x, y, width, height = (0.0 + value for value in row["bbox"])
+            score = 0.0 + row["score"]
         except (TypeError, KeyError, ValueError) as error:
             raise AnnotationError(
                 f"{path}: entry {number} needs image_id, category_id, bbox (four numbers) and score ({error!r})"
             ) from error
-        if image_id not in image_ids:
-            raise AnnotationError(f"{path}: entry {number} is in image {image_id!r}, which the ground truth does not list")
-        if category not in label_of:
+        if not known_image:
+            raise AnnotationError(
+                f"{path}: entry {number} is in image {image_id!r}, which the ground truth does not list"
+            )
+        if not known_category:
             raise AnnotationError(
                 f"{path}: entry {number} has category {category!r}, which the ground truth does not list"
             )

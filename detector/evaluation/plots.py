@@ -78,9 +78,12 @@ def draw_grid(
         draw_boxes(
             picture,
             truth.boxes * scale,
-            [classes[label] + (" (ignored)" if ignored else "") for label, ignored in
-             zip(truth.labels, truth.ignore | truth.crowd, strict=True)],
+            [
+                classes[label] + (" (ignored)" if ignored else "")
+                for label, ignored in zip(truth.labels, truth.ignore | truth.crowd, strict=True)
+            ],
             [TRUTH_COLOUR] * len(truth.boxes),
+            below=True,
         )
         order = np.argsort(found.scores, kind="stable")  # the best on top
         draw_boxes(

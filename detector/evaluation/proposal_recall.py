@@ -40,9 +40,7 @@ def proposal_recall(
         wanted = ~(image.ignore | image.crowd)
         overlaps = iou(image.boxes[wanted], proposals.get(image.id, empty()))  # (T, N)
         labels.append(image.labels[wanted])
-        best.append(
-            np.stack([overlaps[:, :budget].max(axis=1, initial=np.float32(0)) for budget in budgets], axis=1)
-        )
+        best.append(np.stack([overlaps[:, :budget].max(axis=1, initial=np.float32(0)) for budget in budgets], axis=1))
     all_labels = np.concatenate(labels or [np.zeros(0, np.int64)])
     all_best = np.concatenate(best or [np.zeros((0, len(budgets)), np.float32)])
     present = np.unique(all_labels)

@@ -73,9 +73,7 @@ class FetchReport:
 def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     counts = {name: getattr(settings, name) for name in SPLITS}
-    with tqdm(
-        total=sum(counts.values()), desc="draw scenes", unit="image", delay=2, leave=False, disable=None
-    ) as bar:
+    with tqdm(total=sum(counts.values()), desc="draw scenes", unit="image", delay=2, leave=False, disable=None) as bar:
         for order, (name, count) in enumerate(counts.items()):
             images: list[ImageInfo] = []
             files: dict[str, Path] = {}

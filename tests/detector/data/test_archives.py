@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
+from moto import mock_aws
 
 from detector.data import archives
 from detector.data.archives import fetch_archive, unpack
@@ -144,6 +146,32 @@ def test_a_failing_server_is_asked_again_and_then_given_up(server: Server, tmp_p
     assert len(server.ranges) == archives.ATTEMPTS
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="sets")
+        client.put_object(Bucket="sets", Key="some/data set.tar", Body=PAYLOAD)
+        yield "s3://sets"
+
+
+@pytest.mark.parametrize("have", [0, 1234, len(PAYLOAD)])
+def test_s3_is_fetched_and_resumed(bucket: str, tmp_path: Path, have: int) -> None:
+    part_of(tmp_path).write_bytes(PAYLOAD[:have])
+    path = fetch_archive(f"{bucket}/some/data%20set.tar", md5(PAYLOAD), tmp_path)
+    assert path.read_bytes() == PAYLOAD
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_s3_object_is_an_error(bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"s3://sets/none\.tar: .*404"):
+        fetch_archive(f"{bucket}/none.tar", md5(PAYLOAD), tmp_path)
+
+
 def test_local_files_are_verified_where_they_lie(tmp_path: Path) -> None:
     path = tmp_path / "a b.tar"
     path.write_bytes(PAYLOAD)
@@ -236,9 +264,7 @@ def test_paths_that_escape_are_refused(tmp_path: Path, name: str) -> None:
     assert not Path("/tmp/boxcar-evil").exists()
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
-)
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_in_tars_are_refused(tmp_path: Path, kind: bytes) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add(tar, "kit/a", b"data")

@@ -1,0 +1,185 @@
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.data.annotations import load_coco
+from detector.data.generated import GENERATED_CLASSES, draw_scene
+from detector.data.preprocess import decode_image
+from detector.data.settings import FetchSettings
+from detector.errors import AnnotationError, ArchiveError
+from detector.stages.fetch import fetch
+
+SPLITS = ("train", "val", "test")
+NO_SPLIT = {"annotations": "none.json", "images": "none", "checksum": None}
+
+
+def settings(source: str, **sections: object) -> FetchSettings:
+    return FetchSettings.model_validate(
+        {
+            "source": source,
+            "seed": 1,
+            "generated": {"train": 4, "val": 2, "test": 3},
+            "voc": {"preset": "voc2007", "archives": [], "cache": "none"},
+            "coco": {**dict.fromkeys(SPLITS, NO_SPLIT), "cache": "none"},
+        }
+        | sections
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_generated_scenes_are_written_the_same_every_time(tmp_path: Path) -> None:
+    report = fetch(settings("generated"), 1, tmp_path / "a")
+    fetch(settings("generated"), 1, tmp_path / "b")
+    found = contents(tmp_path / "a")
+    assert found == contents(tmp_path / "b")
+    assert len(found) == 4 + 2 + 3 + 4
+    assert {name.split("/")[0] for name in found} == {"images", "train.json", "val.json", "test.json", "report.json"}
+    assert [report.splits[name].images for name in SPLITS] == [4, 2, 3]
+    fetch(settings("generated"), 2, tmp_path / "b")
+    assert contents(tmp_path / "b")["train.json"] != found["train.json"]
+
+
+def test_generated_files_hold_the_scenes(tmp_path: Path) -> None:
+    fetch(settings("generated"), 1, tmp_path)
+    dataset = load_coco(tmp_path / "train.json")
+    assert dataset.classes == GENERATED_CLASSES
+    scene = draw_scene(1, 2)
+    image = dataset.images[1]
+    np.testing.assert_array_equal(image.boxes, scene.boxes)
+    np.testing.assert_array_equal(image.ignore, scene.ignore)
+    pixels = decode_image((tmp_path / "images" / image.file_name).read_bytes())
+    assert pixels.shape == scene.pixels.shape == (image.height, image.width, 3)
+    assert np.abs(pixels.astype(int) - scene.pixels).mean() < 6  # JPEG of a noisy picture
+
+
+def test_a_larger_train_split_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    fetch(settings("generated"), 1, tmp_path / "a")
+    fetch(settings("generated", generated={"train": 5, "val": 2, "test": 3}), 1, tmp_path / "b")
+    a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert a["val.json"] == b["val.json"] and a["test.json"] == b["test.json"]
+    assert set(b) - set(a) == {"images/train-000005.jpg"}
+    assert all(b[name] == data for name, data in a.items() if name.startswith("images/"))
+
+
+def test_an_earlier_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/old.jpg").write_bytes(b"old")
+    fetch(settings("generated"), 1, tmp_path)
+    assert "images/old.jpg" not in contents(tmp_path)
+
+
+def picture(path: Path, colour: int, size: tuple[int, int] = (60, 40)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (colour, 255 - colour, 7)).save(path, quality=90)
+
+
+def voc_settings(tmp_path: Path, colours: dict[str, int]) -> FetchSettings:
+    """One devkit archive: an image of its split's name and colour in each split, with one dog."""
+    home = tmp_path / "kit/VOCdevkit/VOC2007"
+    dog = (
+        "<annotation><object><name>dog</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>70</xmax><ymax>20</ymax>"
+        "</bndbox></object></annotation>"
+    )
+    for name, colour in colours.items():
+        picture(home / f"JPEGImages/{name}.jpg", colour)
+        for folder, suffix, text in (
+            ("Annotations", "xml", dog),
+            ("ImageSets/Main", "txt", f"{name}\n"),
+        ):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+            (home / folder / f"{name}.{suffix}").write_text(text)
+    with tarfile.open(tmp_path / "kit.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "kit/VOCdevkit", "VOCdevkit")
+    digest = hashlib.sha256((tmp_path / "kit.tar.gz").read_bytes()).hexdigest()
+    archive = {"url": str(tmp_path / "kit.tar.gz"), "checksum": f"sha256:{digest}"}
+    return settings("voc", voc={"preset": None, "archives": [archive], "cache": str(tmp_path / "cache")})
+
+
+def test_voc_archives_become_coco_files(tmp_path: Path) -> None:
+    chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
+    report = fetch(chosen, 1, tmp_path / "out")
+    names = {"images/train.jpg", "images/val.jpg", "images/test.jpg"}
+    assert set(contents(tmp_path / "out")) == names | {"train.json", "val.json", "test.json", "report.json"}
+    image = load_coco(tmp_path / "out/val.json").images[0]
+    np.testing.assert_array_equal(image.boxes, [[0, 2, 60, 20]])
+    metrics = json.loads((tmp_path / "out/report.json").read_text())
+    assert metrics == report.metrics()
+    assert metrics["val"]["images"] == metrics["val"]["boxes"] == metrics["val"]["clipped"] == 1
+    assert metrics["val"]["dropped"] == metrics["val"]["ignored"] == metrics["val"]["size_mismatched"] == 0
+    assert metrics["val"]["per_class"]["dog"] == 1
+    assert sum(metrics["val"]["per_class"].values()) == 1
+
+
+def test_an_image_in_two_splits_is_refused_naming_both(tmp_path: Path) -> None:
+    chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 10})
+    with pytest.raises(AnnotationError, match=r"test\.jpg \(test\) and train\.jpg \(train\) are the same image"):
+        fetch(chosen, 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_wrong_checksum_ends_the_stage_before_anything_is_written(tmp_path: Path) -> None:
+    chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
+    (tmp_path / "kit.tar.gz").write_bytes(b"other")
+    with pytest.raises(ArchiveError, match="expected"):
+        fetch(chosen, 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def coco_section(tmp_path: Path, categories: dict[str, list[str]] | None = None, same_name: bool = False) -> dict:
+    section: dict = {"cache": str(tmp_path / "cache")}
+    for number, name in enumerate(SPLITS):
+        file_name = "same.jpg" if same_name else f"{name}.jpg"
+        picture(tmp_path / "photos" / name / file_name, 40 * number)
+        document = {
+            "categories": [
+                {"id": 5 * (i + 1), "name": c} for i, c in enumerate((categories or {}).get(name, ["cat", "dog"]))
+            ],
+            "images": [{"id": 9, "file_name": file_name, "width": 60, "height": 40}],
+            "annotations": [{"id": 1, "image_id": 9, "category_id": 10, "bbox": [1, 2, 30, 20]}],
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+        section[name] = {
+            "annotations": str(tmp_path / f"{name}.json"),
+            "images": str(tmp_path / "photos" / name),
+            "checksum": None,
+        }
+    return section
+
+
+def test_coco_folders_are_copied(tmp_path: Path) -> None:
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    assert (tmp_path / "out/images/test.jpg").read_bytes() == (tmp_path / "photos/test/test.jpg").read_bytes()
+    dataset = load_coco(tmp_path / "out/test.json")
+    assert dataset.classes == ("cat", "dog") and dataset.images[0].labels.tolist() == [1]
+
+
+def test_one_coco_archive_may_serve_every_split(tmp_path: Path) -> None:
+    section = coco_section(tmp_path)
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for name in SPLITS:
+            tar.add(tmp_path / "photos" / name / f"{name}.jpg", f"photos/{name}.jpg")
+    digest = hashlib.md5((tmp_path / "photos.tar").read_bytes()).hexdigest()
+    for name in SPLITS:
+        section[name] |= {"images": str(tmp_path / "photos.tar"), "checksum": f"md5:{digest}"}
+    fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert len(list((tmp_path / "out/images").iterdir())) == 3
+    section["val"]["checksum"] = section["train"]["checksum"] = section["test"]["checksum"] = None
+    with pytest.raises(ArchiveError, match="state its checksum"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+
+
+def test_splits_with_other_categories_or_one_image_name_are_refused(tmp_path: Path) -> None:
+    section = coco_section(tmp_path / "1", categories={"val": ["cat", "cow"]})
+    with pytest.raises(AnnotationError, match=r"val\.json: its categories are not those of"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    section = coco_section(tmp_path / "2", same_name=True)
+    with pytest.raises(AnnotationError, match=r"same\.jpg: train and val both hold"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
