@@ -158,6 +158,7 @@ def run(
     rate = None
     if manifest is None:
         rate = _work(destination, plan, plan.parts, threads)
+        _say("validating the records")
         manifest = finish_run(destination, plan, max_failed)
     _conclude(destination, manifest, rate, latest)
 
@@ -230,20 +231,18 @@ def finish(output: str, max_failed: float, latest: str | None) -> None:
     from jobs.plan import require_plan
 
     destination = _store(output)
-    _conclude(destination, finish_run(destination, require_plan(destination), max_failed), None, latest)
+    found = require_plan(destination)
+    _say("validating the records")
+    _conclude(destination, finish_run(destination, found, max_failed), None, latest)
 
 
 @main.command()
 @click.argument("output")
-@click.option(
-    "--max-failed",
-    type=click.FloatRange(0, 1),
-    help=f"Share of images that may fail.  [default: the manifest's, else {DEFAULT_MAX_FAILED}]",
-)
-def validate(output: str, max_failed: float | None) -> None:
+def validate(output: str) -> None:
     """Judge the records of a complete run by the rules, without publishing it.
 
-    Writes quality/validation.json and prints what each rule says.
+    Writes quality/validation.json and prints what each rule says. The share of images that may fail is that of the
+    manifest, or the default where none is published yet.
 
     \b
     Example:
@@ -254,9 +253,9 @@ def validate(output: str, max_failed: float | None) -> None:
 
     destination = _store(output)
     found = require_plan(destination)
-    if max_failed is None:
-        manifest = read_manifest(destination)
-        max_failed = DEFAULT_MAX_FAILED if manifest is None else manifest.max_failed
+    manifest = read_manifest(destination)
+    max_failed = DEFAULT_MAX_FAILED if manifest is None else manifest.max_failed
+    _say("validating the records")
     validation = examine(destination, found, max_failed).validation
     for rule in validation.rules:
         click.echo(f"{'pass' if rule.passed else 'FAIL'}  {rule.rule:<16} {rule.observed:<16} {rule.sentence}")
@@ -326,6 +325,7 @@ def _make_plan(source: Store, output: Store, folder: Path | None, min_score: flo
             f"{folder}: no artifact here; build one with `dvc repro`, or name its folder with --model ARTIFACT"
         )
     model = open_model(folder)
+    _say(f"listing {source.uri}")
     score = model.artifact.operating_score if min_score is None else min_score
     return make_plan(source, output, model, Options(min_score=score, part_size=part_size))
 
@@ -363,6 +363,12 @@ def _conclude(output: Store, manifest: Manifest, rate: float | None, latest: str
         )
     if latest is not None:
         point_latest(latest, output, manifest)
+
+
+def _say(what: str) -> None:
+    """Tell a person what takes its time; logs get results only."""
+    if sys.stderr.isatty():
+        click.echo(f"{what} ...", err=True)
 
 
 def _failed(statuses: Mapping[str, int]) -> str:

@@ -17,7 +17,7 @@ from jobs.errors import UsageError
 from jobs.manifest import STATUSES, Plan, Record, RuleResult, Validation
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 # About 50 MB of box rows, with what Great Expectations makes of them.
 BATCH_ROWS = 50_000

@@ -114,7 +114,7 @@ class Plan(Versioned):
     part_size: int = Field(description="Images a part; the last one may have fewer.")
     images: int = Field(description="Images planned.")
     other_files: int = Field(description="Files that were listed but are not images by their extension.")
-    parts: list[PlanPart]
+    parts: list[PlanPart] = Field(description="In order.")
 
 
 class PartStats(Row):
@@ -137,7 +137,7 @@ class RuleResult(Row):
 
     rule: str = Field(description="The rule's name.")
     sentence: str = Field(description="What the rule demands.")
-    passed: bool
+    passed: bool = Field(description="Whether the run keeps the rule.")
     checked: int = Field(description="Rows looked at: images for rules over the run, else records or boxes.")
     broken: int = Field(description="Findings; a box outside on two sides counts twice.")
     observed: str = Field(description="What was found, for people.")
@@ -150,7 +150,7 @@ class Validation(Versioned):
     run: str = Field(description="The run's name.")
     status: Literal["valid", "rejected"] = Field(description="rejected when any rule is broken.")
     max_failed: float = Field(description="Share of images, 0 to 1, that may fail.")
-    rules: list[RuleResult]
+    rules: list[RuleResult] = Field(description="One result a rule.")
 
 
 class PartEntry(Row):
@@ -196,9 +196,9 @@ class Manifest(Versioned):
     boxes: dict[str, int] = Field(description="Boxes by label; every class of the artifact is there.")
     min_score: float = Field(description="Boxes with a lower score were dropped.")
     max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
-    parts: list[PartEntry]
-    lineage: Lineage
-    cost: Cost
+    parts: list[PartEntry] = Field(description="In the plan's order.")
+    lineage: Lineage = Field(description="Where the boxes come from.")
+    cost: Cost = Field(description="What making the parts took.")
 
 
 class Latest(Versioned):

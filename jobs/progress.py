@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.manifest import PartStats, canonical_json
 
 if TYPE_CHECKING:
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from tqdm import tqdm
 
 
 class Shown:

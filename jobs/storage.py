@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from jobs.errors import ItemError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+    from botocore.exceptions import ClientError
 
 # botocore retries a request until its headers are there; a body that breaks off is fetched again this many times.
 BODY_ATTEMPTS = 3
@@ -272,8 +272,8 @@ class S3Store:
 def _s3_client() -> Any:
     """A client, which threads may share; its retries are botocore's, with backoff and jitter."""
     try:
-        import boto3  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
+        import boto3
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise UsageError("s3://: boto3 is not installed; install the extra: pip install 'boxcar[job]'") from error
@@ -294,7 +294,9 @@ def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
     match error.response["Error"].get("Code"):
         case "NoSuchKey":
             return ItemError("missing")
-        case "AccessDenied":  # bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ...
+        # Bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ... InvalidObjectState is an
+        # archived object: it is there, and may not be read until it is restored.
+        case "AccessDenied" | "InvalidObjectState":
             return ItemError("forbidden")
         case "PreconditionFailed" | "412":
             return ItemError("changed")

@@ -34,4 +34,4 @@ class RegionHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:  # (R, D, S, S)
         hidden = self.layers(pooled)  # (R, hidden)
         deltas = self.deltas(hidden)
-        return self.classes(hidden), deltas.reshape(deltas.shape[0], -1, 4)  # (R, C + 1), (R, C, 4)
+        return self.classes(hidden), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C, 4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from detector.geometry.boxes import Boxes
 from detector.params import ProposeSettings
 from detector.proposals import selective_search
 from detector.proposals.store import save_proposals
+from detector.stages.measure import write_json
 
 SPLITS = ("train", "val", "test")
 
@@ -33,13 +33,16 @@ def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int
 def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
     """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`."""
     out.mkdir(parents=True, exist_ok=True)
-    measured: dict[str, dict[str, float]] = {}
+    measured: dict[str, dict[str, dict[str, float]]] = {}
     for split in SPLITS:
         truth = load_coco(dataset / f"{split}.json")
         boxes = propose_split(dataset / "images", truth, settings.max_boxes, threads, f"proposals, {split}")
         save_proposals(boxes, out / f"{split}.npz")
         if split != "train":
             by_id = {image.id: found for image, found in zip(truth.images, boxes, strict=True)}
-            measured[split] = proposal_recall(truth, by_id)
-    metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(measured, indent=2) + "\n")
+            result = proposal_recall(truth, by_id)
+            measured[split] = {
+                str(budget): {"mabo": mabo, **{f"recall_{iou * 100:.0f}": r for iou, r in result.recall[budget].items()}}
+                for budget, mabo in result.mabo.items()
+            }
+    write_json(metrics, measured)

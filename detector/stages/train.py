@@ -6,11 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
-import torch
 from dvclive import Live
 
 from detector.data.annotations import load_coco
 from detector.model.family import build
+from detector.model.trained import save_trained
 from detector.model.training import EpochReport, train
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import load_proposals
@@ -62,7 +62,5 @@ def run(
             identity=identity,
             report=report,
         )
-    out.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu() for name, value in trained.state_dict().items()}
-    torch.save({"model": model.model_dump(), "classes": list(truth.classes), "network": weights}, out / WEIGHTS_FILE)
+    save_trained(out / WEIGHTS_FILE, trained, model, truth.classes)
     resume.unlink(missing_ok=True)

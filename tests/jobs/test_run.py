@@ -94,18 +94,6 @@ def test_bucket(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) 
         assert (record.etag, record.boxes) == (other.etag, other.boxes)
 
 
-def test_more_than_a_thousand_keys(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
-    """A listing has pages of 1,000 keys."""
-    picture = encoded(1, 16, 16)
-    (tmp_path / "photos").mkdir()
-    for index in range(1005):
-        (tmp_path / "photos" / f"{index}.png").write_bytes(picture)
-    bucket.upload(tmp_path / "photos", "photos")
-    boxcar("run", f"{bucket.uri}/photos", f"{bucket.uri}/run", "--model", artifact)
-    keys = [record.image.rpartition("/")[2] for record in records_of(bucket.folder / "run")]
-    assert keys == sorted(f"{index}.png" for index in range(1005))
-
-
 def test_odd_names(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
     """Keys come through as they are; the order is that of their UTF-8 bytes."""
     names = [

@@ -1,0 +1,38 @@
+# make demo and make test set themselves up on a machine with git, make and Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# No analytics leave the machine.
+export DVC_NO_ANALYTICS := true
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: demo test lint lock clean
+.DEFAULT_GOAL := demo
+
+# The virtual environment is current when it is newer than what it was made from. uv resolves and installs the lock in
+# seconds where pip takes minutes.
+$(VENV)/.current: requirements.lock pyproject.toml
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --quiet --python $(VENV) --requirement requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
+	touch $@
+
+demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish
+	python -m demo
+
+test: $(VENV)/.current ## the whole test suite
+	pytest
+
+lint: $(VENV)/.current ## style, types, import arrows
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+lock: $(VENV)/.current ## renew requirements.lock from pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
+	  --no-annotate pyproject.toml --output-file requirements.lock
+
+clean: ## remove all build products, not the environment
+	rm -rf build models

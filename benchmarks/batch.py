@@ -1,0 +1,82 @@
+"""`boxcar run` over a split in a bucket of a local S3 server: images a second, and the AP of the published manifest.
+
+    python -m benchmarks.batch
+
+Uses the artifact and the test split of the last `dvc repro`; the AP read back from the manifest is compared with the
+one that `export` stored.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from demo.local_s3 import serve
+from detector.artifact import load_artifact
+from detector.data.annotations import CocoDataset, load_coco
+from detector.geometry.boxes import xywh_to_xyxy
+from detector.postprocess import Detections
+from detector.stages import layout
+from detector.stages.measure import figures
+
+
+def read_run(run: Path, truth: CocoDataset) -> dict[int, Detections]:
+    """The detections of a published run by image id; records find their image by its name."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    ids = {image.file_name: image.id for image in truth.images}
+    labels = {name: index for index, name in enumerate(truth.classes)}
+    found: dict[int, Detections] = {}
+    for part in manifest["parts"]:
+        for line in (run / part["key"]).read_text().splitlines():
+            record: dict[str, Any] = json.loads(line)
+            boxes = record["boxes"]
+            sides = [[box["x"], box["y"], box["width"], box["height"]] for box in boxes]
+            found[ids[record["image"].rpartition("/")[2]]] = Detections(
+                xywh_to_xyxy(np.array(sides, np.float32)),
+                np.array([box["score"] for box in boxes], np.float64),
+                np.array([labels[box["label"]] for box in boxes], np.int64),
+            )
+    return found
+
+
+@click.command()
+@click.option("--artifact", type=click.Path(path_type=Path), default=layout.ARTIFACT, show_default=True)
+@click.option("--split", default="test", show_default=True)
+def main(artifact: Path, split: str) -> None:
+    """Run the batch job over one split and read its manifest back."""
+    truth = load_coco(layout.DATASET / f"{split}.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        buckets = Path(scratch) / "buckets"
+        photos = buckets / "photos" / split
+        photos.mkdir(parents=True)
+        (buckets / "boxes").mkdir()
+        for image in truth.images:
+            shutil.copyfile(layout.DATASET / "images" / image.file_name, photos / image.file_name)
+        with serve(buckets, Path(scratch) / "s3.log") as server:
+            start = time.monotonic()
+            subprocess.run(
+                [
+                    "boxcar", "run", f"s3://photos/{split}/", "s3://boxes/run/",
+                    "--model", str(artifact), "--min-score", "0.01",
+                ],
+                env=server.environment(),
+                check=True,
+            )  # fmt: skip
+            seconds = time.monotonic() - start
+        values, _ = figures(truth, read_run(buckets / "boxes" / "run", truth))
+    stored = load_artifact(artifact).metrics
+    print(f"{len(truth.images)} images in {seconds:.1f} s, start-up and validation included")
+    for name in ("map_50_11point", "map_70_11point", "map_90_11point"):
+        print(f"{name}: {values[name]:.6f} from the manifest, {stored[name]:.6f} stored by export")
+
+
+if __name__ == "__main__":
+    main()

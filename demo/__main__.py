@@ -1,0 +1,81 @@
+"""Train on generated scenes through DVC, run the artifact over a bucket, publish, and show what came out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo.local_s3 import serve
+from detector.drawing import draw_detections
+from detector.geometry.boxes import xywh_to_xyxy
+from detector.predictor import decode_image
+
+HERE = Path("build/demo")
+IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")
+
+
+def main() -> None:
+    """Stops with the exit code of the first command that fails."""
+    _title("1/3  dvc repro: fetch, propose, train, evaluate, export")
+    _run("dvc", "repro")
+
+    _title("2/3  boxcar run, from a bucket of a local S3 server to another")
+    shutil.rmtree(HERE, ignore_errors=True)
+    buckets = HERE / "s3"
+    photos = buckets / "photos" / "test"
+    photos.mkdir(parents=True)
+    (buckets / "boxes").mkdir()
+    for path in sorted(IMAGES.glob("test-*")):
+        shutil.copyfile(path, photos / path.name)
+    with serve(buckets, HERE / "s3.log") as server:
+        _run(
+            "boxcar", "run", "s3://photos/test/", "s3://boxes/demo/", "--latest", "s3://boxes/latest.json",
+            environment=server.environment(),
+        )  # fmt: skip
+    run = HERE / "run"
+    shutil.copytree(buckets / "boxes" / "demo", run)
+
+    _title("3/3  what came out")
+    picture = HERE / "boxes.png"
+    _draw_fullest(run, photos, picture)
+    metrics = json.loads((ARTIFACT / "metrics.json").read_text())
+    for iou, word in ((50, "decent"), (70, "pretty good"), (90, "almost perfect")):
+        print(f"mAP at IoU .{iou} ({word}), test   {metrics[f'map_{iou}_11point']:.3f}")
+    print(f"manifest   {run / 'manifest.json'}")
+    print(f"picture    {picture}")
+
+
+def _title(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def _run(*words: str, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(words, env=environment)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _draw_fullest(run: Path, photos: Path, picture: Path) -> None:
+    """Draw the record with the most boxes: the most to look at."""
+    lines = [line for part in sorted((run / "boxes").glob("*.jsonl")) for line in part.read_text().splitlines()]
+    record: dict[str, Any] = max(map(json.loads, lines), key=lambda record: len(record["boxes"]))
+    classes = json.loads((ARTIFACT / "model.json").read_text())["classes"]
+    boxes = record["boxes"]
+    pixels = decode_image((photos / Path(record["image"]).name).read_bytes())
+    draw_detections(
+        pixels,
+        xywh_to_xyxy(np.array([[box["x"], box["y"], box["width"], box["height"]] for box in boxes], np.float32)),
+        np.array([classes.index(box["label"]) for box in boxes], np.int64),
+        np.array([box["score"] for box in boxes]),
+        classes,
+    ).save(picture)
+
+
+if __name__ == "__main__":
+    main()

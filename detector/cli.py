@@ -1,0 +1,173 @@
+"""Command line of the pipeline: the five stages, and quick looks. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from detector.errors import DetectorError
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Group(click.Group):
+    """Errors that a person can act on end in one line and exit code 2; anything else is a bug and shows its trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DetectorError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Build a detector of the R-CNN family.
+
+    The stages read params.yaml and run in this order, usually through `dvc repro`:
+    fetch, propose, train, evaluate, export.
+    """
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stage(help_text: str) -> Callable[[Callable[[], None]], click.Command]:
+    def register(function: Callable[[], None]) -> click.Command:
+        return main.command(help=help_text)(function)
+
+    return register
+
+
+@_stage("Stage 1: bring images and annotations into build/dataset.")
+def fetch() -> None:
+    from detector.params import load_params
+    from detector.stages import layout
+    from detector.stages.fetch import fetch as run
+
+    params = load_params(layout.PARAMS)
+    report = run(params.fetch, params.fetch.seed, layout.DATASET)
+    for name, split in report.splits.items():
+        repairs = split.repairs
+        mended = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
+        click.echo(f"{name}: {split.images} images, {split.boxes} boxes{mended}")
+
+
+@_stage("Stage 2: Selective Search over every image, into build/proposals.")
+def propose() -> None:
+    from detector.params import load_params
+    from detector.stages import layout
+    from detector.stages.propose import run
+
+    params = load_params(layout.PARAMS)
+    run(params.propose, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, _cores())
+
+
+@_stage("Stage 3: train the network, into build/train; a training that was killed is resumed.")
+def train() -> None:
+    from detector.params import load_params
+    from detector.stages import layout
+    from detector.stages.train import run
+
+    params = load_params(layout.PARAMS)
+    run(
+        params.model,
+        params.train,
+        layout.DATASET,
+        layout.PROPOSALS,
+        layout.TRAINING,
+        layout.TRAINING_LOG,
+        layout.CHECKPOINT,
+    )
+
+
+@_stage("Stage 4: measure the network on the test split, into build/evaluation.")
+def evaluate() -> None:
+    from detector.params import load_params
+    from detector.stages import layout
+    from detector.stages.evaluate import run
+    from detector.stages.train import WEIGHTS_FILE
+
+    params = load_params(layout.PARAMS)
+    run(params.evaluate, layout.DATASET, layout.PROPOSALS, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION)
+
+
+@_stage("Stage 5: write the artifact models/detector (model.onnx and model.json).")
+def export() -> None:
+    from detector.params import load_params
+    from detector.stages import layout
+    from detector.stages.export import run
+    from detector.stages.train import WEIGHTS_FILE
+
+    run(load_params(layout.PARAMS), layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.ARTIFACT, _cores())
+
+
+@main.command()
+@click.argument("truth", type=_FILE)
+@click.argument("detections", type=_FILE)
+@click.option("--iou", "ious", multiple=True, type=click.FloatRange(0, 1), help="IoU thresholds; .5, .7 and .9.")
+def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
+    """Average precision of DETECTIONS (COCO results) against TRUTH (COCO annotations), by VOC's two rules.
+
+    Example: detector score build/dataset/test.json build/evaluation/detections.json --iou .5
+    """
+    from detector.evaluation.average_precision import IOU_THRESHOLDS
+    from detector.evaluation.score import score_table
+
+    click.echo(score_table(truth, detections, ious or IOU_THRESHOLDS))
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=_FILE)
+@click.option("--model", type=_FOLDER, default=Path("models/detector"), show_default=True, help="The artifact.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and pictures.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Instead of the artifact's operating score.")
+def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None) -> None:
+    """Find objects in IMAGES: a JSON file and a picture with the boxes drawn, for each.
+
+    Example: detector predict photo.jpg --out build/look
+    """
+    import json
+
+    from detector.drawing import draw_detections
+    from detector.predictor import Predictor, decode_image
+
+    predictor = Predictor(model, threads=_cores())
+    classes = predictor.artifact.classes
+    out.mkdir(parents=True, exist_ok=True)
+    stems = [image.stem for image in images]
+    for image in images:
+        # Two images of one name and another ending must not share a file.
+        name = image.stem if stems.count(image.stem) == 1 else image.name
+        pixels = decode_image(image.read_bytes())
+        found = predictor.predict(pixels, min_score=min_score)
+        boxes = [
+            {"label": classes[label], "score": float(score), **dict(zip(("x", "y", "width", "height"), box, strict=True))}
+            for label, score, box in zip(
+                found.labels, found.scores, _xywh(found.boxes), strict=True
+            )
+        ]
+        (out / f"{name}.json").write_text(json.dumps({"image": str(image), "boxes": boxes}, indent=2) + "\n")
+        drawn = draw_detections(pixels, found.boxes, found.labels, found.scores, classes)
+        drawn.save(out / f"{name}.boxes.png")
+        click.echo(f"{image}: {len(boxes)} boxes -> {out / name}.json, {out / name}.boxes.png")
+
+
+def _xywh(boxes: Any) -> list[list[float]]:
+    from detector.geometry.boxes import xyxy_to_xywh
+
+    rows: list[list[float]] = xyxy_to_xywh(boxes).tolist()
+    return rows
+
+
+if __name__ == "__main__":
+    main()

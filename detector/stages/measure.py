@@ -1,0 +1,67 @@
+"""Detections and their figures, as `evaluate` and `export` both take them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from detector.data.annotations import CocoDataset
+from detector.data.preprocess import decode_image
+from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc
+from detector.evaluation.coco import evaluate_coco
+from detector.evaluation.detections import DetectionSet
+from detector.postprocess import Detections
+
+
+def detect_all(
+    find: Callable[[int, NDArray[np.uint8]], Detections],
+    folder: Path,
+    truth: CocoDataset,
+    title: str,
+    workers: int = 1,
+) -> dict[int, Detections]:
+    """find(index, pixels) over every image of the dataset, in `workers` threads -> detections by image id."""
+
+    def one(index: int) -> Detections:
+        return find(index, decode_image((folder / truth.images[index].file_name).read_bytes()))
+
+    count = len(truth.images)
+    with ThreadPoolExecutor(workers) as pool:
+        found = list(tqdm(pool.map(one, range(count)), total=count, desc=title, unit="image", mininterval=1.0))
+    return {image.id: detections for image, detections in zip(truth.images, found, strict=True)}
+
+
+def figures(truth: CocoDataset, detections: DetectionSet) -> tuple[dict[str, float], VocResult]:
+    """Mean AP by VOC's two rules at each IoU and COCO's AP, 0..1, and the curves behind them."""
+    voc = evaluate_voc(truth, detections)
+    coco = evaluate_coco(truth, detections)
+    values: dict[str, float] = {}
+    for iou in IOU_THRESHOLDS:
+        values[f"map_{iou * 100:.0f}_11point"] = voc.map_11point(iou)
+        values[f"map_{iou * 100:.0f}_all_point"] = voc.map_all_point(iou)
+    values |= {f"coco_{name}": value for name, value in vars(coco).items()}
+    return values, voc
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Indented JSON; numbers to six decimals, NaN as null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)
+    return value

@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.preprocess import normalise
+from detector.data.torch_dataset import LikeShapes, TrainingImages, collate
+from detector.proposals.store import Proposals
+
+SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A red object from (8, 4) to (24, 20) on grey in each picture."""
+    out = tmp_path_factory.mktemp("images")
+    for number, size in enumerate(SIZES, 1):
+        picture = Image.new("RGB", size, (127, 127, 127))
+        picture.paste((255, 0, 0), (8, 4, 24, 20))
+        picture.save(out / f"{number}.png")
+    return out
+
+
+def truth() -> CocoDataset:
+    box = np.array([[8, 4, 24, 20]], np.float32)
+    no, yes = np.zeros(1, bool), np.ones(1, bool)
+    flags = [(no, no), (yes, no), (no, yes)]  # ignore, crowd
+    return CocoDataset(
+        ("cat", "dog"),
+        tuple(
+            ImageInfo(number, f"{number}.png", *SIZES[number - 1], box, np.array([1]), *flags[number - 1])
+            for number in (1, 2, 3)
+        ),
+    )
+
+
+def proposals() -> Proposals:
+    boxes = np.array([[0, 0, 9, 7], [8, 4, 24, 20], [1, 2, 30, 40], [3, 3, 9, 30]], np.float32)
+    return Proposals(boxes, np.array([0, 3, 4, 4]))  # the third image has none
+
+
+def images(folder: Path, limit: int = 2) -> TrainingImages:
+    return TrainingImages(folder, truth(), proposals(), limit, seed=5)
+
+
+def crop(image: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    x1, y1, x2, y2 = map(int, box)
+    return image[:, y1:y2, x1:x2]
+
+
+def test_boxes_stay_on_the_object_through_resize_and_flip(folder: Path) -> None:
+    seen = set()
+    for epoch in range(8):
+        example = images(folder)[0, 128, epoch]
+        assert example.image.shape == (3, 96, 128)  # 64x40 -> 128x80, padded
+        mirrored = bool(example.truth[0, 0] != 16)
+        seen.add(mirrored)
+        x = 128 - 48 if mirrored else 16
+        assert example.truth.tolist() == [[x, 8, x + 32, 40]]
+        assert example.proposals[1].tolist() == example.truth[0].tolist()
+        inside = crop(example.image, example.truth[0])[:, 4:-4, 4:-4]
+        assert (inside[0] == 1.0).all() and (inside[1:] == -127 / 128).all()
+        assert (example.image[0] > 0.5).sum() < 34 * 34
+    assert seen == {False, True}
+
+
+def test_labels_count_from_1_and_ignored_and_crowds_are_not_to_be_learnt(folder: Path) -> None:
+    dataset = images(folder)
+    assert [dataset[i, 64, 0].labels.tolist() for i in range(3)] == [[2], [2], [2]]
+    assert [dataset[i, 64, 0].ignore.tolist() for i in range(3)] == [[False], [True], [True]]
+
+
+def test_the_best_proposals_are_taken_up_to_the_limit(folder: Path) -> None:
+    assert [len(images(folder, limit)[0, 64, 0].proposals) for limit in (1, 2, 9)] == [1, 2, 3]
+    none = images(folder)[2, 96, 0].proposals
+    assert none.shape == (0, 4) and none.dtype == torch.float32
+
+
+def test_an_example_depends_on_seed_epoch_and_index_only(folder: Path) -> None:
+    def flips(seed: int) -> list[float]:
+        dataset = TrainingImages(folder, truth(), proposals(), 2, seed)
+        return [float(dataset[i, 64, epoch].truth[0, 0]) for epoch in range(6) for i in (1, 0)]
+
+    assert flips(5) == flips(5)
+    assert flips(5) != flips(6)
+
+
+def many(count: int) -> CocoDataset:
+    """Of seven pictures three are portraits."""
+    none = np.zeros(0, bool)
+    return CocoDataset(
+        ("cat",),
+        tuple(
+            ImageInfo(
+                i + 1, f"{i}.png", *((40, 64) if i % 7 < 3 else (64, 40)), np.zeros((0, 4), np.float32),
+                np.zeros(0, np.int64), none, none,
+            )
+            for i in range(count)
+        ),
+    )  # fmt: skip
+
+
+def test_each_image_comes_once_an_epoch_in_batches_of_like_shape_and_one_size() -> None:
+    dataset = many(23)
+    batches = list(LikeShapes(dataset, 4, (64, 96, 128), seed=1, epoch=2))
+    assert len(batches) == len(LikeShapes(dataset, 4, (64, 96, 128), seed=1, epoch=2))
+    assert sorted(key[0] for batch in batches for key in batch) == list(range(23))
+    for batch in batches:
+        assert 1 <= len(batch) <= 4
+        assert len({dataset.images[index].width for index, _, _ in batch}) == 1
+        assert len({size for _, size, _ in batch}) == 1 and {epoch for _, _, epoch in batch} == {2}
+    assert {size for batch in batches for _, size, _ in batch} == {64, 96, 128}
+
+
+def test_the_order_is_drawn_from_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return [key[0] for batch in LikeShapes(many(23), 4, (64,), seed, epoch) for key in batch]
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0)
+
+
+def test_a_batch_is_padded_with_the_mean_colour(folder: Path) -> None:
+    examples = [images(folder)[0, 64, 0], images(folder)[1, 96, 0]]  # 64x40, and 40x64 -> 60x96
+    batch, kept = collate(examples)
+    assert kept is examples and batch.shape == (2, 3, 96, 64)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    for slot, example in zip(batch, examples, strict=True):
+        height, width = example.image.shape[1:]
+        torch.testing.assert_close(slot[:, :height, :width], example.image, rtol=0, atol=0)
+        assert not slot[:, height:].any() and not slot[:, :, width:].any()
+    assert normalise(np.full((1, 1, 3), 127, np.uint8)).any() == np.False_

@@ -1,0 +1,191 @@
+"""What becomes of single images: those that are hard to read, and those that cannot be."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs import worker
+from jobs.manifest import ERRORS, Record
+from tests.conftest import Bucket
+from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
+
+
+def _save(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn a quarter to the right
+    return _save(Image.new("RGB", (30, 20), "red"), "JPEG", exif=exif)
+
+
+def _bomb() -> bytes:
+    """A PNG that claims 20,000 x 20,000 pixels in a few hundred bytes."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _sixteen_bit() -> bytes:
+    return _save(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG")
+
+
+def _animated() -> bytes:
+    frames = [Image.new("P", (30, 20), color) for color in (0, 1, 2)]
+    return _save(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+# name -> (bytes, status, (width, height))
+HOSTILE: dict[str, tuple[Callable[[], bytes], str, tuple[int, int] | None]] = {
+    "empty.jpg": (lambda: b"", "empty", None),
+    "truncated.jpg": (lambda: encoded(1, 200, 200, "JPEG")[:3000], "unreadable", None),
+    "truncated.png": (lambda: encoded(1)[:-300], "unreadable", None),
+    "text.jpg": (lambda: b"<html>403 Forbidden</html>", "unreadable", None),
+    "header-only.png": (lambda: b"\x89PNG\r\n\x1a\n", "unreadable", None),
+    "bomb.png": (_bomb, "too_large", None),
+    "cmyk.jpg": (lambda: _save(Image.new("CMYK", (30, 20), (0, 200, 100, 0)), "JPEG"), "ok", (30, 20)),
+    "sixteen-bit.png": (_sixteen_bit, "ok", (30, 20)),
+    "palette.png": (lambda: _save(Image.new("RGB", (30, 20), "blue").quantize(4), "PNG"), "ok", (30, 20)),
+    "alpha.png": (lambda: _save(Image.new("RGBA", (30, 20), (255, 0, 0, 9)), "PNG"), "ok", (30, 20)),
+    "bits.tiff": (lambda: _save(Image.new("1", (30, 20), 1), "TIFF"), "ok", (30, 20)),
+    "rotated.jpg": (_rotated, "ok", (20, 30)),
+    "animated.gif": (_animated, "ok", (30, 20)),
+    "one-pixel.png": (lambda: encoded(1, 1, 1), "ok", (1, 1)),
+    "png-named.jpg": (lambda: encoded(1, 30, 20), "ok", (30, 20)),
+}
+
+
+def _by_name(output: Path) -> dict[str, Record]:
+    return {record.image.rpartition("/")[2]: record for record in records_of(output)}
+
+
+def test_hostile_pictures(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, (make, _, _) in HOSTILE.items():
+        (photos / name).write_bytes(make())
+    boxcar("run", photos, tmp_path / "run", "--model", artifact, "--max-failed", 0.5)
+    records = _by_name(tmp_path / "run")
+    assert {name: record.status for name, record in records.items()} == {n: s for n, (_, s, _) in HOSTILE.items()}
+    for name, (_, status, size) in HOSTILE.items():
+        record = records[name]
+        assert record.error == ERRORS[status]
+        assert (record.width, record.height) == (size or (None, None))
+        if status != "ok":
+            assert record.boxes == []
+    for name in ("cmyk.jpg", "rotated.jpg"):
+        assert records[name].boxes
+
+
+def test_changed_and_vanished_in_a_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    photos, output = write_photos(tmp_path / "photos", 9), tmp_path / "run"
+    (photos / "nowhere.png").symlink_to(photos / "gone.png")
+    boxcar("plan", photos, output, "--model", artifact)
+    (photos / "0001.png").write_bytes(encoded(50))
+    (photos / "0002.png").unlink()
+    touched = photos / "0004.png"  # the same size, another time
+    os.utime(touched, ns=(1, 1))
+    (photos / "0005.png").unlink()
+    (photos / "0005.png").mkdir()
+    boxcar("work", output)
+    statuses = {name: record.status for name, record in _by_name(output).items() if record.status != "ok"}
+    assert statuses == {
+        "0001.png": "changed", "0002.png": "missing", "0004.png": "changed", "0005.png": "changed",
+        "nowhere.png": "missing",
+    }  # fmt: skip
+    assert _by_name(output)["0002.png"].etag is None  # it was never read
+
+
+def test_changed_and_vanished_in_a_bucket(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
+    bucket.upload(write_photos(tmp_path / "photos", 6), "photos")
+    boxcar("plan", f"{bucket.uri}/photos", tmp_path / "run", "--model", artifact)
+    bucket.put("photos/0001.png", encoded(50))
+    bucket.delete("photos/0002.png")
+    boxcar("work", tmp_path / "run")
+    records = _by_name(tmp_path / "run")
+    assert {name: record.status for name, record in records.items() if record.status != "ok"} == {
+        "0001.png": "changed", "0002.png": "missing",
+    }  # fmt: skip
+    assert records["0001.png"].etag  # the version that was planned
+
+
+def test_changed_by_if_match(boxcar: Boxcar, moto: str, artifact: Path, tmp_path: Path) -> None:
+    """A server that knows If-Match answers 412 and sends no body."""
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="photos")
+    for name in ("a.png", "b.png"):
+        client.put_object(Bucket="photos", Key=name, Body=encoded(1))
+    boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact)
+    client.put_object(Bucket="photos", Key="a.png", Body=encoded(2))
+    boxcar("work", tmp_path / "run")
+    assert [record.status for record in records_of(tmp_path / "run")] == ["changed", "ok"]
+
+
+def _ask_who_is_calling(moto: str, after: float) -> None:
+    """moto checks permissions only after a number of calls."""
+    url, headers = f"{moto}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(url, str(after).encode(), headers, method="POST")).close()
+
+
+def test_forbidden_key(
+    boxcar: Boxcar, moto: str, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy denies one key: one record says so. Then the credentials are withdrawn: the run ends with exit 5."""
+    s3, iam = (boto3.session.Session().client(service) for service in ("s3", "iam"))
+    s3.create_bucket(Bucket="photos")
+    for name in ("open.png", "secret.png"):
+        s3.put_object(Bucket="photos", Key=name, Body=encoded(1))
+    iam.create_user(UserName="reader")
+    statements = [
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::photos/secret.png"},
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName="reader", PolicyName="p", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    _ask_who_is_calling(moto, after=0)
+    try:
+        boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact, "--part-size", 1)
+        boxcar("work", tmp_path / "run")
+        assert [record.status for record in records_of(tmp_path / "run")] == ["ok", "forbidden"]
+
+        (tmp_path / "run/boxes/part-0000001.stats.json").unlink()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000")
+        assert "wrong credentials" in boxcar("work", tmp_path / "run", code=5).stderr
+        assert not (tmp_path / "run/boxes/part-0000001.stats.json").exists()
+    finally:
+        _ask_who_is_calling(moto, after=float("inf"))
+
+
+def test_too_many_bytes(boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file too large for memory is not even fetched."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "small.png").write_bytes(encoded(1, 8, 8))
+    (photos / "large.png").write_bytes(encoded(1, 100, 100))
+    monkeypatch.setattr(worker, "MAX_BYTES", 1000)
+    boxcar("plan", photos, tmp_path / "run", "--model", artifact)
+    boxcar("work", tmp_path / "run")
+    large, small = records_of(tmp_path / "run")
+    assert (large.status, large.etag, small.status) == ("too_large", None, "ok")
