@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from detector.errors import DetectorError
+from detector.errors import DetectorError, ImageError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -139,34 +139,38 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     import json
 
     from detector.drawing import draw_detections
+    from detector.geometry.boxes import xyxy_to_xywh
     from detector.predictor import Predictor, decode_image
 
     predictor = Predictor(model, threads=_cores())
     classes = predictor.artifact.classes
     out.mkdir(parents=True, exist_ok=True)
     stems = [image.stem for image in images]
+    failed = 0
     for image in images:
         # Two images of one name and another ending must not share a file.
         name = image.stem if stems.count(image.stem) == 1 else image.name
-        pixels = decode_image(image.read_bytes())
+        try:
+            pixels = decode_image(image.read_bytes())
+        except ImageError as error:
+            click.echo(f"error: {image}: {error}", err=True)
+            failed += 1
+            continue
         found = predictor.predict(pixels, min_score=min_score)
         boxes = [
-            {"label": classes[label], "score": float(score), **dict(zip(("x", "y", "width", "height"), box, strict=True))}
-            for label, score, box in zip(
-                found.labels, found.scores, _xywh(found.boxes), strict=True
-            )
+            {
+                "label": classes[label],
+                "score": float(score),
+                **dict(zip(("x", "y", "width", "height"), box, strict=True)),
+            }
+            for label, score, box in zip(found.labels, found.scores, xyxy_to_xywh(found.boxes).tolist(), strict=True)
         ]
         (out / f"{name}.json").write_text(json.dumps({"image": str(image), "boxes": boxes}, indent=2) + "\n")
         drawn = draw_detections(pixels, found.boxes, found.labels, found.scores, classes)
         drawn.save(out / f"{name}.boxes.png")
         click.echo(f"{image}: {len(boxes)} boxes -> {out / name}.json, {out / name}.boxes.png")
-
-
-def _xywh(boxes: Any) -> list[list[float]]:
-    from detector.geometry.boxes import xyxy_to_xywh
-
-    rows: list[list[float]] = xyxy_to_xywh(boxes).tolist()
-    return rows
+    if failed:
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def load_params(path: Path) -> Params:
         content = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is missing: run from the project's folder") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {error}") from error
     try:
         return Params.model_validate(content)

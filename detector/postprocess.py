@@ -45,7 +45,7 @@ def postprocess(
 
     scale: (x, y) factors from the image to the resized picture; height, width: the image's pixels.
     """
-    rounded_scores = np.round(scores.astype(np.float64), _SCORE_DECIMALS)
+    rounded_scores = scores.astype(np.float64).round(_SCORE_DECIMALS)
     rows, labels = np.nonzero(rounded_scores >= min_score)
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
     rounded = np.round(boxes[rows, labels].astype(np.float64) * factor) / _BOX_STEPS

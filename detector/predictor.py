@@ -50,14 +50,15 @@ class Predictor:
         wanted = {"image"} | ({"proposals"} if self.artifact.proposals else set())
         if inputs != wanted:
             raise ArtifactError(f"{folder / MODEL_FILE}: its inputs are {sorted(inputs)}, not {sorted(wanted)}")
+        outputs = {item.name for item in self._session.get_outputs()}
+        if outputs != {"scores", "boxes"}:
+            raise ArtifactError(f"{folder / MODEL_FILE}: its outputs are {sorted(outputs)}, not ['boxes', 'scores']")
 
     def predict(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> Detections:
         """Detections in one picture, uint8 RGB (H, W, 3); min_score: the artifact's operating score unless given."""
         return self.predict_timed(pixels, min_score=min_score)[0]
 
-    def predict_timed(
-        self, pixels: NDArray[np.uint8], *, min_score: float | None = None
-    ) -> tuple[Detections, Seconds]:
+    def predict_timed(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> tuple[Detections, Seconds]:
         """As `predict`, with the wall time of each step."""
         artifact = self.artifact
         height, width = pixels.shape[:2]

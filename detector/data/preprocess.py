@@ -69,7 +69,6 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
 
 
-
 @dataclass(frozen=True)
 class Resized:
     """A resized picture and the exact factors that map its boxes back: original = resized / scale."""

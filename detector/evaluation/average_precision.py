@@ -56,7 +56,7 @@ class ClassResult:
     precision: NDArray[np.float64]
 
     def at_scores(self, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(recall, precision) (U,) of the detections that score at least each threshold (U,); 0 where there are none."""
+        """(recall, precision) (U,) of the detections that score at least each threshold (U,); 0 where none do."""
         kept = np.searchsorted(-self.scores, -thresholds, side="right")
         return np.append(0.0, self.recall)[kept], np.append(0.0, self.precision)[kept]
 

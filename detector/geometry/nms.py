@@ -44,8 +44,6 @@ def nms(
     suppressed when its IoU with a better kept box of its label is above `threshold`.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = _suppress(
-        np.ascontiguousarray(boxes, np.float32), np.ascontiguousarray(labels, np.int64), order, threshold
-    )
+    kept = _suppress(np.ascontiguousarray(boxes, np.float32), np.ascontiguousarray(labels, np.int64), order, threshold)
     survivors: NDArray[np.int64] = order[kept[order]]
     return survivors

@@ -7,13 +7,14 @@ first; its `channels` and `strides` say C_l and s_l.
 from __future__ import annotations
 
 import importlib.resources
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from detector.errors import WeightsError
@@ -32,6 +33,9 @@ class FrozenBatchNorm(nn.Module):
     """Batch normalisation with the statistics of pre-training: detection batches are too small for their own
     (as in Faster R-CNN's ResNets); scale and shift stay trainable."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, source: nn.BatchNorm2d) -> None:
         super().__init__()
         self.weight = nn.Parameter(source.weight.detach().clone())
@@ -42,7 +46,13 @@ class FrozenBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         return nn.functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps  # type: ignore[arg-type]
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=False,
+            eps=self.eps,  # type: ignore[arg-type]
         )
 
 
@@ -65,7 +75,9 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         _replace_convolutions(network)
         _freeze_statistics(network)
-        self.stem = nn.Sequential(network.conv_stem, network.bn1)  # bn1 includes the activation
+        self.stem = nn.Sequential(
+            network.get_submodule("conv_stem"), network.get_submodule("bn1")
+        )  # bn1 includes the activation
         self.blocks = network.blocks
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -146,7 +158,12 @@ def _imagenet_file() -> Path:
 def _load_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path} is not a file: place the weights there, or change model.weights")
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(f"{path} does not hold weights: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} does not hold a state dict: it must map names to tensors")
     return state
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 BINS = 7
-# Bilinear samples a bin and axis: at 1 to 2 cells a bin more change little (He et al. find the same) and cost four times
-# as much.
+# Bilinear samples a bin and axis: at 1 to 2 cells a bin more change little (He et al. find the same) and cost four
+# times as much.
 _SAMPLES = 1
 # A box of this side (in pixels) is read from the level of stride 16 (Lin et al. 2017, eq. 1, where ImageNet's 224-pixel
 # pictures are read from stride 16 too).

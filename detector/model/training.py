@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from detector.data.annotations import CocoDataset
 from detector.data.torch_dataset import Example, LikeShapes, TrainingImages, collate
@@ -20,6 +19,7 @@ from detector.model.fast_rcnn import FastRCNN
 from detector.model.losses import multi_task_loss
 from detector.model.targets import sample
 from detector.params import TrainSettings
+from detector.progress import progress
 from detector.proposals.store import Proposals
 
 # Share of the steps in which the learning rate rises.
@@ -53,12 +53,12 @@ def _groups(network: FastRCNN, settings: TrainSettings) -> list[dict[str, object
     ]
 
 
-def _moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Exponential average that starts as a plain one, so that a short training does not keep its first weights."""
 
-    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
         share = max(1.0 - decay, 9.0 / (10.0 + int(count)))
-        torch._foreach_lerp_(averages, currents, share)
+        torch._foreach_lerp_(list(averages), list(currents), share)
 
     return update
 
@@ -104,9 +104,7 @@ def train(
         total_steps=settings.epochs * steps,
         pct_start=_WARM_UP,
     )
-    average = (
-        AveragedModel(network, multi_avg_fn=_moving_average(settings.average)) if settings.average > 0 else None
-    )
+    average = AveragedModel(network, multi_avg_fn=_moving_average(settings.average)) if settings.average > 0 else None
     done = 0
     state = load_checkpoint(checkpoint, identity)
     if state:
@@ -126,7 +124,7 @@ def train(
         loader = DataLoader(images, batch_sampler=sampler, collate_fn=collate, num_workers=1, prefetch_factor=4)
         totals = torch.zeros(2, dtype=torch.float64)
         network.train()
-        bar = tqdm(loader, desc=f"epoch {epoch + 1}/{settings.epochs}", unit="batch", mininterval=1.0)
+        bar = progress(loader, len(sampler), f"epoch {epoch + 1}/{settings.epochs}", "batch")
         for batch, examples in bar:
             boxes, flat, labels, matched = _draw_targets(examples, settings, generator, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
@@ -157,6 +155,7 @@ def train(
                 "average": average.state_dict() if average else None,
             },
         )
-        means = (totals / max(1, len(sampler))).tolist()
-        report(EpochReport(epoch + 1, *means, schedule.get_last_lr()[-1], time.monotonic() - start))
+        class_loss, box_loss = (totals / max(1, len(sampler))).tolist()
+        seconds, rate = time.monotonic() - start, float(schedule.get_last_lr()[-1])
+        report(EpochReport(epoch + 1, class_loss, box_loss, rate, seconds))
     return average.module if average else network

@@ -70,8 +70,8 @@ def group(size, box, histogram, pairs, image_size, use):  # type: ignore[no-unty
         kept = 0
         for i in range(count):
             p, q = left[i], right[i]
-            hit_p = p == a or p == b
-            hit_q = q == a or q == b
+            hit_p = p in (a, b)
+            hit_q = q in (a, b)
             if hit_p and hit_q:
                 continue
             if hit_p or hit_q:

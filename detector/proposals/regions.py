@@ -11,8 +11,8 @@ import numpy as np
 # 25 bins a colour channel (Uijlings et al., IJCV 2013, section 3.2).
 _COLOUR_STEPS = 25
 COLOUR_BINS = 3 * _COLOUR_STEPS
-# The paper takes 8 orientations of Gaussian derivatives x 10 bins a channel; here 8 orientations of the grey gradient x 6
-# steps of its magnitude, finer for weak gradients: a histogram ten times smaller.
+# The paper takes 8 orientations of Gaussian derivatives x 10 bins a channel; here 8 orientations of the grey gradient
+# x 6 steps of its magnitude, finer for weak gradients: a histogram a fifth of the size.
 _ORIENTATIONS, _MAGNITUDES = 8, 6
 TEXTURE_BINS = _ORIENTATIONS * _MAGNITUDES
 BINS = COLOUR_BINS + TEXTURE_BINS

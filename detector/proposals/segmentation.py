@@ -49,16 +49,16 @@ def sorted_edges(pixels):  # type: ignore[no-untyped-def]
                 b = np.int32(_BUCKETS_PER_LEVEL * np.sqrt(np.float32(d0 * d0 + d1 * d1 + d2 * d2)))
                 bucket[edge + down] = b
                 counts[b + 1] += 1
-    for b in range(_BUCKETS):
-        counts[b + 1] += counts[b]
+    for level in range(_BUCKETS):
+        counts[level + 1] += counts[level]
     edges = np.empty(counts[_BUCKETS], np.int32)
     weights = np.empty(counts[_BUCKETS], np.float32)
-    for edge in range(len(bucket)):
-        b = bucket[edge]
-        if b >= 0:
-            edges[counts[b]] = edge
-            weights[counts[b]] = np.float32(b) / _BUCKETS_PER_LEVEL
-            counts[b] += 1
+    for candidate in range(len(bucket)):
+        level = bucket[candidate]
+        if level >= 0:
+            edges[counts[level]] = candidate
+            weights[counts[level]] = np.float32(level) / _BUCKETS_PER_LEVEL
+            counts[level] += 1
     return edges, weights
 
 

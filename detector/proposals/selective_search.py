@@ -24,7 +24,7 @@ MIN_REGION = 20
 COLOUR_SPACES = (colour.to_lab, colour.to_hsv)
 # Colour, texture, size, fill: which measures add up to a strategy's similarity.
 STRATEGIES = ((True, True, True, True), (True, False, True, True), (False, False, False, True))
-# Boxes whose corners fall into the same cell of this share of their sides are near-equal: only the first is ranked early.
+# Boxes whose centres and sides differ by less than this share of their sides are near-equal: the first is ranked early.
 _CELL = 0.15
 
 
@@ -52,7 +52,7 @@ def _rank(boxes: NDArray[np.int32], levels: NDArray[np.int32]) -> NDArray[np.int
 
 
 def _candidates(rgb: Pixels) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """All boxes int32 (N, 4) and levels int32 (N,) of a small picture; level 1 is the whole picture, the last region."""
+    """All boxes int32 (N, 4) and levels int32 (N,) of a small picture; level 1 is the whole picture, grouped last."""
     height, width = rgb.shape[:2]
     smooth = colour.blur(rgb)
     codes = regions.texture_codes(smooth)

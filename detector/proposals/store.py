@@ -1,4 +1,4 @@
-"""Stored proposals: one NumPy archive a split, `boxes` float32 (M, 4) of all images in a row and `starts` int64 (I + 1,).
+"""Stored proposals: a NumPy archive a split, `boxes` float32 (M, 4) of all images in a row, `starts` int64 (I + 1,).
 
 Image i of the split's COCO file, in the order of ids, owns boxes[starts[i]:starts[i + 1]], xyxy in its own pixels, best
 first.
@@ -6,6 +6,7 @@ first.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def load_proposals(path: Path, images: int) -> Proposals:
             stored = Proposals(archive["boxes"], archive["starts"])
     except FileNotFoundError as error:
         raise AnnotationError(f"{path} is missing: run the stage `propose`") from error
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise AnnotationError(f"{path} does not hold proposals: {error}; run the stage `propose` again") from error
     if len(stored) != images:
         raise AnnotationError(

@@ -50,9 +50,7 @@ def _data_digest(dataset: Path) -> str:
 def _predict(
     predictor: Predictor, folder: Path, truth: CocoDataset, min_score: float, workers: int, title: str
 ) -> dict[int, Detections]:
-    return detect_all(
-        lambda _, pixels: predictor.predict(pixels, min_score=min_score), folder, truth, title, workers
-    )
+    return detect_all(lambda _, pixels: predictor.predict(pixels, min_score=min_score), folder, truth, title, workers)
 
 
 def _write_graph(network: FastRCNN, path: Path) -> None:

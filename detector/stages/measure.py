@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from detector.data.annotations import CocoDataset
 from detector.data.preprocess import decode_image
@@ -19,6 +18,7 @@ from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, eva
 from detector.evaluation.coco import evaluate_coco
 from detector.evaluation.detections import DetectionSet
 from detector.postprocess import Detections
+from detector.progress import progress
 
 
 def detect_all(
@@ -35,7 +35,7 @@ def detect_all(
 
     count = len(truth.images)
     with ThreadPoolExecutor(workers) as pool:
-        found = list(tqdm(pool.map(one, range(count)), total=count, desc=title, unit="image", mininterval=1.0))
+        found = list(progress(pool.map(one, range(count)), count, title))
     return {image.id: detections for image, detections in zip(truth.images, found, strict=True)}
 
 

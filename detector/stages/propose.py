@@ -5,13 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
 from detector.data.annotations import CocoDataset, load_coco
 from detector.data.preprocess import decode_image
 from detector.evaluation.proposal_recall import proposal_recall
 from detector.geometry.boxes import Boxes
 from detector.params import ProposeSettings
+from detector.progress import progress
 from detector.proposals import selective_search
 from detector.proposals.store import save_proposals
 from detector.stages.measure import write_json
@@ -27,7 +26,7 @@ def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int
 
     names = [image.file_name for image in truth.images]
     with ThreadPoolExecutor(threads) as pool:
-        return list(tqdm(pool.map(search, names), total=len(names), desc=title, unit="image", mininterval=1.0))
+        return list(progress(pool.map(search, names), len(names), title))
 
 
 def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
@@ -42,7 +41,10 @@ def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, thre
             by_id = {image.id: found for image, found in zip(truth.images, boxes, strict=True)}
             result = proposal_recall(truth, by_id)
             measured[split] = {
-                str(budget): {"mabo": mabo, **{f"recall_{iou * 100:.0f}": r for iou, r in result.recall[budget].items()}}
+                str(budget): {
+                    "mabo": mabo,
+                    **{f"recall_{iou * 100:.0f}": r for iou, r in result.recall[budget].items()},
+                }
                 for budget, mabo in result.mabo.items()
             }
     write_json(metrics, measured)

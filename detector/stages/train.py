@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from dvclive import Live
+from dvclive.live import Live
 
 from detector.data.annotations import load_coco
 from detector.model.family import build

@@ -143,16 +143,21 @@ def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
     assert refused(data) == "unreadable"
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels: whoever decodes it fails otherwise."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to no pixels: whoever decodes it fails, and not with `too_large`."""
+    chunks = [
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0),
+        b"IDAT" + zlib.compress(b"\0" * 20),
+        b"IEND",
+    ]
+    packed = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def test_a_bomb_is_too_large_before_it_is_decoded() -> None:
-    assert refused(png_header(100_000, 100_000)) == "too_large"  # Pillow's own limit
-    assert refused(png_header(13_400, 13_400)) == "too_large"  # ours
-    assert refused(png_header(64, 40)) == "unreadable"
+    assert refused(png_claiming(100_000, 100_000)) == "too_large"  # beyond Pillow's own limit
+    assert refused(png_claiming(13_400, 13_400)) == "too_large"  # beyond ours
+    assert refused(png_claiming(64, 40)) == "unreadable"
 
 
 def test_the_limit_counts_pixels() -> None:

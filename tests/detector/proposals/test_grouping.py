@@ -82,9 +82,18 @@ def tiles(height: int, width: int, down: int, across: int) -> np.ndarray:
     return np.unique(rows[:, None] * across + columns[None], return_inverse=True)[1].reshape(height, width).astype(np.int32)
 
 
+def cells(height: int, width: int, count: int) -> np.ndarray:
+    """Labels (H, W): `count` cells of irregular outline, so that no two pairs are equally similar for long."""
+    centres = np.random.default_rng(5).uniform(0, (height, width), (count, 2))
+    places = np.stack(np.mgrid[:height, :width], axis=-1)
+    return np.linalg.norm(places[:, :, None] - centres, axis=3).argmin(axis=2).astype(np.int32)
+
+
 @pytest.mark.parametrize("use", STRATEGIES)
 def test_merges_are_those_of_the_plain_algorithm(noise: Callable[..., np.ndarray], use: tuple[bool, ...]) -> None:
-    labels, pixels = tiles(24, 37, 4, 5), noise(24, 37, seed=3, block=4)
+    labels = cells(24, 37, 16)
+    shades = np.random.default_rng(6).integers(40, 256, 16)
+    pixels = (noise(24, 37, seed=3) / 255 * shades[labels][:, :, None]).astype(np.uint8)
     boxes = found_boxes(labels, pixels, use)
     regions = labels.max() + 1
     assert boxes.shape == (2 * regions - 1, 4)

@@ -1,0 +1,149 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detector.data.annotations import CocoDataset
+from detector.model.checkpoint import load_checkpoint
+from detector.model.fast_rcnn import FastRCNN
+from detector.model.training import EpochReport, train
+from detector.params import TrainSettings
+from detector.proposals.store import Proposals
+
+TrainingSet = tuple[Path, CocoDataset, Proposals]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture
+def trainer(
+    new_network: Callable[..., FastRCNN],
+    train_settings: Callable[..., TrainSettings],
+    training_set: TrainingSet,
+    tmp_path: Path,
+) -> Callable[..., tuple[torch.nn.Module, list[EpochReport]]]:
+    """(checkpoint's name, settings...) -> the trained network and its reports; kill_after: an epoch."""
+
+    def run(
+        checkpoint: str = "last.pt",
+        *,
+        identity: str = "this",
+        kill_after: int = 0,
+        data: TrainingSet = training_set,
+        dropout: float = 0.0,
+        **changes: object,
+    ) -> tuple[torch.nn.Module, list[EpochReport]]:
+        reports: list[EpochReport] = []
+
+        def report(epoch: EpochReport) -> None:
+            reports.append(epoch)
+            if epoch.epoch == kill_after:
+                raise Killed
+
+        trained = train(
+            new_network(dropout=dropout), *data, train_settings(**changes), device=torch.device("cpu"),
+            checkpoint=tmp_path / checkpoint, identity=identity, report=report,
+        )  # fmt: skip
+        return trained, reports
+
+    return run
+
+
+def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    other = b.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in a.state_dict().items())
+
+
+def test_the_loss_falls(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
+    _, reports = trainer(epochs=6)
+    assert [r.epoch for r in reports] == [1, 2, 3, 4, 5, 6]
+    assert reports[0].class_loss == pytest.approx(np.log(4), abs=0.4)  # four classes, nothing known yet
+    assert reports[-1].class_loss < 0.75 * reports[0].class_loss
+    assert 0 <= reports[-1].learning_rate < reports[0].learning_rate
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_killed_training_that_resumes_ends_where_it_would_have(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], precision: str
+) -> None:
+    options = {"precision": precision, "dropout": 0.3, "image_sizes": [32, 64]}
+    whole, _ = trainer("whole.pt", **options)
+    with pytest.raises(Killed):
+        trainer("stopped.pt", kill_after=1, **options)
+    resumed, reports = trainer("stopped.pt", **options)
+    assert [r.epoch for r in reports] == [2]
+    assert equal(whole, resumed)
+
+
+def test_a_finished_training_is_not_run_again(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
+) -> None:
+    trained, _ = trainer(epochs=1)
+    again, reports = trainer(epochs=1)
+    assert reports == [] and equal(trained, again)
+
+
+def test_a_checkpoint_of_another_training_is_not_resumed(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
+) -> None:
+    trainer(epochs=1, identity="other")
+    _, reports = trainer(epochs=1, identity="this")
+    assert [r.epoch for r in reports] == [1]
+    assert load_checkpoint(tmp_path / "last.pt", "this")["epoch"] == 1
+
+
+def test_the_seed_decides(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
+    a, b, c = (trainer(f"{i}.pt", epochs=1, seed=seed)[0] for i, seed in enumerate((3, 3, 4)))
+    assert equal(a, b) and not equal(a, c)
+
+
+def only(training_set: TrainingSet, index: int) -> TrainingSet:
+    folder, truth, proposals = training_set
+    boxes = proposals[index]
+    return folder, CocoDataset(truth.classes, (truth.images[index],)), Proposals(boxes, np.array([0, len(boxes)]))
+
+
+@pytest.mark.parametrize("what", ["no object", "no proposal", "neither"])
+def test_images_without_objects_or_proposals_train(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], training_set: TrainingSet, what: str
+) -> None:
+    folder, truth, proposals = only(training_set, 4 if what == "no proposal" else 3)
+    if what == "neither":
+        proposals = Proposals(np.zeros((0, 4), np.float32), np.array([0, 0]))
+    assert len(truth.images[0].boxes) == (what == "no proposal") and len(proposals.boxes) == (what == "no object") * 12
+    trained, reports = trainer(data=(folder, truth, proposals), epochs=1)
+    assert (reports[0].class_loss > 0) == (what != "neither")
+    assert all(torch.isfinite(value).all() for value in trained.state_dict().values())
+
+
+def test_frozen_blocks_and_statistics_stay_and_the_rest_moves(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], new_network: Callable[..., FastRCNN]
+) -> None:
+    before = new_network().state_dict()
+    trained, _ = trainer(epochs=1, frozen_blocks=2)
+    kept = {name for name, value in trained.state_dict().items() if torch.equal(value, before[name])}
+    frozen = ("backbone.stem", "backbone.blocks.0.", "backbone.blocks.1.")
+    for name in before:
+        assert (name in kept) == (name.startswith(frozen) or "running_" in name), name
+
+
+def test_the_average_lags_behind_the_last_weights(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
+) -> None:
+    average, _ = trainer("averaged.pt", epochs=1)
+    last = load_checkpoint(tmp_path / "averaged.pt", "this")["network"]
+    plain, _ = trainer("plain.pt", epochs=1, average=0.0)
+    assert not torch.equal(average.state_dict()["head.classes.weight"], last["head.classes.weight"])
+    assert all(torch.equal(value, last[name]) for name, value in plain.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_says_what_to_do(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
+) -> None:
+    with pytest.raises(FloatingPointError, match=r"in epoch 1: lower train\.learning_rate \(now 1e\+20\)"):
+        trainer(learning_rate=1e20)
+    assert not (tmp_path / "last.pt").exists()

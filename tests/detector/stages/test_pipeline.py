@@ -1,0 +1,222 @@
+"""The five stages on a handful of scenes: not whether it learns, but that everything fits together."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from detector.artifact import load_artifact, sha256_of
+from detector.data.annotations import load_coco
+from detector.data.preprocess import decode_image
+from detector.errors import AnnotationError, WeightsError
+from detector.params import Params, params_digest
+from detector.predictor import Predictor
+from detector.proposals import selective_search
+from detector.proposals.store import load_proposals
+from detector.stages import evaluate, export, fetch, propose, train
+
+COUNTS = {"train": 6, "val": 3, "test": 3}
+
+
+def small_params() -> Params:
+    content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
+    content["fetch"]["generated"] = COUNTS
+    content["propose"]["max_boxes"] = 150
+    content["model"].update(weights="none", image_size=96, pyramid_channels=8, hidden=16)
+    content["train"].update(
+        device="cpu", epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
+    )
+    content["evaluate"].update(max_proposals=60, min_score=0.01, max_detections=20)
+    return Params.model_validate(content)
+
+
+@dataclass(frozen=True)
+class Road:
+    """Where each stage wrote."""
+
+    home: Path
+    params: Params
+
+    @property
+    def dataset(self) -> Path:
+        return self.home / "dataset"
+
+    @property
+    def proposals(self) -> Path:
+        return self.home / "proposals"
+
+    @property
+    def weights(self) -> Path:
+        return self.home / "train" / train.WEIGHTS_FILE
+
+    def json(self, name: str) -> Any:
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{name} holds {constant}, which is not JSON")
+
+        return json.loads((self.home / name).read_text("utf-8"), parse_constant=refuse)
+
+
+def walk(home: Path, dataset: Path | None = None) -> Road:
+    """All stages; dataset: copied instead of fetched."""
+    road = Road(home, small_params())
+    params = road.params
+    home.mkdir()
+    if dataset:
+        shutil.copytree(dataset, road.dataset)
+    else:
+        fetch.fetch(params.fetch, params.fetch.seed, road.dataset)
+    propose.run(params.propose, road.dataset, road.proposals, home / "proposals.json", threads=2)
+    train.run(
+        params.model, params.train, road.dataset, road.proposals, home / "train", home / "log", home / "state/last.pt"
+    )
+    evaluate.run(params.evaluate, road.dataset, road.proposals, road.weights, home / "evaluation")
+    export.run(params, road.dataset, road.weights, home / "artifact", workers=2)
+    return road
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    return walk(tmp_path_factory.mktemp("pipeline") / "first")
+
+
+@pytest.fixture(scope="module")
+def again(road: Road) -> Road:
+    """The same once more, from the same scenes (that `fetch` repeats itself is tested with it)."""
+    return walk(road.home.parent / "second", road.dataset)
+
+
+def test_every_stage_leaves_what_dvc_expects(road: Road) -> None:
+    found = {path.relative_to(road.home).as_posix() for path in road.home.rglob("*") if path.is_file()}
+    wanted = {f"proposals/{split}.npz" for split in COUNTS} | {
+        "proposals.json", "train/weights.pt", "log/metrics.json", "log/plots/metrics/loss/class.tsv",
+        "log/plots/metrics/loss/box.tsv", "evaluation/metrics.json", "evaluation/timing.json",
+        "evaluation/classes.json", "evaluation/precision_recall.json", "evaluation/detections.json",
+        "evaluation/grid.png", "artifact/model.onnx", "artifact/model.json", "artifact/metrics.json",
+    }  # fmt: skip
+    assert wanted <= found
+    assert "state/last.pt" not in found  # a finished training has nothing to resume
+
+
+def numbers(content: Any) -> list[float]:
+    if isinstance(content, dict | list):
+        return [n for item in (content.values() if isinstance(content, dict) else content) for n in numbers(item)]
+    return [content] if isinstance(content, int | float) else []
+
+
+def test_metrics_are_json_of_shares(road: Road) -> None:
+    for name in ("proposals.json", "evaluation/metrics.json", "artifact/metrics.json"):
+        values = numbers(road.json(name))
+        assert values and all(-1 <= value <= 1 for value in values)  # -1: COCO's word for no object of that size
+    timing = road.json("evaluation/timing.json")
+    assert set(timing) == {"seconds_proposals", "seconds_network", "seconds_postprocess"}
+    assert all(value > 0 for value in timing.values())
+    assert road.json("log/metrics.json")["loss"]["class"] > 0
+
+
+def test_proposals_are_those_of_each_image(road: Road) -> None:
+    truth = load_coco(road.dataset / "val.json")
+    stored = load_proposals(road.proposals / "val.npz", 3)
+    for index, image in enumerate(truth.images):
+        pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
+        np.testing.assert_array_equal(stored[index], selective_search(pixels, 150))
+    measured = road.json("proposals.json")
+    assert set(measured) == {"val", "test"}
+
+
+def test_threads_do_not_change_the_proposals(road: Road, tmp_path: Path) -> None:
+    propose.run(road.params.propose, road.dataset, tmp_path, tmp_path / "metrics.json", threads=1)
+    for split in COUNTS:
+        assert (tmp_path / f"{split}.npz").read_bytes() == (road.proposals / f"{split}.npz").read_bytes()
+
+
+def test_classes_and_detections_refer_to_the_dataset(road: Road) -> None:
+    truth = load_coco(road.dataset / "test.json")
+    rows = road.json("evaluation/classes.json")
+    assert [row["class"] for row in rows] == list(truth.classes)
+    detections = road.json("evaluation/detections.json")
+    assert {d["image_id"] for d in detections} <= {image.id for image in truth.images}
+    assert {d["category_id"] for d in detections} <= set(truth.category_ids)
+    assert detections and all(0.01 <= d["score"] <= 1 for d in detections)
+
+
+def test_the_artifact_describes_its_making(road: Road) -> None:
+    artifact = load_artifact(road.home / "artifact")
+    params = road.params
+    assert artifact.classes == load_coco(road.dataset / "test.json").classes
+    assert artifact.onnx_sha256 == sha256_of(road.home / "artifact/model.onnx")
+    assert artifact.params_digest == params_digest(params)
+    assert artifact.image_size == 96 and artifact.proposals and artifact.proposals.max_boxes == 60
+    assert (artifact.nms_threshold, artifact.max_detections) == (0.3, 20)
+    assert artifact.baseline.images == 3 and tuple(artifact.baseline.boxes) == artifact.classes
+    stored = road.json("artifact/metrics.json")
+    assert stored.pop("operating_score") == round(artifact.operating_score, 6)
+    assert stored == artifact.metrics
+
+
+def test_the_artifact_achieves_what_evaluate_measured(road: Road) -> None:
+    measured = road.json("evaluation/metrics.json")
+    stored = load_artifact(road.home / "artifact").metrics
+    assert {name for name in measured if measured[name] is not None} - set(stored) == {
+        "proposal_recall_50", "proposal_mabo",
+    }  # fmt: skip
+    for name, value in stored.items():
+        assert value == pytest.approx(measured[name], abs=0.02), name
+
+
+def test_the_artifact_finds_what_evaluate_found(road: Road) -> None:
+    predictor = Predictor(road.home / "artifact")
+    truth = load_coco(road.dataset / "test.json")
+    image = truth.images[0]
+    pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
+    found = predictor.predict(pixels, min_score=0.01)
+    expected = [d for d in road.json("evaluation/detections.json") if d["image_id"] == image.id]
+    assert len(found.scores) == len(expected) > 0
+    np.testing.assert_allclose(found.scores, [d["score"] for d in expected], atol=1e-3)
+
+
+def test_the_same_road_gives_the_same_figures(road: Road, again: Road) -> None:
+    for name in ("proposals.json", "evaluation/metrics.json", "evaluation/detections.json", "artifact/metrics.json"):
+        assert road.json(name) == again.json(name), name
+    assert (road.home / "artifact/model.onnx").read_bytes() == (again.home / "artifact/model.onnx").read_bytes()
+
+
+@pytest.fixture
+def train_again(road: Road, tmp_path: Path) -> Callable[..., list[int]]:
+    """Train once more with a state to resume -> the epochs that were run."""
+
+    def run(**changes: object) -> list[int]:
+        state = tmp_path / "state/last.pt"
+        settings = road.params.train.model_copy(update=changes)
+        train.run(road.params.model, settings, road.dataset, road.proposals, tmp_path / "out", tmp_path / "log", state)
+        return [json.loads(line)["epoch"] for line in (state.parent / "train.log").read_text().splitlines()]
+
+    return run
+
+
+def test_a_killed_stage_resumes_with_the_same_settings_only(
+    train_again: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "save_trained", killed)
+        train_again()
+    assert (tmp_path / "state/last.pt").is_file() and not (tmp_path / "out/weights.pt").exists()
+    assert train_again() == [1]  # nothing left to train
+    assert (tmp_path / "out/weights.pt").is_file() and not (tmp_path / "state/last.pt").exists()
+    assert train_again(seed=9) == [1, 1]
+
+
+def test_missing_products_name_the_stage_to_run(road: Road, tmp_path: Path) -> None:
+    settings = road.params.evaluate
+    with pytest.raises(AnnotationError, match="run the stage `propose`"):
+        evaluate.run(settings, road.dataset, tmp_path, road.weights, tmp_path)
+    with pytest.raises(WeightsError, match="run the stage `train`"):
+        evaluate.run(settings, road.dataset, road.proposals, tmp_path / "weights.pt", tmp_path)
