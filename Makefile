@@ -5,6 +5,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # No analytics leave the machine.
 export DVC_NO_ANALYTICS := true
 export GX_ANALYTICS_ENABLED := false
+# Even where bytecode caches are switched off: torch and Great Expectations take three times as long to import without.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint lock clean
 .DEFAULT_GOAL := demo

