@@ -14,7 +14,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # The virtual environment is current when it is newer than what it was made from. uv resolves and installs the lock in
 # seconds where pip takes minutes.
 $(VENV)/.current: requirements.lock pyproject.toml
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) --requirement requirements.lock
 	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
@@ -36,5 +37,5 @@ lock: $(VENV)/.current ## renew requirements.lock from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \
 	  --no-annotate pyproject.toml --output-file requirements.lock
 
-clean: ## remove all build products, not the environment
+clean: ## remove all build products; the environment and downloads (data/) stay
 	rm -rf build models

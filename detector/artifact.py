@@ -54,7 +54,7 @@ class Artifact(_Frozen):
     baseline: Baseline
     onnx_sha256: str = Field(description="of model.onnx")
     git_revision: str | None = Field(description="of the code that made it; null outside git")
-    data_digest: str = Field(description="sha256 over the three annotation files")
+    data_digest: str = Field(description="sha256 over the annotation files and all images")
     params_digest: str = Field(description="sha256 of params.yaml's content")
 
 

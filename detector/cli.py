@@ -21,9 +21,11 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except DetectorError as error:
+        except ModuleNotFoundError as error:
+            click.echo(f"error: {error}; install what the stages need: pip install 'boxcar[pipeline]'", err=True)
+        except (DetectorError, OSError) as error:
             click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+        sys.exit(2)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +88,7 @@ def train() -> None:
         layout.PROPOSALS,
         layout.TRAINING,
         layout.TRAINING_LOG,
-        layout.CHECKPOINT,
+        layout.CHECKPOINTS,
     )
 
 
@@ -145,11 +147,12 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     predictor = Predictor(model, threads=_cores())
     classes = predictor.artifact.classes
     out.mkdir(parents=True, exist_ok=True)
-    stems = [image.stem for image in images]
+    names = [image.name for image in images]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise click.UsageError(f"two images are named {twice[0]}: their results would share a file; run them apart")
     failed = 0
     for image in images:
-        # Two images of one name and another ending must not share a file.
-        name = image.stem if stems.count(image.stem) == 1 else image.name
+        name = image.name
         try:
             pixels = decode_image(image.read_bytes())
         except ImageError as error:

@@ -29,6 +29,10 @@ class WeightsError(DetectorError):
     """A backbone's weights cannot be had; the message says which file to place where."""
 
 
+class TrainingError(DetectorError):
+    """Training cannot start or go on with these settings."""
+
+
 class ImageError(DetectorError):
     """One image cannot be turned into pixels.
 

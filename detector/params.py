@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from detector.data.settings import FetchSettings
 from detector.errors import ParamsError
@@ -43,7 +43,9 @@ class TrainSettings(_Frozen):
     precision: Literal["bf16", "fp32"] = Field(description="bf16: autocast")
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    image_sizes: tuple[int, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")
+    image_sizes: tuple[Annotated[int, Field(ge=32)], ...] = Field(
+        min_length=1, description="longer sides, one drawn for each batch"
+    )
     learning_rate: float = Field(gt=0, description="AdamW's, at the peak of its one cycle")
     backbone_rate: float = Field(gt=0, description="the backbone's share of it")
     weight_decay: float = Field(ge=0)
@@ -71,6 +73,13 @@ class Params(_Frozen):
     model: ModelSettings
     train: TrainSettings
     evaluate: EvaluateSettings
+
+    @model_validator(mode="after")
+    def _stored_proposals_suffice(self) -> Self:
+        if self.evaluate.max_proposals > self.propose.max_boxes:
+            # `evaluate` reads stored proposals, the artifact searches anew: both must see the same ones.
+            raise ValueError("evaluate.max_proposals must not be above propose.max_boxes")
+        return self
 
 
 def load_params(path: Path) -> Params:

@@ -8,11 +8,15 @@ from typing import Literal
 import numpy as np
 import torch
 
+from detector.errors import TrainingError
+
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """auto: CUDA where there is a usable GPU, else the CPU."""
+    """auto: CUDA where there is a usable GPU, else the CPU. Raises TrainingError for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("train.device is cuda, but torch finds no usable GPU: set it to auto or cpu")
     return torch.device(name)
 
 

@@ -6,12 +6,13 @@ Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from detector.errors import ImageError
 
@@ -23,6 +24,20 @@ SCALE = np.float32(1.0 / 128.0)
 STRIDE = 32
 # Decompression bombs are refused before decoding: 178 megapixels is twice what the largest consumer sensors give.
 MAX_PIXELS = 178_956_970
+
+# What undoes each EXIF orientation (EXIF 2.32, tag 0x0112).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Sizes and damage are judged here; filters are not thread-safe, so this one is set once.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Pixels = NDArray[np.uint8]
 
@@ -39,6 +54,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as it is meant to be seen. Pillow's own function also rewrites the EXIF block, and fails on one that
+    is damaged elsewhere."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
+        # A block that cannot be parsed says nothing of the orientation.
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Encoded picture -> uint8 RGB (H, W, 3), EXIF orientation applied, first frame, alpha over white.
 
@@ -48,15 +75,12 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes and EXIF damage that are judged here
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return np.ascontiguousarray(np.asarray(_to_rgb(upright), np.uint8))
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
+            image.load()
+            return np.ascontiguousarray(np.asarray(_to_rgb(_upright(image)), np.uint8))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:

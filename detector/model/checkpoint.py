@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from detector.errors import WeightsError
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -21,8 +24,14 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
-    """The state that was saved under this identity (a digest of params and data), or None."""
+    """The state that was saved under this identity (a digest of params and data), or None.
+
+    Raises WeightsError for a damaged file.
+    """
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}; delete it to train from the start") from error
     return state if state.get("identity") == identity else None

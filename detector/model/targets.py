@@ -26,12 +26,19 @@ class Targets:
 
 
 def sample(
-    proposals: Tensor, truth: Tensor, labels: Tensor, ignore: Tensor, count: int, generator: torch.Generator
+    proposals: Tensor,
+    truth: Tensor,
+    labels: Tensor,
+    ignore: Tensor,
+    crowd: Tensor,
+    count: int,
+    generator: torch.Generator,
 ) -> Targets:
     """Draw at most `count` regions: up to a quarter objects, the rest background.
 
     proposals (N, 4), truth (G, 4) float32 xyxy; labels (G,) from 1; ignore (G,) bool: true boxes that are neither
-    learnt nor taken as background. True boxes join the proposals. N and G may be 0.
+    learnt nor taken as background; crowd (G,) bool: those of them that hold many objects, so that a proposal inside is
+    no background either. True boxes join the proposals. N and G may be 0.
     """
     wanted = ~ignore
     candidates = torch.cat([truth[wanted], proposals])
@@ -41,7 +48,8 @@ def sample(
         overlap = box_iou(candidates, truth)  # (N', G)
         overlap_wanted = overlap.masked_fill(ignore[None, :], -1.0)
         best, index = overlap_wanted.max(dim=1)
-        near_ignored = overlap.masked_fill(wanted[None, :], -1.0).amax(dim=1) >= POSITIVE_IOU
+        covered = torch.where(crowd[None, :], _inside(candidates, truth), overlap)
+        near_ignored = covered.masked_fill(wanted[None, :], -1.0).amax(dim=1) >= POSITIVE_IOU
     else:
         best = candidates.new_zeros(len(candidates))
         index = torch.zeros(len(candidates), dtype=torch.int64)
@@ -58,6 +66,14 @@ def sample(
         out_labels[: len(positive)] = labels[index[positive]]
         matched[: len(positive)] = truth[index[positive]]
     return Targets(boxes, out_labels, matched)
+
+
+def _inside(boxes: Tensor, regions: Tensor) -> Tensor:
+    """(N, 4), (G, 4) xyxy -> (N, G): the part of each box that lies in each region, as COCO measures crowds."""
+    low = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=2)
+    return shared / (boxes[:, 2:] - boxes[:, :2]).prod(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def _draw(indices: Tensor, count: int, generator: torch.Generator) -> Tensor:

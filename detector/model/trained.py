@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -19,13 +20,19 @@ def save_trained(path: Path, network: torch.nn.Module, model: ModelSettings, cla
     torch.save({"model": model.model_dump(), "classes": list(classes), "network": weights}, path)
 
 
-def load_trained(path: Path, device: torch.device) -> tuple[FastRCNN, ModelSettings, tuple[str, ...]]:
-    """The network in evaluation mode, its settings and its classes. Raises WeightsError when `path` is missing."""
+def load_trained(path: Path) -> tuple[FastRCNN, ModelSettings, tuple[str, ...]]:
+    """The network in evaluation mode on the CPU, its settings and its classes.
+
+    Raises WeightsError when `path` is missing or damaged.
+    """
     if not path.is_file():
         raise WeightsError(f"{path} is missing: run the stage `train`")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    model, classes = ModelSettings.model_validate(state["model"]), tuple(state["classes"])
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model, classes = ModelSettings.model_validate(state["model"]), tuple(state["classes"])
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}; run the stage `train` again") from error
     network = build(model, len(classes), weights="none")
     network.load_state_dict(state["network"])
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval(), model, classes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from detector.data.annotations import CocoDataset
-from detector.data.torch_dataset import Example, LikeShapes, TrainingImages, collate
+from detector.errors import TrainingError
 from detector.model.checkpoint import load_checkpoint, save_checkpoint
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.losses import multi_task_loss
 from detector.model.targets import sample
+from detector.model.training_images import Example, LikeShapes, TrainingImages, collate
 from detector.params import TrainSettings
 from detector.progress import progress
 from detector.proposals.store import Proposals
@@ -67,7 +68,7 @@ def _draw_targets(
     examples: list[Example], settings: TrainSettings, generator: torch.Generator, device: torch.device
 ) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
     """Proposals B x (R_b, 4), and over all images boxes (R, 4), labels (R,), matched (R, 4)."""
-    drawn = [sample(e.proposals, e.truth, e.labels, e.ignore, settings.regions, generator) for e in examples]
+    drawn = [sample(e.proposals, e.truth, e.labels, e.ignore, e.crowd, settings.regions, generator) for e in examples]
     return (
         [targets.boxes.to(device) for targets in drawn],
         torch.cat([targets.boxes for targets in drawn]).to(device),
@@ -91,7 +92,8 @@ def train(
     """Train `network` in place and return the network to use: its averaged weights, or itself.
 
     folder: of the images; checkpoint: a file, written after every epoch; an earlier one with the same `identity` is
-    resumed, and the result is the same as without the stop. report: called after every epoch.
+    resumed, and the result is the same as without the stop. report: called after every epoch, on a resume also for the
+    epochs that were done before.
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.backbone.freeze(settings.frozen_blocks)  # type: ignore[operator]
@@ -105,23 +107,25 @@ def train(
         pct_start=_WARM_UP,
     )
     average = AveragedModel(network, multi_avg_fn=_moving_average(settings.average)) if settings.average > 0 else None
-    done = 0
+    reports: list[EpochReport] = []
     state = load_checkpoint(checkpoint, identity)
     if state:
-        done = state["epoch"]
+        reports = [EpochReport(**values) for values in state["reports"]]
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         if average:
             average.load_state_dict(state["average"])
+    for earlier in reports:
+        report(earlier)
     images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed)
-    for epoch in range(done, settings.epochs):
+    for epoch in range(len(reports), settings.epochs):
         start = time.monotonic()
         seed = settings.seed * 1_000_003 + epoch  # no two small seeds share an epoch's numbers
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator().manual_seed(seed)
         sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch)
-        loader = DataLoader(images, batch_sampler=sampler, collate_fn=collate, num_workers=1, prefetch_factor=4)
+        loader = DataLoader(images, batch_sampler=sampler, collate_fn=collate, num_workers=1, prefetch_factor=2)
         totals = torch.zeros(2, dtype=torch.float64)
         network.train()
         bar = progress(loader, len(sampler), f"epoch {epoch + 1}/{settings.epochs}", "batch")
@@ -138,24 +142,25 @@ def train(
                 average.update_parameters(network)
             parts = torch.stack([losses["class"], losses["box"]]).detach().double().cpu()
             if not torch.isfinite(parts).all():
-                raise FloatingPointError(
+                raise TrainingError(
                     f"the loss is {parts.tolist()} in epoch {epoch + 1}: lower train.learning_rate "
                     f"(now {settings.learning_rate}) or set train.precision to fp32"
                 )
             totals += parts
             bar.set_postfix(loss_class=f"{parts[0]:.3f}", loss_box=f"{parts[1]:.3f}", refresh=False)
+        class_loss, box_loss = (totals / max(1, len(sampler))).tolist()
+        seconds, rate = time.monotonic() - start, float(schedule.get_last_lr()[-1])
+        reports.append(EpochReport(epoch + 1, class_loss, box_loss, rate, seconds))
         save_checkpoint(
             checkpoint,
             {
                 "identity": identity,
-                "epoch": epoch + 1,
+                "reports": [asdict(item) for item in reports],
                 "network": network.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
                 "average": average.state_dict() if average else None,
             },
         )
-        class_loss, box_loss = (totals / max(1, len(sampler))).tolist()
-        seconds, rate = time.monotonic() - start, float(schedule.get_last_lr()[-1])
-        report(EpochReport(epoch + 1, class_loss, box_loss, rate, seconds))
+        report(reports[-1])
     return average.module if average else network

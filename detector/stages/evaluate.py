@@ -23,7 +23,6 @@ from detector.params import EvaluateSettings
 from detector.postprocess import Detections, postprocess
 from detector.proposals import selective_search
 from detector.proposals.store import Proposals, load_proposals
-from detector.runtime import choose_device
 from detector.stages.measure import detect_all, figures, write_json
 
 # Enough for a median; the search itself ran in `propose`.
@@ -35,25 +34,23 @@ _GRID_SCORE = 0.4
 
 @dataclass
 class _TorchDetector:
-    """The network as a function of an image, in float32 as it will be exported; notes its times."""
+    """The network as a function of an image, in float32 on the CPU, as it will be exported; notes its times."""
 
     network: FastRCNN
     image_size: int
     settings: EvaluateSettings
     proposals: Proposals
-    device: torch.device
     network_seconds: list[float] = field(default_factory=list)
     postprocess_seconds: list[float] = field(default_factory=list)
 
     def __call__(self, index: int, pixels: NDArray[np.uint8]) -> Detections:
         resized = resize(pixels, self.image_size)
         scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
-        boxes = torch.from_numpy(self.proposals[index][: self.settings.max_proposals] * scale).to(self.device)
-        image = torch.from_numpy(normalise(resized.pixels))[None].to(self.device)
+        boxes = torch.from_numpy(self.proposals[index][: self.settings.max_proposals] * scale)
+        image = torch.from_numpy(normalise(resized.pixels))[None]
         start = time.perf_counter()
         with torch.inference_mode():
             scores, refined = self.network.detect(image.contiguous(memory_format=torch.channels_last), boxes)
-        scores, refined = scores.cpu(), refined.cpu()
         ran = time.perf_counter()
         detections = postprocess(
             scores.numpy(),
@@ -105,9 +102,8 @@ def run(settings: EvaluateSettings, dataset: Path, proposals: Path, weights: Pat
     """
     truth = load_coco(dataset / "test.json")
     stored = load_proposals(proposals / "test.npz", len(truth.images))
-    device = choose_device("auto")
-    network, model, _ = load_trained(weights, device)
-    detect = _TorchDetector(network, model.image_size, settings, stored, device)
+    network, model, _ = load_trained(weights)
+    detect = _TorchDetector(network, model.image_size, settings, stored)
     images = dataset / "images"
     found = detect_all(detect, images, truth, "evaluate, test")
 

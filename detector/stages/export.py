@@ -7,8 +7,6 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-import torch
-
 from detector.artifact import (
     MODEL_FILE,
     Artifact,
@@ -25,25 +23,34 @@ from detector.model.trained import load_trained
 from detector.params import Params, params_digest
 from detector.postprocess import Detections
 from detector.predictor import Predictor
+from detector.stages.layout import SPLITS
 from detector.stages.measure import detect_all, figures, write_json
 
 
 def git_revision() -> str | None:
-    """The commit of the working tree's code, with `+changes` if files differ from it; None outside git."""
+    """The commit of the working tree's code, with `+changes` if files differ from it; None outside git.
+
+    params.yaml and dvc.lock may differ: the artifact carries the digests of what they say.
+    """
     try:
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
-        ).stdout
+        return _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", *_CODE) else "")
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
-    return revision.strip() + ("+changes" if changes.strip() else "")
+
+
+_CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _data_digest(dataset: Path) -> str:
+    """sha256 over the annotation files and all images, by name."""
     digest = hashlib.sha256()
-    for split in ("train", "val", "test"):
-        digest.update((dataset / f"{split}.json").read_bytes())
+    files = [dataset / f"{split}.json" for split in SPLITS]
+    for path in files + sorted(path for path in (dataset / "images").rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(dataset).as_posix()} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -65,7 +72,7 @@ def run(params: Params, dataset: Path, weights: Path, out: Path, workers: int) -
     `predictor`, in `workers` threads; metrics.json beside them holds the same figures for `dvc metrics`.
     """
     settings = params.evaluate
-    network, model, classes = load_trained(weights, torch.device("cpu"))
+    network, model, classes = load_trained(weights)
     _write_graph(network, out / MODEL_FILE)
     artifact = Artifact(
         name=model.name,

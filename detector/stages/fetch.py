@@ -25,8 +25,8 @@ from detector.data.generated import GENERATED_CLASSES, draw_scene
 from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
 from detector.data.voc import read_voc
 from detector.errors import AnnotationError, ArchiveError
+from detector.stages.layout import SPLITS
 
-SPLITS = ("train", "val", "test")
 # Each split draws from its own range of scene numbers: a larger train split leaves val and test as they were.
 _SCENES_APART = 1_000_000
 # The least compression at which JPEG shows no blocks around the scenes' hard edges.

@@ -13,9 +13,8 @@ from detector.params import ProposeSettings
 from detector.progress import progress
 from detector.proposals import selective_search
 from detector.proposals.store import save_proposals
+from detector.stages.layout import SPLITS
 from detector.stages.measure import write_json
-
-SPLITS = ("train", "val", "test")
 
 
 def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int, title: str) -> list[Boxes]:

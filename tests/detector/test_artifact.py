@@ -24,7 +24,9 @@ def rewrite(folder: Path, **changes: object) -> None:
 def test_an_artifact_comes_back(folder: Path) -> None:
     artifact = load_artifact(folder)
     assert artifact.classes == ("cat", "dog", "tree") and artifact.proposals and artifact.proposals.max_boxes == 20
-    changed = artifact.model_copy(update={"metrics": {"map": 0.5}, "classes": ("Bär", "dog", "tree"), "proposals": None})
+    changed = artifact.model_copy(
+        update={"metrics": {"map": 0.5}, "classes": ("Bär", "dog", "tree"), "proposals": None}
+    )
     save_artifact(changed, folder)
     assert load_artifact(folder) == changed
     assert "Bär" in (folder / "model.json").read_text("utf-8")

@@ -1,10 +1,10 @@
-import subprocess
-import sys
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
-from detector.runtime import choose_device
+from detector.runtime import choose_device, make_deterministic
 
 
 @pytest.mark.parametrize("usable", [True, False])
@@ -14,16 +14,28 @@ def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, usa
     assert choose_device("cpu").type == "cpu" and choose_device("cuda").type == "cuda"
 
 
-def test_a_seed_gives_the_same_numbers_in_every_process() -> None:
-    program = """
-import numpy as np, torch
-from detector.runtime import make_deterministic
-make_deterministic({seed})
-assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
-print(np.random.rand(3), torch.rand(3))
-"""
-    printed = [
-        subprocess.run([sys.executable, "-c", program.format(seed=seed)], capture_output=True, text=True, check=True)
-        for seed in (7, 7, 8)
-    ]
-    assert printed[0].stdout == printed[1].stdout != printed[2].stdout
+@pytest.fixture
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Other tests keep torch as they found it."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    mode = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    yield
+    torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_seed_gives_the_same_numbers_again() -> None:
+    drawn = []
+    for seed in (7, 7, 8):
+        make_deterministic(seed)
+        drawn.append((np.random.random(3).tolist(), torch.rand(3).tolist()))
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[2][0] and drawn[0][1] != drawn[2][1]
+
+
+@pytest.mark.usefixtures("as_before")
+def test_torch_is_asked_for_deterministic_kernels_and_only_warns_where_there_are_none() -> None:
+    make_deterministic(1)
+    assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()

@@ -51,7 +51,8 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "exif", [b"Exif\0\0garbage garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0"]
+    "exif",
+    [b"Exif\0\0garbage garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0"],
 )
 def test_damaged_exif_does_not_cost_the_picture(exif: bytes) -> None:
     assert decode_image(encode(Image.fromarray(corners()), "JPEG", exif=exif)).shape == (40, 64, 3)

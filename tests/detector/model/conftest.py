@@ -102,9 +102,7 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDa
         Image.fromarray(pixels).save(folder / f"{number}.png")
         truth = np.array([object_box] if has_object else [], np.float32).reshape(-1, 4)
         no = np.zeros(len(truth), bool)
-        images.append(
-            ImageInfo(number, f"{number}.png", width, height, truth, np.full(len(truth), label), no, no)
-        )
+        images.append(ImageInfo(number, f"{number}.png", width, height, truth, np.full(len(truth), label), no, no))
         low = rng.uniform(0, 25, (8, 2))
         found = np.concatenate([low, low + rng.uniform(8, 18, (8, 2))], axis=1)
         near = np.array([object_box]) + rng.uniform(-2, 2, (4, 4))

@@ -28,7 +28,7 @@ def test_no_regions_have_loss_0_and_gradient_0() -> None:
     logits, deltas = torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 2, 4, requires_grad=True)
     none = torch.zeros(0, 4)
     found = multi_task_loss(logits, deltas, none, torch.zeros(0, dtype=torch.int64), none, 1.0)
-    assert [float(value) for value in found.values()] == [0, 0, 0]
+    assert [value.item() for value in found.values()] == [0, 0, 0]
     found["total"].backward()
     assert logits.grad is not None and deltas.grad is not None
 

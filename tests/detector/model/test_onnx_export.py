@@ -30,7 +30,9 @@ def test_onnx_runtime_gives_torchs_numbers(
     proposals = random_boxes(count, height, width)
     with torch.inference_mode():
         scores, boxes = network.detect(image, proposals)
-    found_scores, found_boxes = session.run(["scores", "boxes"], {"image": image.numpy(), "proposals": proposals.numpy()})
+    found_scores, found_boxes = session.run(
+        ["scores", "boxes"], {"image": image.numpy(), "proposals": proposals.numpy()}
+    )
     assert found_scores.shape == (count, 3) and found_boxes.shape == (count, 3, 4)
     torch.testing.assert_close(torch.from_numpy(found_scores), scores, rtol=0, atol=5e-5)
     torch.testing.assert_close(torch.from_numpy(found_boxes), boxes, rtol=1e-4, atol=5e-3)

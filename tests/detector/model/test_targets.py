@@ -28,13 +28,13 @@ def many(random_boxes: Callable[..., torch.Tensor]) -> torch.Tensor:
 
 
 def draw(proposals: torch.Tensor, count: int = 32, seed: int = 0, ignore: torch.Tensor = LEARNT) -> Targets:
-    return sample(proposals, TRUTH, LABELS, ignore, count, generator(seed))
+    return sample(proposals, TRUTH, LABELS, ignore, LEARNT, count, generator(seed))
 
 
 def test_a_quarter_are_objects_and_the_rest_background(many: torch.Tensor) -> None:
-    drawn = draw(many)
-    assert drawn.boxes.shape == drawn.matched.shape == (32, 4) and drawn.labels.dtype == torch.int64
-    assert (drawn.labels > 0).sum() == 8
+    drawn = draw(many, count=64)
+    assert drawn.boxes.shape == drawn.matched.shape == (64, 4) and drawn.labels.dtype == torch.int64
+    assert (drawn.labels > 0).sum() == 16
     overlap, index = box_iou(drawn.boxes, TRUTH).max(dim=1)
     assert torch.equal(drawn.labels > 0, overlap >= 0.5)
     objects = drawn.labels > 0
@@ -74,7 +74,7 @@ def test_iou_of_exactly_a_half_is_an_object() -> None:
 
 def test_the_truth_with_the_larger_iou_is_matched() -> None:
     truth = torch.tensor([[0.0, 0, 40, 20], [4, 0, 44, 20]])
-    drawn = sample(torch.tensor([[3.0, 0, 43, 20]]), truth, LABELS, LEARNT, 64, generator())
+    drawn = sample(torch.tensor([[3.0, 0, 43, 20]]), truth, LABELS, LEARNT, LEARNT, 64, generator())
     chosen = (drawn.boxes == torch.tensor([3.0, 0, 43, 20])).all(dim=1)
     assert drawn.labels[chosen].tolist() == [5] and drawn.matched[chosen].tolist() == [[4, 0, 44, 20]]
 
@@ -94,12 +94,12 @@ def test_with_every_object_ignored_there_is_background_only(many: torch.Tensor) 
 
 
 def test_an_image_without_objects_is_background(many: torch.Tensor) -> None:
-    drawn = sample(many, NONE, LABELS[:0], LEARNT[:0], 32, generator())
+    drawn = sample(many, NONE, LABELS[:0], LEARNT[:0], LEARNT[:0], 32, generator())
     assert drawn.labels.tolist() == [0] * 32 and torch.equal(drawn.boxes, drawn.matched)
 
 
 def test_an_image_with_nothing_gives_nothing() -> None:
-    drawn = sample(NONE, NONE, LABELS[:0], LEARNT[:0], 32, generator())
+    drawn = sample(NONE, NONE, LABELS[:0], LEARNT[:0], LEARNT[:0], 32, generator())
     assert drawn.boxes.shape == drawn.matched.shape == (0, 4) and drawn.labels.shape == (0,)
     assert drawn.labels.dtype == torch.int64
 
@@ -107,3 +107,11 @@ def test_an_image_with_nothing_gives_nothing() -> None:
 def test_the_generator_decides(many: torch.Tensor) -> None:
     assert torch.equal(draw(many, seed=1).boxes, draw(many, seed=1).boxes)
     assert not torch.equal(draw(many, seed=1).boxes, draw(many, seed=2).boxes)
+
+
+def test_what_lies_in_a_crowd_is_no_background() -> None:
+    crowd = torch.tensor([[0.0, 0, 200, 100]])
+    inside, half, outside = [20.0, 20, 40, 50], [190.0, 20, 230, 60], [210.0, 10, 250, 40]
+    yes = torch.tensor([True])
+    drawn = sample(torch.tensor([inside, half, outside]), crowd, LABELS[:1], yes, yes, 8, generator())
+    assert {tuple(box) for box in drawn.boxes.tolist()} == {tuple(half), tuple(outside)}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detector.data.annotations import CocoDataset
+from detector.errors import TrainingError
 from detector.model.checkpoint import load_checkpoint
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.training import EpochReport, train
@@ -59,8 +60,8 @@ def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 def test_the_loss_falls(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
-    _, reports = trainer(epochs=6)
-    assert [r.epoch for r in reports] == [1, 2, 3, 4, 5, 6]
+    _, reports = trainer(epochs=5)
+    assert [r.epoch for r in reports] == [1, 2, 3, 4, 5]
     assert reports[0].class_loss == pytest.approx(np.log(4), abs=0.4)  # four classes, nothing known yet
     assert reports[-1].class_loss < 0.75 * reports[0].class_loss
     assert 0 <= reports[-1].learning_rate < reports[0].learning_rate
@@ -75,16 +76,16 @@ def test_a_killed_training_that_resumes_ends_where_it_would_have(
     with pytest.raises(Killed):
         trainer("stopped.pt", kill_after=1, **options)
     resumed, reports = trainer("stopped.pt", **options)
-    assert [r.epoch for r in reports] == [2]
+    assert [r.epoch for r in reports] == [1, 2]  # the log of a resumed training is whole
     assert equal(whole, resumed)
 
 
 def test_a_finished_training_is_not_run_again(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
 ) -> None:
-    trained, _ = trainer(epochs=1)
+    trained, first = trainer(epochs=1)
     again, reports = trainer(epochs=1)
-    assert reports == [] and equal(trained, again)
+    assert reports == first and equal(trained, again)  # the same seconds: reported again, not run again
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(
@@ -93,7 +94,7 @@ def test_a_checkpoint_of_another_training_is_not_resumed(
     trainer(epochs=1, identity="other")
     _, reports = trainer(epochs=1, identity="this")
     assert [r.epoch for r in reports] == [1]
-    assert load_checkpoint(tmp_path / "last.pt", "this")["epoch"] == 1
+    assert load_checkpoint(tmp_path / "last.pt", "this")["reports"][0]["epoch"] == 1
 
 
 def test_the_seed_decides(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
@@ -128,6 +129,8 @@ def test_frozen_blocks_and_statistics_stay_and_the_rest_moves(
     kept = {name for name, value in trained.state_dict().items() if torch.equal(value, before[name])}
     frozen = ("backbone.stem", "backbone.blocks.0.", "backbone.blocks.1.")
     for name in before:
+        if name.startswith(("pyramid.smooth.1.", "pyramid.smooth.2.")):
+            continue  # no box here is large enough to be read from the coarser levels
         assert (name in kept) == (name.startswith(frozen) or "running_" in name), name
 
 
@@ -144,6 +147,6 @@ def test_the_average_lags_behind_the_last_weights(
 def test_a_loss_that_is_no_number_ends_the_training_and_says_what_to_do(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
 ) -> None:
-    with pytest.raises(FloatingPointError, match=r"in epoch 1: lower train\.learning_rate \(now 1e\+20\)"):
+    with pytest.raises(TrainingError, match=r"in epoch 1: lower train\.learning_rate \(now 1e\+20\)"):
         trainer(learning_rate=1e20)
     assert not (tmp_path / "last.pt").exists()

@@ -79,7 +79,8 @@ def tiles(height: int, width: int, down: int, across: int) -> np.ndarray:
     """Labels (H, W): an uneven grid of down x across regions."""
     rows = np.minimum((np.arange(height) / height) ** 1.3 * down, down - 1).astype(np.int32)
     columns = np.minimum((np.arange(width) / width) ** 0.8 * across, across - 1).astype(np.int32)
-    return np.unique(rows[:, None] * across + columns[None], return_inverse=True)[1].reshape(height, width).astype(np.int32)
+    names = np.unique(rows[:, None] * across + columns[None], return_inverse=True)[1]
+    return names.reshape(height, width).astype(np.int32)
 
 
 def cells(height: int, width: int, count: int) -> np.ndarray:
@@ -152,5 +153,3 @@ def test_every_new_box_holds_two_that_were_not_yet_joined(
             free.remove(one)
         free.append(box)
     assert free == [[0, 0, width, height]]
-
-

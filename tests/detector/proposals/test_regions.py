@@ -65,8 +65,12 @@ def test_describe_is_numpys(noise: Callable[..., np.ndarray]) -> None:
 def test_neighbours_are_the_pairs_that_share_an_edge(height: int, width: int, seed: int) -> None:
     regions = min(6, height * width)
     labels = blocks(height, width, regions, seed)
-    touching = [*zip(labels[:, :-1].flat, labels[:, 1:].flat), *zip(labels[:-1].flat, labels[1:].flat)]
-    expected = sorted({(int(min(a, b)), int(max(a, b))) for a, b in touching if a != b})
+    sides = (
+        np.stack([labels[:, :-1].ravel(), labels[:, 1:].ravel()]),
+        np.stack([labels[:-1].ravel(), labels[1:].ravel()]),
+    )
+    touching = np.concatenate(sides, axis=1).T.tolist()
+    expected = sorted({(min(pair), max(pair)) for pair in touching if pair[0] != pair[1]})
     found = neighbours(labels, regions)
     assert found.shape == (len(expected), 2)
     assert [tuple(pair) for pair in found.tolist()] == expected

@@ -27,7 +27,7 @@ def plain_segments(pixels: np.ndarray, k: float, min_size: int) -> np.ndarray:
     """Labels (H, W) in raster order of each region's first pixel."""
     height, width, _ = pixels.shape
     region = {(y, x): frozenset([(y, x)]) for y in range(height) for x in range(width)}
-    inner = {members: 0.0 for members in region.values()}
+    inner = dict.fromkeys(region.values(), 0.0)
     edges = plain_edges(pixels)
 
     def join(a: frozenset, b: frozenset, weight: float) -> None:

@@ -57,6 +57,14 @@ def test_fewer_boxes_are_the_first_of_more(noise: Callable[..., np.ndarray]) -> 
     assert selective_search(pixels, 0).shape == (0, 4)
 
 
+def test_the_last_regions_of_the_hierarchies_come_first(noise: Callable[..., np.ndarray]) -> None:
+    boxes = selective_search(noise(96, 128, block=7))
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    assert boxes[0].tolist() == [0, 0, 128, 96]
+    # The fewer merges are left, the larger the regions: not so for each of them, but on the whole.
+    assert np.median(areas[:40]) > 3 * np.median(areas[-40:])
+
+
 def test_an_obvious_object_is_found_early() -> None:
     boxes = selective_search(scene(), 20)
     assert iou(boxes, np.array([[20, 10, 60, 40]], np.float32)).max() > 0.8

@@ -22,13 +22,15 @@ from detector.proposals.store import Proposals
 
 @dataclass(frozen=True)
 class Example:
-    """image float32 (3, H, W); proposals (N, 4), truth (G, 4) xyxy in its pixels; labels (G,) from 1; ignore (G,)."""
+    """image float32 (3, H, W); proposals (N, 4), truth (G, 4) xyxy in its pixels; labels (G,) from 1; ignore, crowd (G,)
+    bool, crowds being ignored too."""
 
     image: Tensor
     proposals: Tensor
     truth: Tensor
     labels: Tensor
     ignore: Tensor
+    crowd: Tensor
 
 
 class TrainingImages(Dataset[Example]):
@@ -56,8 +58,8 @@ class TrainingImages(Dataset[Example]):
             torch.from_numpy(boxes[0].astype(np.float32)),
             torch.from_numpy(boxes[1].astype(np.float32)),
             torch.from_numpy(info.labels + 1),
-            # A crowd's box is no object to learn, and what lies in it is no background.
-            torch.from_numpy(info.ignore | info.crowd),
+            torch.from_numpy(info.ignore | info.crowd),  # a crowd's box is no object to learn
+            torch.from_numpy(info.crowd),
         )
 
 
