@@ -8,13 +8,13 @@ of 32 and N may be 0.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from detector.digest import sha256_of
 from detector.errors import ArtifactError
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
@@ -56,12 +56,6 @@ class Artifact(_Frozen):
     git_revision: str | None = Field(description="of the code that made it; null outside git")
     data_digest: str = Field(description="sha256 over the annotation files and all images")
     params_digest: str = Field(description="sha256 of params.yaml's content")
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_artifact(folder: Path) -> Artifact:

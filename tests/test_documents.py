@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
+import grimp
 import pytest
 import yaml
 
@@ -17,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = [
     (name, command) for name, group in (("detector", detector), ("boxcar", boxcar)) for command in group.commands
 ]
+PAGES = ("README.md", "CONTRIBUTING.md")
+# Relative links and pictures of a Markdown page.
+LINK = re.compile(r"\]\(([^)#:]+)\)")
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
 
 
@@ -35,28 +40,47 @@ def test_the_two_commands_open_the_readme() -> None:
     assert "make demo" in first_block and "make test" in first_block
 
 
+def _stages() -> dict[str, dict[str, list[str]]]:
+    stages: dict[str, dict[str, list[str]]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return stages
+
+
 def test_dvc_runs_the_five_stages_with_the_sections_that_params_has() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert tuple(stages) == STAGES
-    for name, stage in stages.items():
+    assert tuple(_stages()) == STAGES
+    for name, stage in _stages().items():
         assert stage["cmd"] == f"detector {name}"
         assert set(stage["params"]) <= set(Params.model_fields)
-        for dependency in stage["deps"]:
-            assert dependency.startswith("build/") or (ROOT / dependency).exists(), dependency
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_exactly_the_code_that_it_imports(name: str) -> None:
+    graph = grimp.build_graph("detector")
+    own = {f"detector.stages.{name}", "detector.params"}
+    modules = own.union(*(graph.find_upstream_modules(module) for module in own))
+    files = {path for module in modules if (ROOT / (path := module.replace(".", "/") + ".py")).is_file()}
+    stated = [path for path in _stages()[name]["deps"] if not path.startswith("build/")]
+    covered = {path: {file for file in files if file == path or file.startswith(f"{path}/")} for path in stated}
+    assert files - set().union(*covered.values()) == set(), "imported, but no dependency"
+    assert [path for path, used in covered.items() if not used] == [], "a dependency, but not imported"
 
 
 def test_dvc_and_the_layout_name_the_same_paths() -> None:
-    text = (ROOT / "dvc.yaml").read_text()
-    for path in (
-        layout.DATASET,
-        layout.PROPOSALS,
-        layout.PROPOSAL_METRICS,
-        layout.TRAINING,
-        layout.TRAINING_LOG,
-        layout.EVALUATION,
-        layout.ARTIFACT,
-    ):
-        assert path.as_posix() in text
+    document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    outs: set[str] = set()
+    for stage in _stages().values():
+        for kind in ("outs", "metrics", "plots"):
+            outs |= {out if isinstance(out, str) else next(iter(out)) for out in stage.get(kind, [])}
+    for path in (layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, layout.TRAINING, layout.ARTIFACT):
+        assert path.as_posix() in outs
+    for path in (layout.TRAINING_LOG, layout.EVALUATION):
+        assert any(out.startswith(f"{path.as_posix()}/") for out in outs)
+    assert document["metrics"] == [f"{layout.ARTIFACT.as_posix()}/metrics.json"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/*.md"))])
+def test_every_link_leads_somewhere(path: str) -> None:
+    for link in LINK.findall((ROOT / path).read_text()):
+        assert ((ROOT / path).parent / link).exists(), link
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from detector.proposals.store import Proposals
 
 @dataclass(frozen=True)
 class Example:
-    """image float32 (3, H, W); proposals (N, 4), truth (G, 4) xyxy in its pixels; labels (G,) from 1; ignore, crowd (G,)
-    bool, crowds being ignored too."""
+    """image float32 (3, H, W); proposals (N, 4), truth (G, 4) xyxy in its pixels; labels (G,) from 1; ignore and crowd
+    (G,) bool, crowds being ignored too."""
 
     image: Tensor
     proposals: Tensor

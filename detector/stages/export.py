@@ -13,9 +13,9 @@ from detector.artifact import (
     Baseline,
     ProposalSettings,
     save_artifact,
-    sha256_of,
 )
 from detector.data.annotations import CocoDataset, load_coco
+from detector.digest import sha256_of
 from detector.evaluation.average_precision import operating_score
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.onnx_export import export_onnx
@@ -24,7 +24,8 @@ from detector.params import Params, params_digest
 from detector.postprocess import Detections
 from detector.predictor import Predictor
 from detector.stages.layout import SPLITS
-from detector.stages.measure import detect_all, figures, write_json
+from detector.stages.measure import detect_all, figures
+from detector.stages.metrics_file import write_json
 
 
 def git_revision() -> str | None:

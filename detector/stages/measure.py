@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,19 +46,3 @@ def figures(truth: CocoDataset, detections: DetectionSet) -> tuple[dict[str, flo
         values[f"map_{iou * 100:.0f}_all_point"] = voc.map_all_point(iou)
     values |= {f"coco_{name}": value for name, value in vars(coco).items()}
     return values, voc
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Indented JSON; numbers to six decimals, NaN as null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
-    return value

@@ -14,7 +14,7 @@ from detector.progress import progress
 from detector.proposals import selective_search
 from detector.proposals.store import save_proposals
 from detector.stages.layout import SPLITS
-from detector.stages.measure import write_json
+from detector.stages.metrics_file import write_json
 
 
 def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int, title: str) -> list[Boxes]:

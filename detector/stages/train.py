@@ -10,8 +10,8 @@ import click
 from dvclive.live import Live
 
 import detector
-from detector.artifact import sha256_of
 from detector.data.annotations import load_coco
+from detector.digest import sha256_of
 from detector.model.family import build
 from detector.model.trained import save_trained
 from detector.model.training import EpochReport, train

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.artifact import load_artifact, save_artifact, sha256_of
+from detector.artifact import load_artifact, save_artifact
+from detector.digest import sha256_of
 from detector.errors import ArtifactError
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.postprocess import Detections
-from detector.stages.measure import detect_all, figures, write_json
+from detector.stages.measure import detect_all, figures
+from detector.stages.metrics_file import write_json
 
 
 @pytest.fixture

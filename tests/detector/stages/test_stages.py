@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from detector.artifact import load_artifact, sha256_of
+from detector.artifact import load_artifact
 from detector.data.annotations import load_coco
 from detector.data.preprocess import decode_image
+from detector.digest import sha256_of
 from detector.errors import AnnotationError, WeightsError
 from detector.model import training
 from detector.params import Params, params_digest
