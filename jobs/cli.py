@@ -18,6 +18,7 @@ from jobs.errors import JobError, ModelError, RejectedError, UsageError
 from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, Stopped, stopped_by_sigterm
 
 if TYPE_CHECKING:
+    from jobs.latest import LatestPointer
     from jobs.manifest import Manifest, Plan, PlanPart
     from jobs.storage import Store
 
@@ -108,7 +109,8 @@ def _latest_option(command: Command) -> Command:
         "--latest",
         metavar="URI",
         callback=_json_uri,
-        help="When the run is valid, let this file point at its manifest; a rejected run leaves it as it is.",
+        help="When the run is valid, let this file point at its manifest; it stays as it is for a rejected run, one "
+        "without images, or one planned before the run that it names.",
     )(command)
 
 
@@ -152,15 +154,16 @@ def run(
     from jobs.finish import published
 
     check_installed()  # before hours of work, not after
-    destination = _store(output)
-    plan = _make_plan(_store(source), destination, model, min_score, part_size)
+    origin, destination = _store(source), _store(output)
+    pointer = _pointer(latest, origin.uri, destination)
+    plan = _make_plan(origin, destination, model, min_score, part_size)
     manifest = published(destination, plan, max_failed)
     rate = None
     if manifest is None:
         rate = _work(destination, plan, plan.parts, threads)
         _say("validating the records")
         manifest = finish_run(destination, plan, max_failed)
-    _conclude(destination, manifest, rate, latest)
+    _conclude(destination, manifest, rate, pointer)
 
 
 @main.command()
@@ -232,8 +235,9 @@ def finish(output: str, max_failed: float, latest: str | None) -> None:
 
     destination = _store(output)
     found = require_plan(destination)
+    pointer = _pointer(latest, found.input, destination)
     _say("validating the records")
-    _conclude(destination, finish_run(destination, found, max_failed), None, latest)
+    _conclude(destination, finish_run(destination, found, max_failed), None, pointer)
 
 
 @main.command()
@@ -341,9 +345,15 @@ def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None)
         return shown.rate
 
 
-def _conclude(output: Store, manifest: Manifest, rate: float | None, latest: str | None) -> None:
+def _pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer | None:
+    from jobs.latest import LatestPointer
+
+    return None if uri is None else LatestPointer(uri, source_uri, output)
+
+
+def _conclude(output: Store, manifest: Manifest, rate: float | None, pointer: LatestPointer | None) -> None:
     """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
-    from jobs.finish import MANIFEST, VALIDATION, point_latest
+    from jobs.finish import MANIFEST, VALIDATION
 
     _print(
         {
@@ -361,8 +371,8 @@ def _conclude(output: Store, manifest: Manifest, rate: float | None, latest: str
         raise RejectedError(
             f"{output.uri}: published as rejected; {output.uri}{VALIDATION} says which rules are broken"
         )
-    if latest is not None:
-        point_latest(latest, output, manifest)
+    if pointer is not None and (reason := pointer.move()) is not None:
+        click.echo(f"{pointer.uri} was kept: {reason}")
 
 
 def _say(what: str) -> None:

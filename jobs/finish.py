@@ -15,7 +15,6 @@ from jobs.expectations import Review
 from jobs.manifest import (
     STATUSES,
     Cost,
-    Latest,
     Lineage,
     Manifest,
     PartEntry,
@@ -26,8 +25,8 @@ from jobs.manifest import (
 )
 from jobs.model import run_model
 from jobs.parts import Flaw, WholePart, check_part, records_key
-from jobs.plan import read_part
-from jobs.storage import Store, split_uri
+from jobs.plan import planned_parts
+from jobs.storage import Store
 
 MANIFEST = "manifest.json"
 VALIDATION = "quality/validation.json"
@@ -69,15 +68,14 @@ class Examined:
 def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
     """Read every part once, hold it against the plan, judge it, and write quality/validation.json.
 
-    Raises IncompleteError when a part is missing or damaged, and names it.
+    Raises IncompleteError when a part is missing or damaged, and names it; UsageError when the plan is damaged.
     """
     with run_model(output, plan) as model:
         artifact = model.artifact
     review = Review(plan, artifact.classes, max_failed)
     tally = Tally()
     flaws = []
-    for part in plan.parts:
-        images = read_part(output, part)
+    for part, images in planned_parts(output, plan):
         found = check_part(output, plan, part, images)
         if isinstance(found, Flaw):
             flaws.append(f"{part.name} ({found.reason})")
@@ -96,7 +94,13 @@ def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
 
 
 def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
-    """Examine the run and publish it with its verdict; raises IncompleteError."""
+    """Examine the run and publish it with its verdict; what `published` finds stays as it is.
+
+    Raises what `examine` and `published` raise.
+    """
+    manifest = published(output, plan, max_failed)
+    if manifest is not None:
+        return manifest
     examined = examine(output, plan, max_failed)
     artifact, tally = examined.artifact, examined.tally
     manifest = Manifest(
@@ -131,8 +135,11 @@ def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
 def read_manifest(output: Store) -> Manifest | None:
     """The published manifest in `output`; None where there is none."""
     data = output.read(MANIFEST)
-    if data is None:
-        return None
+    return None if data is None else parse_manifest(output, data)
+
+
+def parse_manifest(output: Store, data: bytes) -> Manifest:
+    """The manifest whose bytes were read from `output`; raises UsageError."""
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -140,18 +147,31 @@ def read_manifest(output: Store) -> Manifest | None:
 
 
 def published(output: Store, plan: Plan, max_failed: float) -> Manifest | None:
-    """The manifest of this very run under this very limit; None where there is none."""
+    """The manifest of this very run, published as valid, with every part as it lists it; None otherwise.
+
+    Such a run keeps its verdict and its manifest's bytes, which latest.json names by their digest: raises UsageError
+    when it was published under another limit. A rejected run may be judged again.
+    """
     manifest = read_manifest(output)
-    return manifest if manifest and (manifest.run, manifest.max_failed) == (plan.run, max_failed) else None
+    if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
+        return None
+    if manifest.max_failed != max_failed:
+        raise UsageError(
+            f"{output.uri}: published as valid with --max-failed {manifest.max_failed}, which stays, not {max_failed}; "
+            f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
+        )
+    return manifest if _has_its_parts(output, plan, manifest) else None
 
 
-def point_latest(uri: str, output: Store, manifest: Manifest) -> None:
-    """Let the object at `uri` name a valid run's manifest; raises ValueError for a rejected one."""
-    if manifest.status != "valid":
-        raise ValueError(f"run {manifest.run} is {manifest.status}")
-    store, key = split_uri(uri)
-    latest = Latest(run=manifest.run, manifest=output.uri + MANIFEST, sha256=sha256(manifest.pretty()))
-    store.write(key, latest.pretty())
+def _has_its_parts(output: Store, plan: Plan, manifest: Manifest) -> bool:
+    """Whether the manifest lists the plan's parts, and each is there with its digest."""
+    if [entry.key for entry in manifest.parts] != [records_key(part) for part in plan.parts]:
+        return False
+    for entry in manifest.parts:
+        data = output.read(entry.key)
+        if data is None or sha256(data) != entry.sha256:
+            return False
+    return True
 
 
 def _package_version() -> str | None:

@@ -118,7 +118,7 @@ class Plan(Versioned):
 
 
 class PartStats(Row):
-    """boxes/NAME.stats.json: what is known of a part besides its bytes, which must not depend on time or place."""
+    """stats/NAME.json: what is known of a part besides its bytes, which must not depend on time or place."""
 
     run: str = Field(description="The run that the part belongs to.")
     part: str = Field(description="The part's name.")
@@ -202,11 +202,12 @@ class Manifest(Versioned):
 
 
 class Latest(Versioned):
-    """latest.json: where the last valid run is."""
+    """latest.json: where the valid run is that was planned last."""
 
     run: str = Field(description="The run's name.")
+    planned_at: str = Field(description="When that run's listing was frozen, UTC, ISO 8601.")
     manifest: str = Field(description="URI of the run's manifest.json.")
-    sha256: str = Field(description="Of that manifest.")
+    sha256: str = Field(description="Of that manifest's bytes.")
 
 
 def sha256(data: bytes) -> str:

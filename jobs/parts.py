@@ -14,13 +14,13 @@ from jobs.storage import Store
 
 
 def records_key(part: PlanPart) -> str:
-    """Where a part's records lie, relative to OUTPUT."""
+    """Where a part's records lie, relative to OUTPUT; nothing else lies in boxes/, which people query as a whole."""
     return f"boxes/{part.name}.jsonl"
 
 
 def stats_key(part: PlanPart) -> str:
     """Where a part's statistics lie, relative to OUTPUT; written after the records."""
-    return f"boxes/{part.name}.stats.json"
+    return f"stats/{part.name}.json"
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import PurePosixPath
+from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.errors import UsageError
+from jobs.errors import StorageError, UsageError
 from jobs.manifest import (
     SCHEMA_VERSION,
     Plan,
@@ -26,6 +29,8 @@ from jobs.storage import Store
 # What Pillow decodes of the formats that photographs come in.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 PLAN = "plan.json"
+# The fields of a plan that decide its records, and so the name of the run.
+DIGESTED = ("input", "artifact_sha256", "min_score", "part_size", "parts")
 
 
 @dataclass(frozen=True)
@@ -58,32 +63,33 @@ def make_plan(source: Store, output: Store, model: Model, options: Options) -> P
         parts.append(PlanPart(name=name, count=data.count(b"\n"), sha256=sha256(data)))
     copy_model(model, output)
 
-    content = {
+    content: dict[str, Any] = {
         "input": source.uri,
         "artifact_sha256": model.sha256,
         "min_score": options.min_score,
         "part_size": options.part_size,
         "parts": [part.model_dump() for part in parts],
     }
-    digest = sha256(canonical_json({"schema": SCHEMA_VERSION, **content}))
+    digest = plan_digest(content)
     plan = Plan(
         run=digest[:8],
         digest=digest,
         planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        input=source.uri,
-        artifact_sha256=model.sha256,
-        min_score=options.min_score,
-        part_size=options.part_size,
         images=len(images),
         other_files=other_files,
-        parts=parts,
+        **content,
     )
     output.write(PLAN, plan.pretty())  # last: from here on the plan exists
     return plan
 
 
+def plan_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 over the fields of a plan that decide its records, as plain data."""
+    return sha256(canonical_json({"schema": SCHEMA_VERSION} | {name: content[name] for name in DIGESTED}))
+
+
 def _listing(source: Store) -> tuple[list[PlannedImage], int]:
-    """The images, by key, and the number of other files."""
+    """The images, by key, and the number of other files; raises StorageError when a key is listed twice."""
     images = []
     other_files = 0
     for entry in source.list():
@@ -92,6 +98,9 @@ def _listing(source: Store) -> tuple[list[PlannedImage], int]:
         else:
             other_files += 1
     images.sort(key=lambda image: image.key.encode())
+    for image, following in pairwise(images):
+        if image.key == following.key:
+            raise StorageError(f"{source.uri}{image.key}: listed twice; check the server, then plan again")
     return images, other_files
 
 
@@ -110,14 +119,18 @@ def _refuse_other(plan: Plan, source: Store, output: Store, model: Model, option
 
 
 def read_plan(output: Store) -> Plan | None:
-    """The plan in `output`; None where there is none."""
+    """The plan in `output`; None where there is none. Raises UsageError when its digest is not that of its content."""
     data = output.read(PLAN)
     if data is None:
         return None
     try:
-        return Plan.model_validate_json(data)
+        plan = Plan.model_validate_json(data)
     except ValidationError as error:
         raise UsageError(f"{output.uri}{PLAN}: not a plan: {summary(error)}; choose another OUTPUT") from error
+    digest = plan_digest(plan.model_dump())
+    if (plan.digest, plan.run) != (digest, digest[:8]):
+        raise UsageError(f"{output.uri}{PLAN}: changed since it was planned; plan the run again in a new OUTPUT")
+    return plan
 
 
 def require_plan(output: Store) -> Plan:
@@ -141,3 +154,25 @@ def read_part(output: Store, part: PlanPart) -> list[PlannedImage]:
         reason = "missing" if data is None else "changed since it was planned"
         raise UsageError(f"{output.uri}{key}: {reason}; plan the run again in a new OUTPUT")
     return decode_lines(PlannedImage, data)
+
+
+def planned_parts(output: Store, plan: Plan) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
+    """Every part with its images; raises UsageError unless each image is planned once and all are there.
+
+    Keys increase strictly over all parts in the order of their UTF-8 bytes, so that none can be there twice.
+    """
+    last, count = b"", 0
+    for part in plan.parts:
+        images = read_part(output, part)
+        keys = [last, *(image.key.encode() for image in images)]
+        if len(images) != part.count or any(key >= following for key, following in pairwise(keys)):
+            raise _damaged(output, f"{part.name} has other images than planned, or images out of order")
+        yield part, images
+        last = keys[-1]
+        count += len(images)
+    if count != plan.images:
+        raise _damaged(output, f"its parts have {count} images, not {plan.images}")
+
+
+def _damaged(output: Store, reason: str) -> UsageError:
+    return UsageError(f"{output.uri}{PLAN}: the plan is damaged: {reason}; plan the run again in a new OUTPUT")

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -207,8 +207,11 @@ class S3Store:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
         with _storage_errors(self.uri):
             for page in pages:
+                if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
+                    raise _not_s3(self.uri)
                 for found in page.get("Contents", []):
-                    yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag=_bare(found["ETag"]))
+                    etag = _etag(found, self.uri)
+                    yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
 
     def fetch(self, entry: Entry) -> Content:
         """The version that the listing saw; see Store."""
@@ -240,7 +243,8 @@ class S3Store:
     def write(self, key: str, data: bytes) -> None:
         """One PUT, which S3 makes visible as a whole."""
         with _storage_errors(self.uri + key):
-            self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+            answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+        _etag(answer, self.uri + key)  # without it nothing says that the bytes were stored
 
     def _get(self, key: str, **condition: str) -> Content:
         """One object; a body that breaks off is fetched again. ClientErrors pass: the caller knows what they mean."""
@@ -251,6 +255,7 @@ class S3Store:
             ReadTimeoutError,
             ResponseStreamingError,
         )
+        from botocore.parsers import ResponseParserError
 
         broken = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
         attempt = 1
@@ -264,9 +269,11 @@ class S3Store:
                 attempt += 1
             except BotoCoreError as error:
                 raise _unreachable(self.uri + key, error) from error
+            except ResponseParserError as error:
+                raise _not_s3(self.uri + key) from error
             else:
                 version = response.get("VersionId")
-                return Content(data, _bare(response["ETag"]), None if version == "null" else version)
+                return Content(data, _etag(response, self.uri + key), None if version == "null" else version)
 
 
 def _s3_client() -> Any:
@@ -284,9 +291,16 @@ def _s3_client() -> Any:
         raise StorageError(f"s3://: the AWS settings cannot be used: {error}; check AWS_* and the profile") from error
 
 
-def _bare(etag: str) -> str:
-    """HTTP quotes an ETag; some servers list it bare."""
-    return etag.strip('"')
+def _etag(answer: Mapping[str, Any], uri: str) -> str:
+    """The ETag that an answer or a line of a listing carries: HTTP quotes it, some servers list it bare."""
+    if "ETag" not in answer:
+        raise _not_s3(uri)
+    return str(answer["ETag"]).strip('"')
+
+
+def _not_s3(uri: str) -> StorageError:
+    """A proxy's login page, a web server, ...: it may well say 200."""
+    return StorageError(f"{uri}: the answer is not that of an S3 server; check AWS_ENDPOINT_URL and any proxy")
 
 
 def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
@@ -297,6 +311,15 @@ def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
         # Bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ... InvalidObjectState is an
         # archived object: it is there, and may not be read until it is restored.
         case "AccessDenied" | "InvalidObjectState":
+            return ItemError("forbidden")
+        # The key that encrypts this object is out of use. Other KMS codes speak of limits and outages, which pass.
+        case (
+            "KMS.AccessDeniedException"
+            | "KMS.DisabledException"
+            | "KMS.InvalidKeyUsageException"
+            | "KMS.KMSInvalidStateException"
+            | "KMS.NotFoundException"
+        ):
             return ItemError("forbidden")
         case "PreconditionFailed" | "412":
             return ItemError("changed")
@@ -325,6 +348,7 @@ def _unreachable(uri: str, error: Exception) -> StorageError:
 def _storage_errors(uri: str) -> Iterator[None]:
     """Turn botocore's errors into ours, where no single image is at fault."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -332,3 +356,5 @@ def _storage_errors(uri: str) -> Iterator[None]:
         raise _refused(uri, error) from error
     except BotoCoreError as error:
         raise _unreachable(uri, error) from error
+    except ResponseParserError as error:
+        raise _not_s3(uri) from error

@@ -27,9 +27,7 @@ from jobs.storage import Content, Entry, Store
 
 # Sixteen requests in flight hide S3's usual 20-100 ms to the first byte behind a few compute threads.
 FETCH_THREADS = 16
-# Images fetched or being fetched, not yet predicted.
-AHEAD_IMAGES = 32
-# Their encoded bytes, together; one larger image is fetched alone.
+# Encoded bytes of the images fetched or being fetched, not yet predicted, together; one larger image is fetched alone.
 AHEAD_BYTES = 256 * 2**20
 # The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
 MAX_BYTES = 640 * 2**20
@@ -91,6 +89,8 @@ class _Maker:
         self._plan = plan
         self._predictor = predictor
         self._progress = progress
+        # Images in flight: every thread of both pools has one, and every compute thread the next one at hand.
+        self._ahead_images = 2 * threads + FETCH_THREADS
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._computers = ThreadPoolExecutor(threads, "compute")
 
@@ -133,7 +133,7 @@ class _Maker:
         ahead: deque[tuple[int, Future[_Made]]] = deque()
         bytes_ahead = 0
         for image in images:
-            while ahead and (len(ahead) >= AHEAD_IMAGES or bytes_ahead + image.size > AHEAD_BYTES):
+            while ahead and (len(ahead) >= self._ahead_images or bytes_ahead + image.size > AHEAD_BYTES):
                 size, future = ahead.popleft()
                 yield future.result()
                 bytes_ahead -= size

@@ -29,13 +29,15 @@ class CurvePoint(TypedDict):
 
 def precision_recall_rows(results: Sequence[ClassResult], points: int = CURVE_POINTS) -> list[CurvePoint]:
     """Rows of each class's curve, at most `points` a class, its first and last among them, spread evenly over its
-    detections; a class without truths or without detections has none."""
+    recall; a class without truths or without detections has none."""
     rows: list[CurvePoint] = []
     for result in results:
         count = len(result.scores)
         if not result.truths or not count:
             continue
-        for i in np.unique(np.linspace(0, count - 1, min(points, count)).round().astype(np.int64)):
+        # Where each step of recall is reached first: half of the detections may share the last few hundredths.
+        steps = np.linspace(0.0, result.recall[-1], points - 1)
+        for i in np.unique(np.append(np.searchsorted(result.recall, steps), count - 1)):
             rows.append(
                 {
                     "label": result.name,

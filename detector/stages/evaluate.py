@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.data.preprocess import decode_image, normalise, resize
-from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult
+from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, operating_score
 from detector.evaluation.detections import save_results
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import proposal_recall
@@ -29,8 +29,6 @@ from detector.stages.metrics_file import write_json
 # Enough for a median; the search itself ran in `propose`.
 _TIMED_SEARCHES = 32
 _GRID_PICTURES = 12
-# The grid shows what a user of the detector would see, not the long tail that measuring AP needs.
-_GRID_SCORE = 0.4
 
 
 @dataclass
@@ -90,8 +88,8 @@ def _class_rows(voc: VocResult) -> list[dict[str, object]]:
     return rows
 
 
-def _confident(found: Detections) -> Detections:
-    kept = found.scores >= _GRID_SCORE
+def _confident(found: Detections, min_score: float) -> Detections:
+    kept = found.scores >= min_score
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
@@ -124,8 +122,10 @@ def run(settings: EvaluateSettings, dataset: Path, proposals: Path, weights: Pat
     write_json(out / "classes.json", _class_rows(voc))
     write_json(out / "precision_recall.json", precision_recall_rows(voc.by_iou[IOU_THRESHOLDS[0]]))
     save_results(found, truth, out / "detections.json")
+    # The grid shows what a user of the detector would see, not the long tail that measuring AP needs.
+    shown = operating_score(truth, found)
     examples = [
-        Example(decode_image((images / image.file_name).read_bytes()), image, _confident(found[image.id]))
+        Example(decode_image((images / image.file_name).read_bytes()), image, _confident(found[image.id], shown))
         for image in truth.images[:_GRID_PICTURES]
     ]
     draw_grid(examples, truth.classes).save(out / "grid.png")

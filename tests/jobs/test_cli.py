@@ -58,7 +58,7 @@ def test_works_without_torch(artifact: Path, tmp_path: Path) -> None:
                       ["work", str(tmp_path / "run")]):  # fmt: skip
         result = _python(f"{blocked}\nfrom jobs.cli import main\nmain({arguments!r})")
         assert result.returncode == 0, result.stderr
-    assert (tmp_path / "run/boxes/part-0000000.stats.json").exists()
+    assert (tmp_path / "run/stats/part-0000000.json").exists()
     result = _python(f"{blocked}\nimport torch")
     assert "torch is blocked" in result.stderr
 

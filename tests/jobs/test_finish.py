@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.finish import point_latest
+from jobs.latest import LatestPointer
 from jobs.manifest import Manifest, sha256
 from jobs.storage import open_store
 from tests.jobs.helpers import Boxcar, write_photos
@@ -25,7 +25,7 @@ def worked(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> Path:
 
 def _edit(output: Path, change: Callable[[list[dict[str, Any]]], None], *, sign: bool) -> None:
     """Change the records of the first part; `sign`: and the digest that its worker noted."""
-    part, stats = output / "boxes/part-0000000.jsonl", output / "boxes/part-0000000.stats.json"
+    part, stats = output / "boxes/part-0000000.jsonl", output / "stats/part-0000000.json"
     records = [json.loads(line) for line in part.read_bytes().splitlines()]
     change(records)
     data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
@@ -34,9 +34,9 @@ def _edit(output: Path, change: Callable[[list[dict[str, Any]]], None], *, sign:
         stats.write_text(json.dumps(json.loads(stats.read_bytes()) | {"sha256": sha256(data)}))
 
 
-@pytest.mark.parametrize("file", ["part-0000001.jsonl", "part-0000001.stats.json"])
+@pytest.mark.parametrize("file", ["boxes/part-0000001.jsonl", "stats/part-0000001.json"])
 def test_missing_part(boxcar: Boxcar, worked: Path, file: str) -> None:
-    (worked / "boxes" / file).unlink()
+    (worked / file).unlink()
     result = boxcar("finish", worked, code=4)
     assert "1 of 3 parts are not there: part-0000001 (missing)" in result.stderr
     assert not (worked / "manifest.json").exists()
@@ -108,33 +108,97 @@ def test_broken_rule_is_rejected(boxcar: Boxcar, worked: Path) -> None:
     assert manifest.status == "rejected"
     assert not (worked.parent / "latest.json").exists()
     with pytest.raises(ValueError, match="rejected"):
-        point_latest(str(worked.parent / "latest.json"), open_store(str(worked)), manifest)
+        LatestPointer(str(worked.parent / "latest.json"), "/photos/", open_store(str(worked))).move()
 
 
 def test_validate_keeps_the_limit_of_the_manifest(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     (photos / "broken.png").write_bytes(b"")
-    boxcar("run", photos, tmp_path / "run", "--model", artifact, "--max-failed", 0.5)
-    assert "verdict: valid" in boxcar("validate", tmp_path / "run").stdout
-    boxcar("finish", tmp_path / "run", "--max-failed", 0.1, code=3)
+    boxcar("run", photos, tmp_path / "run", "--model", artifact, "--max-failed", 0.2, code=3)
     result = boxcar("validate", tmp_path / "run", code=3)
     assert "failed_share" in result.stdout and str(photos / "broken.png") in result.stdout
+    boxcar("finish", tmp_path / "run", "--max-failed", 0.5)
+    assert "verdict: valid" in boxcar("validate", tmp_path / "run").stdout
 
 
-def test_finish_twice_is_the_same_but_for_the_time(boxcar: Boxcar, worked: Path) -> None:
-    def published() -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((worked / "manifest.json").read_bytes())
-        assert content.pop("published_at")
-        return content
-
+def test_valid_stays_as_it_was_published(boxcar: Boxcar, worked: Path) -> None:
+    """latest.json names the manifest's bytes, so that they must not change under it."""
+    run = ("run", worked.parent / "photos", worked, "--model", worked / "model", "--part-size", 2)
     boxcar("finish", worked)
-    first = published()
+    path = worked / "manifest.json"
+    # As if it had been published in another second, by another version.
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"published_at": "2024-01-01T00:00:00+00:00"}))
+    before = path.read_bytes()
+    for command in (("finish", worked), run):
+        boxcar(*command)
+        assert path.read_bytes() == before
+        result = boxcar(*command, "--max-failed", 0.5, code=2)
+        assert "published as valid with --max-failed 0.1" in result.stderr and "boxcar validate" in result.stderr
+        assert path.read_bytes() == before
+
+
+def test_latest_names_the_stored_bytes(boxcar: Boxcar, worked: Path) -> None:
+    """Not what this version of ours would write."""
     boxcar("finish", worked)
-    assert published() == first
+    path, latest = worked / "manifest.json", worked.parent / "latest.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes())))
+    run = ("run", worked.parent / "photos", worked, "--model", worked / "model", "--part-size", 2)
+    for command in (run, ("finish", worked)):
+        boxcar(*command, "--latest", latest)
+        assert json.loads(latest.read_bytes())["sha256"] == sha256(path.read_bytes())
+        latest.unlink()
+
+
+def test_latest_moves_forward_only(boxcar: Boxcar, worked: Path) -> None:
+    """A run that was planned before the one that latest.json names is published, and leaves it alone."""
+    latest = worked.parent / "latest.json"
+    boxcar("finish", worked, "--latest", latest)
+    named = json.loads(latest.read_bytes())
+    for planned_at, moves in ((named["planned_at"], True), ("2024-01-01T00:00:00+00:00", True),
+                              ("2999-01-01T00:00:00+00:00", False)):  # fmt: skip
+        latest.write_text(json.dumps(named | {"run": "other", "planned_at": planned_at}))
+        before = latest.read_bytes()
+        result = boxcar("finish", worked, "--latest", latest)
+        assert json.loads(latest.read_bytes())["run"] == (named["run"] if moves else "other")
+        assert (
+            (latest.read_bytes() == before)
+            == (f"{latest} was kept: it names run other" in result.stdout)
+            == (not moves)
+        )
+
+
+def test_latest_never_moves_to_a_run_without_images(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    latest = tmp_path / "latest.json"
+    result = boxcar("run", tmp_path / "photos", tmp_path / "run", "--model", artifact, "--latest", latest)
+    assert f"{latest} was kept: this run has no images" in result.stdout
+    assert not latest.exists()
+
+
+def test_latest_that_cannot_be_written_costs_no_work(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    photos, output = write_photos(tmp_path / "photos", 1), tmp_path / "run"
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "package.json").write_text('{"name": "precious"}')
+    for latest, reason in {
+        photos / "latest.json": "lies inside INPUT",
+        photos / "sub/latest.json": "lies inside INPUT",
+        tmp_path / "link/latest.json": "lies inside INPUT",
+        output / "latest.json": "lies inside OUTPUT",
+        output / "boxes/../manifest.json": "lies inside OUTPUT",
+        tmp_path / "package.json": "not a latest.json",
+        "s3://latest.json": "names no object",
+    }.items():
+        assert reason in boxcar("run", photos, output, "--model", artifact, "--latest", latest, code=2).stderr
+        assert not output.exists()
+    boxcar("plan", photos, output, "--model", artifact)
+    for latest in (photos / "latest.json", output / "latest.json"):
+        assert "lies inside" in boxcar("finish", output, "--latest", latest, code=2).stderr
+    arguments = ("--model", artifact, "--latest", "s3://b/in/latest.json")
+    assert "lies inside INPUT" in boxcar("run", "s3://b/in", tmp_path / "other", *arguments, code=2).stderr
 
 
 def test_status_of_a_run_in_flight(boxcar: Boxcar, worked: Path) -> None:
-    (worked / "boxes/part-0000002.stats.json").unlink()
+    (worked / "stats/part-0000002.json").unlink()
     lines = dict(line.split(maxsplit=1) for line in boxcar("status", worked).stdout.splitlines())
     assert (lines["parts"], lines["images"], lines["published"]) == ("2 of 3", "4 of 5", "no")
     boxcar("work", worked)

@@ -170,10 +170,10 @@ def test_forbidden_key(
         boxcar("work", tmp_path / "run")
         assert [record.status for record in records_of(tmp_path / "run")] == ["ok", "forbidden"]
 
-        (tmp_path / "run/boxes/part-0000001.stats.json").unlink()
+        (tmp_path / "run/stats/part-0000001.json").unlink()
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANOBODY0000000000")
         assert "wrong credentials" in boxcar("work", tmp_path / "run", code=5).stderr
-        assert not (tmp_path / "run/boxes/part-0000001.stats.json").exists()
+        assert not (tmp_path / "run/stats/part-0000001.json").exists()
     finally:
         _ask_who_is_calling(moto, after=float("inf"))
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.manifest import Plan, PlannedImage, decode_lines, sha256
+from jobs.plan import plan_digest
+from jobs.storage import Entry, FolderStore
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, write_photos
 
@@ -123,6 +126,89 @@ def test_a_changed_plan_is_refused(boxcar: Boxcar, artifact: Path, tmp_path: Pat
     assert "schema 2 is not read here" in boxcar("work", output, code=2).stderr
     (output / "plan.json").unlink()
     assert "no plan here" in boxcar("work", output, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_score": 0.9},
+        {"part_size": 4},
+        {"input": "/elsewhere/"},
+        {"artifact_sha256": "0" * 64},
+        {"parts": []},
+        {"digest": "0" * 64},
+        {"run": "00000000"},
+    ],
+)
+def test_an_edited_plan_is_refused(boxcar: Boxcar, artifact: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    """The digest is that of the content, whoever reads the plan."""
+    photos, output = write_photos(tmp_path / "photos", 3), tmp_path / "run"
+    boxcar("plan", photos, output, "--model", artifact)
+    path = output / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=8))  # the same content
+    boxcar("work", output)
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    for command in (("work", output), ("finish", output), ("plan", photos, output, "--model", artifact)):
+        assert "plan.json: changed since it was planned" in boxcar(*command, code=2).stderr
+
+
+@pytest.mark.parametrize("part_size", [1, 500])
+def test_a_key_that_is_listed_twice(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part_size: int
+) -> None:
+    """Each image gets one record, so that a server's mistake must not plan one twice."""
+    listed = FolderStore.list
+
+    def twice(self: FolderStore) -> Iterator[Entry]:
+        entries = sorted(listed(self), key=lambda entry: entry.key)
+        return iter([*entries, entries[1]])
+
+    monkeypatch.setattr(FolderStore, "list", twice)
+    photos, output = write_photos(tmp_path / "photos", 3), tmp_path / "run"
+    result = boxcar("plan", photos, output, "--model", artifact, "--part-size", part_size, code=5)
+    assert f"{photos}/0002.png: listed twice" in result.stderr
+    assert not output.exists()
+
+
+def _repeat(plan: dict[str, Any], folder: Path) -> None:
+    (folder / "part-0000001.jsonl").write_bytes((folder / "part-0000000.jsonl").read_bytes())
+    plan["parts"][1]["sha256"] = plan["parts"][0]["sha256"]
+
+
+def _swap(plan: dict[str, Any], folder: Path) -> None:
+    path = folder / "part-0000000.jsonl"
+    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
+    plan["parts"][0]["sha256"] = sha256(path.read_bytes())
+
+
+def _drop(plan: dict[str, Any], folder: Path) -> None:
+    path = folder / "part-0000000.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    plan["parts"][0]["sha256"] = sha256(path.read_bytes())
+
+
+def _drop_part(plan: dict[str, Any], _folder: Path) -> None:
+    del plan["parts"][2]
+
+
+def _miscount(plan: dict[str, Any], _folder: Path) -> None:
+    plan["images"] += 1
+
+
+@pytest.mark.parametrize("damage", [_repeat, _swap, _drop, _drop_part, _miscount])
+def test_a_damaged_plan_is_not_published(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, damage: Callable[[dict[str, Any], Path], None]
+) -> None:
+    """Even with digests that fit: `finish` counts the images, and sees that none is planned twice."""
+    output = tmp_path / "run"
+    boxcar("plan", write_photos(tmp_path / "photos", 5), output, "--model", artifact, "--part-size", 2)
+    plan = json.loads((output / "plan.json").read_bytes())
+    damage(plan, output / "plan")
+    digest = plan_digest(plan)
+    (output / "plan.json").write_text(json.dumps(plan | {"digest": digest, "run": digest[:8]}))
+    boxcar("work", output)
+    assert "the plan is damaged" in boxcar("finish", output, code=2).stderr
+    assert not (output / "manifest.json").exists()
 
 
 def test_a_name_that_is_not_utf8(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:

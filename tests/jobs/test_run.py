@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
+import pytest
 
 from detector.artifact import load_artifact
 from detector.predictor import Predictor, decode_image
@@ -30,6 +31,8 @@ def test_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     for part in manifest.parts:
         data = (output / part.key).read_bytes()
         assert (part.bytes, part.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    # People point query engines at boxes/ as a whole.
+    assert sorted(path.name for path in (output / "boxes").iterdir()) == [Path(p.key).name for p in manifest.parts]
     assert json.loads((output / "plan.json").read_bytes())["other_files"] == 1
     assert manifest.lineage.onnx_sha256 == hashlib.sha256((artifact / "model.onnx").read_bytes()).hexdigest()
     assert manifest.cost.bytes_read == sum(path.stat().st_size for path in photos.rglob("[0-9]*.png"))
@@ -82,6 +85,7 @@ def test_bucket(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) 
     assert json.loads((bucket.folder / "latest.json").read_bytes()) == {
         "schema": 1,
         "run": manifest.run,
+        "planned_at": manifest.planned_at,
         "manifest": f"{bucket.uri}/run/manifest.json",
         "sha256": hashlib.sha256(data).hexdigest(),
     }
@@ -141,6 +145,30 @@ def test_again_does_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> N
     assert "nothing to do" in result.stdout
 
 
+@pytest.mark.parametrize("damage", ["lost", "changed", "not listed"])
+def test_again_mends_a_published_run(boxcar: Boxcar, artifact: Path, tmp_path: Path, damage: str) -> None:
+    """The manifest alone is not believed; what it lists is there again afterwards."""
+    photos, output = write_photos(tmp_path / "photos", 4), tmp_path / "run"
+    options = ("--model", artifact, "--part-size", 2)
+    boxcar("run", photos, output, *options)
+    whole, manifest = part_bytes(output), (output / "manifest.json").read_bytes()
+    part = output / "boxes/part-0000001.jsonl"
+    match damage:
+        case "lost":
+            part.unlink()
+        case "changed":
+            part.write_bytes(part.read_bytes().replace(b'"ok"', b'"no"'))
+        case "not listed":
+            content = json.loads(manifest)
+            (output / "manifest.json").write_text(json.dumps(content | {"parts": content["parts"][:1]}))
+    boxcar("run", photos, output, *options)
+    assert part_bytes(output) == whole
+    if damage == "not listed":
+        assert len(json.loads((output / "manifest.json").read_bytes())["parts"]) == 2
+    else:  # the same parts as it was published with: latest.json may name these bytes
+        assert (output / "manifest.json").read_bytes() == manifest
+
+
 def test_resume(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     """Only what is missing is made; the bytes are those of the undisturbed run."""
     photos, output = write_photos(tmp_path / "photos", 10), tmp_path / "run"
@@ -149,7 +177,7 @@ def test_resume(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     kept = (output / "boxes/part-0000000.jsonl").stat().st_mtime_ns
     (output / "manifest.json").unlink()
     (output / "boxes/part-0000001.jsonl").unlink()
-    (output / "boxes/part-0000003.stats.json").unlink()  # killed between the two writes
+    (output / "stats/part-0000003.json").unlink()  # killed between the two writes
     boxcar("run", photos, output, "--model", artifact, "--part-size", 3)
     assert part_bytes(output) == whole
     assert (output / "boxes/part-0000000.jsonl").stat().st_mtime_ns == kept

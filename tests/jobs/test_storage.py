@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import IncompleteReadError, ResponseStreamingError
+from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
+from botocore.parsers import ResponseParserError
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage import Entry, FolderStore, S3Store, open_store, split_uri
+from jobs.storage import Entry, FolderStore, S3Store, Store, open_store, split_uri
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
@@ -115,6 +120,103 @@ def test_a_body_that_breaks_off_is_fetched_again() -> None:
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
     store._client = _Client(cut, cut, cut, b"too late")
     with pytest.raises(StorageError, match=r"s3://photos/a\.jpg"):
+        store.fetch(Entry("a.jpg", 5, etag="e"))
+
+
+class _WebServer(BaseHTTPRequestHandler):
+    """Says 200 and shows a page, whatever it is asked: a proxy's login, a console at the wrong port."""
+
+    page = b""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(self.page)))
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    do_PUT = do_GET
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing on the terminal."""
+
+
+def _calls(store: Store) -> list[Callable[[], object]]:
+    return [
+        lambda: list(store.list()),
+        lambda: store.fetch(Entry("a.jpg", 5, etag="e")),
+        lambda: store.read("plan.json"),
+        lambda: store.write("plan.json", b"{}"),
+    ]
+
+
+@pytest.mark.parametrize("page", [b"<!doctype html><p>Sign in<br>", b"<html><p>Sign in</p></html>", b""])
+def test_not_an_s3_server(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: bytes
+) -> None:
+    """One line that says so; in particular no empty listing, and nothing that counts as written."""
+    monkeypatch.setattr(_WebServer, "page", page)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _WebServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        for call in _calls(open_store("s3://photos")):
+            # botocore itself makes a 500 of what is no XML where it expects some.
+            with pytest.raises(StorageError, match=r"not that of an S3 server|refused the request.*\(500\)"):
+                call()
+        result = boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact, code=5)
+        assert len(result.stderr.splitlines()) == 1
+        server.shutdown()
+
+
+def test_an_answer_that_botocore_cannot_read() -> None:
+    def garbled(**_options: object) -> None:
+        raise ResponseParserError("Unable to parse response:\n<html>")
+
+    store: Any = S3Store("s3://photos")
+    store._client.meta.events.register("before-call.s3", garbled)
+    for call in _calls(store):
+        with pytest.raises(StorageError, match="not that of an S3 server"):
+            call()
+
+
+def test_a_listing_without_etags(moto: str) -> None:
+    boto3.session.Session().client("s3").create_bucket(Bucket="photos")
+    boto3.session.Session().client("s3").put_object(Bucket="photos", Key="a.jpg", Body=b"a")
+    store: Any = S3Store("s3://photos")
+    store._client.meta.events.register(
+        "after-call.s3.ListObjectsV2", lambda parsed, **_: [found.pop("ETag") for found in parsed["Contents"]]
+    )
+    with pytest.raises(StorageError, match="not that of an S3 server"):
+        list(store.list())
+
+
+def _refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "a\nb"}}, "GetObject")
+
+
+@pytest.mark.parametrize(
+    "code", ["AccessDenied", "InvalidObjectState", "KMS.DisabledException", "KMS.KMSInvalidStateException",
+             "KMS.NotFoundException"],
+)  # fmt: skip
+def test_an_object_that_may_not_be_read(code: str) -> None:
+    """Its key was disabled or deleted: a matter of this image, and of no use to try again."""
+    store: Any = S3Store("s3://photos")
+    store._client = _Client(_refusal(code))
+    with pytest.raises(ItemError) as caught:
+        store.fetch(Entry("a.jpg", 5, etag="e"))
+    assert caught.value.status == "forbidden"
+    store._client = _Client(_refusal(code))
+    with pytest.raises(StorageError):  # a file of our own
+        store.read("plan.json")
+
+
+@pytest.mark.parametrize("code", ["KMS.ThrottlingException", "KMS.DependencyTimeoutException", "SlowDown"])
+def test_what_passes_is_no_record(code: str) -> None:
+    store: Any = S3Store("s3://photos")
+    store._client = _Client(_refusal(code))
+    with pytest.raises(StorageError, match=code):
         store.fetch(Entry("a.jpg", 5, etag="e"))
 
 

@@ -13,12 +13,19 @@ def test_curves_are_thinned_and_keep_their_ends(make) -> None:
     rows = [(1 - i / 1000, 0, 0, 0, 100, 50 + i % 7) for i in range(900)] + [(0.5, 2, 0, 0, 5, 5)]
     results = evaluate_voc(truth, {1: make.found(rows)}, (0.5,)).by_iou[0.5]
     points = precision_recall_rows(results)
-    assert len(points) == 200
+    assert len(points) == 2  # recall is 1 from the first detection on: the ends say all
     assert {row["label"] for row in points} == {"cat"}  # dogs were not found, cows do not exist
     assert points[0] == {"label": "cat", "recall": 1.0, "precision": 1.0}
     assert points[-1] == {"label": "cat", "recall": 1.0, "precision": round(1 / 900, 5)}
-    assert len(precision_recall_rows(results, points=10)) == 10
     assert precision_recall_rows([]) == []
+
+
+def test_curves_are_thinned_evenly_over_recall(make) -> None:
+    truth = make.dataset(make.image(1, [(0, 20 * i, 0, 20 * i + 10, 10) for i in range(100)]), classes=("cat",))
+    rows = [(1 - i / 1000, 0, 20 * i, 0, 20 * i + 10, 10) for i in range(100)]
+    results = evaluate_voc(truth, {1: make.found(rows)}, (0.5,)).by_iou[0.5]
+    recalls = [row["recall"] for row in precision_recall_rows(results, points=11)]
+    assert recalls == pytest.approx([0.01, 0.12, 0.23, 0.34, 0.45, 0.56, 0.67, 0.78, 0.89, 1.0], abs=0.011)
 
 
 def example(make, width: int, height: int, truths, found) -> Example:
