@@ -14,15 +14,16 @@ export PYTHONDONTWRITEBYTECODE :=
 # The virtual environment is current when it is newer than what it was made from. uv resolves and installs the lock in
 # seconds where pip takes minutes.
 $(VENV)/.current: requirements.lock pyproject.toml
+	@echo "setting up $(VENV): some 6 GB the first time, a few minutes"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV) --requirement requirements.lock
-	$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
-	touch $@
+	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV) --requirement requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
+	@touch $@
 
 demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish
-	python -m demo
+	@python -m demo
 
 test: $(VENV)/.current ## the whole test suite
 	pytest

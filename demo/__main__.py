@@ -46,9 +46,10 @@ def main() -> None:
     _draw_fullest(run, photos, picture)
     metrics = json.loads((ARTIFACT / "metrics.json").read_text())
     for iou, word in ((50, "decent"), (70, "pretty good"), (90, "almost perfect")):
-        print(f"mAP at IoU .{iou} ({word}), test   {metrics[f'map_{iou}_11point']:.3f}")
-    print(f"manifest   {run / 'manifest.json'}")
-    print(f"picture    {picture}")
+        print(f"{f'test mAP at IoU .{iou} ({word})':<36}{metrics[f'map_{iou}_11point']:.3f}")
+    print(f"{'manifest':<36}{run / 'manifest.json'}")
+    print(f"{'picture with boxes':<36}{picture}")
+    print(f"{'pictures of truth and detections':<36}build/evaluation/grid.png")
 
 
 def _title(text: str) -> None:
