@@ -21,11 +21,16 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every generator and ask torch for kernels that give the same numbers again; where a GPU has none (the
-    gradient of RoIAlign), torch says so once and goes on."""
+    """Call before the first computation: seed every generator and ask for the same numbers again.
+
+    Where a GPU has no such kernel (the gradient of RoIAlign), torch says so once and goes on.
+    """
     np.random.seed(seed)
     torch.manual_seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's condition for determinism
+    # Conditions of the matrix libraries, read when each is first used. Without MKL's, float32 sums over two threads
+    # differ in the last bits with the alignment of memory; with it they take no longer.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # That mode also fills every new tensor, to expose reads of memory nobody wrote: a fifth of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

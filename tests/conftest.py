@@ -19,6 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
 from detector.artifact import Artifact, Baseline, ProposalSettings, save_artifact
 
+# As `detector.runtime.make_deterministic` does, here before any test uses MKL.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def aws_settings() -> Iterator[None]:

@@ -102,7 +102,7 @@ def test_repro_makes_every_product_that_the_layout_names(project: Project) -> No
         layout.ARTIFACT / "model.json",
     ):
         assert (project.folder / path).is_file(), path
-    assert not (project.folder / layout.CHECKPOINT).exists()
+    assert not list((project.folder / layout.CHECKPOINTS).glob("*.pt"))
 
 
 def test_repro_after_repro_does_nothing(project: Project) -> None:

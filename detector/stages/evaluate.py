@@ -23,6 +23,7 @@ from detector.params import EvaluateSettings
 from detector.postprocess import Detections, postprocess
 from detector.proposals import selective_search
 from detector.proposals.store import Proposals, load_proposals
+from detector.runtime import make_deterministic
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
@@ -101,6 +102,7 @@ def run(settings: EvaluateSettings, dataset: Path, proposals: Path, weights: Pat
     """
     truth = load_coco(dataset / "test.json")
     stored = load_proposals(proposals / "test.npz", len(truth.images))
+    make_deterministic(seed=0)  # nothing is drawn; the sums shall be the same again
     network, model, _ = load_trained(weights)
     detect = _TorchDetector(network, model.image_size, settings, stored)
     images = dataset / "images"

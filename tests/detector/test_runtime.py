@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.errors import TrainingError
 from detector.runtime import choose_device, make_deterministic
 
 
@@ -11,7 +12,15 @@ from detector.runtime import choose_device, make_deterministic
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, usable: bool) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
     assert choose_device("auto").type == ("cuda" if usable else "cpu")
-    assert choose_device("cpu").type == "cpu" and choose_device("cuda").type == "cuda"
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cuda").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match="set it to auto or cpu"):
+        choose_device("cuda")
 
 
 @pytest.fixture

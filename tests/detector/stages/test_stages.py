@@ -151,7 +151,7 @@ def test_the_artifact_describes_its_making(road: Road) -> None:
     assert artifact.onnx_sha256 == sha256_of(road.home / "artifact/model.onnx")
     assert artifact.params_digest == params_digest(params)
     assert artifact.image_size == 96 and artifact.proposals and artifact.proposals.max_boxes == 60
-    assert (artifact.nms_threshold, artifact.max_detections) == (0.3, 20)
+    assert (artifact.nms_threshold, artifact.max_detections) == (road.params.evaluate.nms_threshold, 20)
     assert artifact.baseline.images == 3 and tuple(artifact.baseline.boxes) == artifact.classes
     stored = road.json("artifact/metrics.json")
     assert stored.pop("operating_score") == round(artifact.operating_score, 6)
