@@ -46,10 +46,10 @@ def main() -> None:
     _draw_fullest(run, photos, picture)
     metrics = json.loads((ARTIFACT / "metrics.json").read_text())
     for iou, word in ((50, "decent"), (70, "pretty good"), (90, "almost perfect")):
-        print(f"{f'test mAP at IoU .{iou} ({word})':<36}{metrics[f'map_{iou}_11point']:.3f}")
-    print(f"{'manifest':<36}{run / 'manifest.json'}")
-    print(f"{'picture with boxes':<36}{picture}")
-    print(f"{'pictures of truth and detections':<36}build/evaluation/grid.png")
+        print(f"{f'test mAP at IoU .{iou} ({word})':<40}{metrics[f'map_{iou}_11point']:.3f}")
+    print(f"{'manifest':<40}{run / 'manifest.json'}")
+    print(f"{'picture with boxes':<40}{picture}")
+    print(f"{'pictures of truth and detections':<40}build/evaluation/grid.png")
 
 
 def _title(text: str) -> None:
@@ -68,10 +68,11 @@ def _draw_fullest(run: Path, photos: Path, picture: Path) -> None:
     record: dict[str, Any] = max(map(json.loads, lines), key=lambda record: len(record["boxes"]))
     classes = json.loads((ARTIFACT / "model.json").read_text())["classes"]
     boxes = record["boxes"]
-    pixels = decode_image((photos / Path(record["image"]).name).read_bytes())
+    # The scenes are small: drawn larger, so that the labels leave the objects to be seen.
+    pixels = decode_image((photos / Path(record["image"]).name).read_bytes()).repeat(3, axis=0).repeat(3, axis=1)
     draw_detections(
         pixels,
-        xywh_to_xyxy(np.array([[box["x"], box["y"], box["width"], box["height"]] for box in boxes], np.float32)),
+        xywh_to_xyxy(np.array([[box["x"], box["y"], box["width"], box["height"]] for box in boxes], np.float32) * 3),
         np.array([classes.index(box["label"]) for box in boxes], np.int64),
         np.array([box["score"] for box in boxes]),
         classes,

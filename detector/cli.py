@@ -22,7 +22,10 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            click.echo(f"error: {error}; install what the stages need: pip install 'boxcar[pipeline]'", err=True)
+            click.echo(
+                f"error: {error}; install what the stages need: pip install '.[pipeline]' in the project's folder",
+                err=True,
+            )
         except (DetectorError, OSError) as error:
             click.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detector.geometry.boxes import Boxes
 
-# Colours that differ in hue and in lightness, for any eyes (Okabe & Ito 2008), without black.
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+# Colours that differ in hue and in lightness, for any eyes (Okabe & Ito 2008), without black, and a grey.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#BBBBBB")
 TRUTH_COLOUR = "#FFFFFF"
 _INK = {"#0072B2": "white", "#D55E00": "white", "#009E73": "white"}  # the darker ones; black reads best on the rest
 

@@ -321,7 +321,7 @@ def _store(uri: str) -> Store:
 
 def _make_plan(source: Store, output: Store, folder: Path | None, min_score: float | None, part_size: int) -> Plan:
     from jobs.model import open_model
-    from jobs.plan import Options, make_plan
+    from jobs.plan import Options, make_plan, read_plan
 
     folder = folder or DEFAULT_MODEL
     if not folder.is_dir():
@@ -329,7 +329,15 @@ def _make_plan(source: Store, output: Store, folder: Path | None, min_score: flo
             f"{folder}: no artifact here; build one with `dvc repro`, or name its folder with --model ARTIFACT"
         )
     model = open_model(folder)
-    _say(f"listing {source.uri}")
+    frozen = read_plan(output)
+    if frozen is None:
+        _say(f"listing {source.uri}")
+    else:
+        click.echo(
+            f"plan of {frozen.planned_at} found: {frozen.images:,} images; "
+            "what changed in INPUT since then belongs to a new OUTPUT",
+            err=True,
+        )
     score = model.artifact.operating_score if min_score is None else min_score
     return make_plan(source, output, model, Options(min_score=score, part_size=part_size))
 

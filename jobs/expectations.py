@@ -227,7 +227,7 @@ def check_installed() -> None:
         if importlib.util.find_spec(package) is None:
             raise UsageError(
                 f"the records cannot be validated: {package} is not installed; "
-                "install the extra: pip install 'boxcar[quality]'"
+                "install the extra: pip install '.[quality]' in the project's folder"
             )
 
 

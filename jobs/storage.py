@@ -283,7 +283,9 @@ def _s3_client() -> Any:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise UsageError("s3://: boto3 is not installed; install the extra: pip install 'boxcar[job]'") from error
+        raise UsageError(
+            "s3://: boto3 is not installed; install the extra: pip install '.[job]' in the project's folder"
+        ) from error
     config = Config(retries={"mode": "standard"}, max_pool_connections=S3_CONNECTIONS)
     try:
         return boto3.session.Session().client("s3", config=config)

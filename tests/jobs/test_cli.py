@@ -78,7 +78,7 @@ def test_rules_need_the_extra(boxcar: Boxcar, artifact: Path, tmp_path: Path, mo
         expectations.importlib.util, "find_spec", lambda name: None if name == "great_expectations" else find(name)
     )
     result = boxcar("run", photos, tmp_path / "run", "--model", artifact, code=2)
-    assert "boxcar[quality]" in result.stderr
+    assert "pip install '.[quality]'" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
