@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -321,7 +322,7 @@ def _store(uri: str) -> Store:
 
 def _make_plan(source: Store, output: Store, folder: Path | None, min_score: float | None, part_size: int) -> Plan:
     from jobs.model import open_model
-    from jobs.plan import Options, make_plan, read_plan
+    from jobs.plan import Options, make_plan
 
     folder = folder or DEFAULT_MODEL
     if not folder.is_dir():
@@ -329,17 +330,17 @@ def _make_plan(source: Store, output: Store, folder: Path | None, min_score: flo
             f"{folder}: no artifact here; build one with `dvc repro`, or name its folder with --model ARTIFACT"
         )
     model = open_model(folder)
-    frozen = read_plan(output)
-    if frozen is None:
-        _say(f"listing {source.uri}")
-    else:
+    _say(f"reading the listing of {source.uri}")
+    score = model.artifact.operating_score if min_score is None else min_score
+    started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
+    made = make_plan(source, output, model, Options(min_score=score, part_size=part_size))
+    if datetime.fromisoformat(made.planned_at) < started:
         click.echo(
-            f"plan of {frozen.planned_at} found: {frozen.images:,} images; "
+            f"plan of {made.planned_at} found: {made.images:,} images; "
             "what changed in INPUT since then belongs to a new OUTPUT",
             err=True,
         )
-    score = model.artifact.operating_score if min_score is None else min_score
-    return make_plan(source, output, model, Options(min_score=score, part_size=part_size))
+    return made
 
 
 def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None) -> float | None:

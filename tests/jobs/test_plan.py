@@ -240,3 +240,14 @@ def test_default_model(
     assert "models/detector" in boxcar("plan", photos, "run", code=6).stderr
     make_artifact(tmp_path / "models/detector", proposals=False)
     boxcar("plan", photos, "run")
+
+
+def test_a_plan_that_is_reused_says_that_newer_images_are_not_in_it(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path
+) -> None:
+    photos, output = write_photos(tmp_path / "photos", 3), tmp_path / "run"
+    assert "new OUTPUT" not in boxcar("plan", photos, output, "--model", artifact).stderr
+    plan = json.loads((output / "plan.json").read_bytes())
+    (output / "plan.json").write_text(json.dumps(plan | {"planned_at": "2020-01-01T00:00:00+00:00"}))
+    again = boxcar("plan", photos, output, "--model", artifact)
+    assert "plan of 2020-01-01T00:00:00+00:00 found: 3 images" in again.stderr and "new OUTPUT" in again.stderr
