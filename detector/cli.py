@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +45,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _stage(help_text: str) -> Callable[[Callable[[], None]], click.Command]:
-    def register(function: Callable[[], None]) -> click.Command:
-        return main.command(help=help_text)(function)
-
-    return register
-
-
-@_stage("Stage 1: bring images and annotations into build/dataset.")
+@main.command()
 def fetch() -> None:
+    """Stage 1: bring images and annotations into build/dataset."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.fetch import fetch as run
@@ -67,8 +60,9 @@ def fetch() -> None:
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{mended}")
 
 
-@_stage("Stage 2: Selective Search over every image, into build/proposals.")
+@main.command()
 def propose() -> None:
+    """Stage 2: Selective Search over every image, into build/proposals."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.propose import run
@@ -77,8 +71,9 @@ def propose() -> None:
     run(params.propose, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, _cores())
 
 
-@_stage("Stage 3: train the network, into build/train; a training that was killed is resumed.")
+@main.command()
 def train() -> None:
+    """Stage 3: train the network, into build/train; a training that was killed is resumed."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.train import run
@@ -95,8 +90,9 @@ def train() -> None:
     )
 
 
-@_stage("Stage 4: measure the network on the test split, into build/evaluation.")
+@main.command()
 def evaluate() -> None:
+    """Stage 4: measure the network on the test split, into build/evaluation."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.evaluate import run
@@ -106,8 +102,9 @@ def evaluate() -> None:
     run(params.evaluate, layout.DATASET, layout.PROPOSALS, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION)
 
 
-@_stage("Stage 5: write the artifact models/detector (model.onnx and model.json).")
+@main.command()
 def export() -> None:
+    """Stage 5: write the artifact models/detector (model.onnx and model.json)."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.export import run
