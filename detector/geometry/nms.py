@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.compiled import compiled
 from detector.geometry.boxes import Boxes
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _suppress(boxes: Boxes, labels: NDArray[np.int64], order: NDArray[np.int64], threshold: float) -> NDArray[np.bool_]:
     count = len(order)
     kept = np.ones(count, np.bool_)

@@ -1,0 +1,225 @@
+"""Kernels: functions that Numba compiles at their first call, and keeps on disk for the next process.
+
+Numba's own cache refuses to be read where it cannot be written, as in a container with a read-only root; compiles for
+seconds without a word; and keeps a kernel whose constants or callees changed in another file.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import inspect
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numba
+from numba.core import config
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.registry import cpu_target
+from numba.misc.appdirs import AppDirs
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+_kernels: list[Any] = []
+_told = False
+
+
+def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function as machine code, which runs without the GIL: `numba.njit(cache=True, nogil=True)`, kept better.
+
+    It is read from every folder that Numba would use, writable or not, and kept in the first that is writable: that of
+    NUMBA_CACHE_DIR, `__pycache__` beside the source, the user's cache. Where none is, it is compiled for this process
+    alone. A line on stderr tells of the first compilation of a process.
+    """
+    kernel: Any = numba.njit(nogil=True)(function)
+    if kernel is not function:  # NUMBA_DISABLE_JIT
+        kernel._cache = _KernelCache(function)
+        _kernels.append(kernel)
+    return kernel
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What this process did for its kernels, counted in signatures, and for which processor.
+
+    cpu, features: what kept machine code must match to be found; processors differ in both unless NUMBA_CPU_NAME and
+    NUMBA_CPU_FEATURES pin them.
+    """
+
+    compiled: int
+    found: int
+    kept: tuple[str, ...]  # folders
+    unkept: int
+    cpu: str
+    features: str
+
+
+def summary() -> Summary:
+    """Of all kernels called so far."""
+    stats = [kernel.stats for kernel in _kernels]
+    used = [each for each in stats if each.cache_hits or each.cache_misses]
+    _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    return Summary(
+        compiled=sum(sum(each.cache_misses.values()) for each in used),
+        found=sum(sum(each.cache_hits.values()) for each in used),
+        kept=tuple(sorted({each.cache_path for each in used if each.cache_path})),
+        unkept=sum(each.cache_path is None for each in used),
+        cpu=cpu,
+        features=features,
+    )
+
+
+class _KernelCache:
+    """One kernel's cache, as Numba's dispatcher calls it, under its compiler lock: one thread at a time."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.cache_path: str | None = None  # where the machine code lies, once it does
+
+    @functools.cached_property
+    def _places(self) -> list[Any]:
+        """Numba's caches in all folders, in its order."""
+        file = inspect.getfile(self._function)
+        try:
+            stamp = _digest(self._function.__module__, file)
+            return [_cache_in(folder, self._function, stamp) for folder in _folders(file)]
+        except (OSError, RuntimeError):  # no source to read, or NUMBA_CACHE_LOCATOR_CLASSES' own refusal
+            return []
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """The kept machine code, or None: then Numba compiles next."""
+        for place in self._places:
+            found = None
+            try:
+                found = place.load_overload(signature, context)
+            except OSError:  # a folder that may not be read
+                continue
+            except (EOFError, pickle.UnpicklingError):  # cut short by a crash or a full disk
+                with contextlib.suppress(OSError):
+                    place.flush()
+            if found is not None:
+                self.cache_path = place.cache_path
+                return found
+        self._tell()
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep it in the first folder that takes it; a full disk or a read-only one is no reason to stop."""
+        for place in self._places:
+            with contextlib.suppress(OSError):
+                place.save_overload(signature, result)
+                self.cache_path = place.cache_path
+                return
+        self.cache_path = None
+
+    def flush(self) -> None:
+        """Forget what was kept."""
+        for place in self._places:
+            with contextlib.suppress(OSError):
+                place.flush()
+
+    def _tell(self) -> None:
+        """Say, once a process, why nothing happens for a while."""
+        global _told
+        if _told:
+            return
+        _told = True
+        from tqdm import tqdm
+
+        folder = next((place.cache_path for place in self._places if _is_writable(place.cache_path)), None)
+        kept = f"kept in {folder}" if folder else "not kept: no cache folder is writable, NUMBA_CACHE_DIR names another"
+        # tqdm's own write leaves progress bars whole.
+        tqdm.write(f"compiling Numba kernels, up to half a minute; {kept}", file=sys.stderr)
+
+
+def _folders(file: str) -> list[str]:
+    """Where the machine code of one source file may lie, in Numba's order."""
+    name = _CacheLocator.get_suitable_cache_subpath(file)  # type: ignore[no-untyped-call]
+    named = config.CACHE_DIR  # type: ignore[attr-defined]
+    user = AppDirs("numba", appauthor=False).user_cache_dir  # type: ignore[no-untyped-call]
+    folders = [os.path.join(named, name)] if named else []
+    folders.append(os.path.join(os.path.dirname(os.path.abspath(file)), "__pycache__"))
+    return [*folders, os.path.join(user, name)] if os.path.isabs(user) else folders  # "~/.cache" without a home
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
+
+
+def _cache_in(folder: str, function: Callable[..., Any], stamp: str) -> Any:
+    """Numba's cache of one kernel in one folder, which is tried for writing only when something is written.
+
+    The stamp is part of the files' names: machine code of other sources is never opened, not even in a race.
+    """
+
+    class Locator(_CacheLocator):  # type: ignore[misc]
+        _py_file = inspect.getfile(function)
+
+        @classmethod
+        def from_function(cls, py_func: Any, py_file: str) -> Any:
+            return cls()
+
+        def get_cache_path(self) -> str:
+            return folder
+
+        def get_source_stamp(self) -> str:
+            return stamp
+
+        def get_disambiguator(self) -> str:
+            return stamp[:16]
+
+    class Implementation(CompileResultCacheImpl):  # type: ignore[misc]
+        _locator_classes: list[Any] = [Locator]  # noqa: RUF012
+
+    class Cache(FunctionCache):  # type: ignore[misc]
+        _impl_class = Implementation
+
+    return Cache(function)  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _digest(module: str, file: str) -> str:
+    """Of a module's source and of the sources in its package that it imports, and they in turn.
+
+    Kernels take in constants and other kernels when they are compiled; Numba itself compares their own file alone.
+    """
+    sources = {module: Path(file).read_bytes()}
+    package, *inner = module.split(".")
+    root = Path(file).absolute().parents[len(inner) + (Path(file).stem == "__init__")]
+    waiting = _imports(sources[module])
+    while waiting:
+        name = waiting.pop()
+        path = root.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name.split(".")[0] == package and name not in sources and path.is_file():
+            sources[name] = path.read_bytes()
+            waiting += _imports(sources[name])
+    digest = hashlib.sha256()
+    for name, source in sorted(sources.items()):
+        digest.update(b"%s\0%d\0%s" % (name.encode(), len(source), source))
+    return digest.hexdigest()
+
+
+def _imports(source: bytes) -> list[str]:
+    """The modules, and what may be modules, that a source imports by absolute names."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+    return found
