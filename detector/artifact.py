@@ -28,6 +28,7 @@ class ProposalSettings(_Frozen):
     """Where the boxes come from that the network scores."""
 
     method: Literal["selective_search"] = "selective_search"
+    mode: Literal["fast", "quality"] = Field(description="of Selective Search")
     max_boxes: int = Field(ge=1, description="proposals an image at most, best first")
 
 

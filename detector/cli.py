@@ -99,7 +99,8 @@ def evaluate() -> None:
     from detector.stages.train import WEIGHTS_FILE
 
     params = load_params(layout.PARAMS)
-    run(params.evaluate, layout.DATASET, layout.PROPOSALS, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION)
+    weights = layout.TRAINING / WEIGHTS_FILE
+    run(params.evaluate, params.propose.mode, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION)
 
 
 @main.command()

@@ -20,6 +20,7 @@ class _Frozen(BaseModel):
 class ProposeSettings(_Frozen):
     """Stage `propose`."""
 
+    mode: Literal["fast", "quality"] = Field(description="of Selective Search")
     max_boxes: int = Field(ge=1, description="proposals stored an image, best first")
 
 

@@ -66,8 +66,9 @@ class Predictor:
         feed: dict[str, NDArray[np.float32]] = {}
         resized = resize(pixels, artifact.image_size)
         if artifact.proposals:
+            search = artifact.proposals
             scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
-            feed["proposals"] = selective_search(pixels, artifact.proposals.max_boxes) * scale
+            feed["proposals"] = selective_search(pixels, search.max_boxes, search.mode) * scale
         proposed = time.perf_counter()
         feed["image"] = normalise(resized.pixels)[None]
         scores, boxes = self._session.run(["scores", "boxes"], feed)

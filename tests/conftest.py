@@ -133,7 +133,7 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
             backbone="tiny",
             classes=CLASSES,
             image_size=64,
-            proposals=ProposalSettings(max_boxes=20) if proposals else None,
+            proposals=ProposalSettings(mode="fast", max_boxes=20) if proposals else None,
             nms_threshold=0.4,
             max_detections=10,
             operating_score=0.3,

@@ -1,5 +1,6 @@
 """Class-less boxes that may hold an object."""
 
-from detector.proposals.selective_search import selective_search
+from detector.proposals.selective_search import Mode, selective_search
+from detector.proposals.sliding_window import count_windows, sliding_window
 
-__all__ = ["selective_search"]
+__all__ = ["Mode", "count_windows", "selective_search", "sliding_window"]

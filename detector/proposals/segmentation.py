@@ -1,106 +1,281 @@
 """Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) on the 4-neighbour grid.
 
 Two components are joined when the edge between them is no heavier than either's inner variation plus k / size; edges
-are taken by weight. Weights are quantised, so that a counting sort orders them, in linear time and the same way always.
+are taken by weight. Weights are whole grey levels, so that a counting sort orders them, in linear time and the same
+way always. A coarser segmentation starts from the regions of a finer one.
+
+Shapes: E edges, B edges of them between regions, R regions, P pairs of neighbours.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-# One bucket is half a grey level; the largest distance between two 8-bit colours is 255 * sqrt(3) < 442.
-_BUCKETS_PER_LEVEL = 2
-_BUCKETS = 442 * _BUCKETS_PER_LEVEL
+from detector.compiled import compiled
+
+# Distances of 8-bit colours reach 442; edges heavier than the last weight are as good as infinite to any k in use.
+_HEAVIEST = 254
+_NO_EDGE = 255
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled
 def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
+    above = parent[i]
+    while above != i:
+        over = parent[above]
+        parent[i] = over  # path halving
+        i = over
+        above = parent[i]
     return i
 
 
-@numba.njit(cache=True, nogil=True)
-def sorted_edges(pixels):  # type: ignore[no-untyped-def]
-    """uint8 (H, W, 3) -> (edges int32 (E,), weights float32 (E,)), lightest first; ties in raster order.
-
-    Edge 2p joins pixel p (row-major) to its right neighbour, edge 2p + 1 to the one below. A weight is the Euclidean
-    distance of the two colours, rounded down to half a grey level.
-    """
-    height, width, _ = pixels.shape
-    bucket = np.empty(2 * height * width, np.int16)
-    counts = np.zeros(_BUCKETS + 1, np.int32)
+@compiled
+def _weigh(planes):  # type: ignore[no-untyped-def]
+    """Planes uint8 (3, H, W) -> weights uint8 (2, H, W) of the edges to the right neighbour and to the one below."""
+    _, height, width = planes.shape
+    weights = np.empty((2, height, width), np.uint8)
     for y in range(height):
-        for x in range(width):
-            a0, a1, a2 = np.int32(pixels[y, x, 0]), np.int32(pixels[y, x, 1]), np.int32(pixels[y, x, 2])
-            edge = 2 * (y * width + x)
-            for down in range(2):
-                ny, nx = y + down, x + 1 - down
-                if ny == height or nx == width:
-                    bucket[edge + down] = -1
-                    continue
-                d0 = a0 - np.int32(pixels[ny, nx, 0])
-                d1 = a1 - np.int32(pixels[ny, nx, 1])
-                d2 = a2 - np.int32(pixels[ny, nx, 2])
-                b = np.int32(_BUCKETS_PER_LEVEL * np.sqrt(np.float32(d0 * d0 + d1 * d1 + d2 * d2)))
-                bucket[edge + down] = b
-                counts[b + 1] += 1
-    for level in range(_BUCKETS):
-        counts[level + 1] += counts[level]
-    edges = np.empty(counts[_BUCKETS], np.int32)
-    weights = np.empty(counts[_BUCKETS], np.float32)
-    for candidate in range(len(bucket)):
-        level = bucket[candidate]
-        if level >= 0:
-            edges[counts[level]] = candidate
-            weights[counts[level]] = np.float32(level) / _BUCKETS_PER_LEVEL
-            counts[level] += 1
-    return edges, weights
+        for down in range(2):
+            line = weights[down, y]
+            if down and y + 1 == height:
+                line[:] = _NO_EDGE
+                continue
+            a, b, c = planes[0, y], planes[1, y], planes[2, y]
+            u, v, w = planes[0, y + down, 1 - down :], planes[1, y + down, 1 - down :], planes[2, y + down, 1 - down :]
+            for x in range(len(u)):
+                i = np.int32(u[x]) - np.int32(a[x])
+                j = np.int32(v[x]) - np.int32(b[x])
+                k = np.int32(w[x]) - np.int32(c[x])
+                distance = np.sqrt(np.float32(i * i + j * j + k * k))
+                line[x] = np.uint8(np.int32(min(distance, np.float32(_HEAVIEST))))
+            if not down:
+                line[width - 1] = _NO_EDGE
+    return weights
 
 
-@numba.njit(cache=True, nogil=True)
-def segment(edges, weights, height, width, k, min_size):  # type: ignore[no-untyped-def]
-    """Sorted edges of an image -> (labels int32 (H, W), number of regions); labels count up in raster order.
+@compiled
+def _drop_heaviest(weights):  # type: ignore[no-untyped-def]
+    """Take out the heaviest edge of each square of four pixels, the last one among equals: uint8 (2, H, W), in place.
 
-    k: preference for larger regions (in the units of the weights); regions of fewer than `min_size` pixels are joined
-    to the neighbour across their lightest edge.
+    By its turn the other three have joined its ends, unless one of them was refused: no spanning tree of least weight
+    needs it. Four edges in ten go.
     """
-    count = height * width
-    parent = np.arange(count).astype(np.int32)
-    size = np.ones(count, np.int32)
+    _, height, width = weights.shape
+    heaviest = np.empty((max(height - 1, 0), max(width - 1, 0)), np.uint8)
+    for y in range(height - 1):
+        for x in range(width - 1):
+            top, left, right, bottom = weights[0, y, x], weights[1, y, x], weights[1, y, x + 1], weights[0, y + 1, x]
+            side, last = max(left, right), max(top, left)
+            if bottom >= max(top, side):
+                heaviest[y, x] = 3
+            elif right >= last:
+                heaviest[y, x] = 2
+            else:
+                heaviest[y, x] = 1 if left >= top else 0
+    for y in range(height - 1):
+        here, top, bottom = heaviest[y], weights[0, y], weights[0, y + 1]
+        left, right = weights[1, y], weights[1, y, 1:]
+        for x in range(width - 1):
+            top[x] = _NO_EDGE if here[x] == 0 else top[x]
+        for x in range(width - 1):
+            left[x] = _NO_EDGE if here[x] == 1 else left[x]
+        for x in range(width - 1):
+            right[x] = _NO_EDGE if here[x] == 2 else right[x]
+        for x in range(width - 1):
+            bottom[x] = _NO_EDGE if here[x] == 3 else bottom[x]
+
+
+@compiled
+def sorted_edges(planes):  # type: ignore[no-untyped-def]
+    """uint8 (3, H, W) -> (edges int32 (E,), starts int32 (256,)); edges of weight w: edges[starts[w]:starts[w + 1]].
+
+    All edges of the grid, but for the heaviest of each square of four pixels. Edge 2p joins pixel p (row-major) to its
+    right neighbour, edge 2p + 1 to the one below. A weight is the Euclidean distance of the two colours in grey levels,
+    rounded down, 254 at most. Edges of one weight stand in raster order.
+    """
+    weights = _weigh(planes)
+    _drop_heaviest(weights)
+    return _sort(weights)
+
+
+@compiled
+def _sort(weights):  # type: ignore[no-untyped-def]
+    """Counting sort by weight: uint8 (2, H, W) -> (edges, starts) as `sorted_edges` gives them."""
+    _, height, width = weights.shape
+    pixels = height * width
+    weights = weights.reshape(2, pixels)
+    # Counted apart, because a count that is waiting to be stored holds up the next.
+    counts = np.zeros((2, 256), np.int32)
+    for p in range(pixels):
+        counts[0, weights[0, p]] += 1
+        counts[1, weights[1, p]] += 1
+    starts = np.zeros(256, np.int32)
+    for weight in range(255):
+        starts[weight + 1] = starts[weight] + counts[0, weight] + counts[1, weight]
+    # Edges that are none go behind the others: asking for each would take longer.
+    edges = np.empty(2 * pixels, np.int32)
+    place = starts.copy()
+    for p in range(pixels):
+        for down in range(2):
+            weight = weights[down, p]
+            edges[place[weight]] = 2 * p + down
+            place[weight] += 1
+    return edges[: starts[255]], starts
+
+
+@compiled
+def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyped-def]
+    """Sorted edges -> (labels int32 (H, W), regions, border int32 (B,), border_weights uint8 (B,)).
+
+    Labels count up in raster order. border: those of the edges that run between regions, and some that do not, lightest
+    first. k: preference for larger regions, in grey levels; regions of fewer than `min_size` pixels are joined to the
+    neighbour across their lightest edge.
+    """
+    pixels = height * width
+    parent = np.arange(pixels).astype(np.int32)
+    size = np.ones(pixels, np.int32)
     # Inner variation plus k / size of each root.
-    limit = np.full(count, k, np.float32)
-    for i in range(len(edges)):
-        p = edges[i] >> 1
+    limit = np.full(pixels, k, np.float32)
+    border = np.empty(len(edges), np.int32)
+    border_weights = np.empty(len(edges), np.uint8)
+    count = 0
+    for weight in range(255):
+        w = np.float32(weight)
+        for i in range(starts[weight], starts[weight + 1]):
+            edge = edges[i]
+            p = edge >> 1
+            a = _find(parent, p)
+            b = _find(parent, p + (width if edge & 1 else 1))
+            if a == b:
+                continue
+            if w <= limit[a] and w <= limit[b]:
+                if size[a] < size[b]:
+                    a, b = b, a
+                parent[b] = a
+                size[a] += size[b]
+                limit[a] = w + k / np.float32(size[a])
+            else:
+                border[count] = edge
+                border_weights[count] = weight
+                count += 1
+    kept = 0
+    for i in range(count):
+        p = border[i] >> 1
         a = _find(parent, p)
-        b = _find(parent, p + width if edges[i] & 1 else p + 1)
-        if a != b and weights[i] <= limit[a] and weights[i] <= limit[b]:
+        b = _find(parent, p + (width if border[i] & 1 else 1))
+        if a == b:
+            continue
+        if size[a] < min_size or size[b] < min_size:
             if size[a] < size[b]:
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
-            limit[a] = weights[i] + k / size[a]
-    for i in range(len(edges)):
-        p = edges[i] >> 1
-        a = _find(parent, p)
-        b = _find(parent, p + width if edges[i] & 1 else p + 1)
-        if a != b and (size[a] < min_size or size[b] < min_size):
-            if size[a] < size[b]:
-                a, b = b, a
-            parent[b] = a
-            size[a] += size[b]
-    labels = np.empty((height, width), np.int32)
-    name = np.full(count, -1, np.int32)
+        else:
+            border[kept], border_weights[kept] = border[i], border_weights[i]
+            kept += 1
+    labels = np.empty(pixels, np.int32)
+    name = np.full(pixels, -1, np.int32)
     regions = 0
-    for y in range(height):
-        for x in range(width):
-            root = _find(parent, y * width + x)
-            if name[root] < 0:
-                name[root] = regions
-                regions += 1
-            labels[y, x] = name[root]
-    return labels, regions
+    for p in range(pixels):
+        root = _find(parent, p)
+        if name[root] < 0:
+            name[root] = regions
+            regions += 1
+        labels[p] = name[root]
+    return labels.reshape(height, width), regions, border[:kept], border_weights[:kept]
+
+
+@compiled
+def _distinct(first, second, weights, regions):  # type: ignore[no-untyped-def]
+    """Pairs of labels (B,), lightest first -> each unequal pair once, smaller label first, with its lightest weight."""
+    # Which regions of a plane touch is a planar graph: fewer than three edges a node.
+    most = min(len(first), 3 * regions)
+    bits = 8
+    while 1 << bits < 2 * most:
+        bits += 1
+    table = np.full(1 << bits, -1, np.int64)
+    pairs = np.empty((most, 2), np.int32)
+    lightest = np.empty(most, np.uint8)
+    count = 0
+    for i in range(len(first)):
+        a, b = min(first[i], second[i]), max(first[i], second[i])
+        if a == b:
+            continue
+        key = np.int64(a) * regions + b
+        # Multiplicative hashing (Knuth), then the next free place.
+        place = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
+        while table[place] >= 0 and table[place] != key:
+            place = (place + 1) & ((1 << bits) - 1)
+        if table[place] < 0:
+            table[place] = key
+            pairs[count, 0], pairs[count, 1] = a, b
+            lightest[count] = weights[i]
+            count += 1
+    return pairs[:count].copy(), lightest[:count].copy()
+
+
+@compiled
+def neighbours(labels, border, border_weights, regions):  # type: ignore[no-untyped-def]
+    """What `segment` gives -> (pairs int32 (P, 2), weights uint8 (P,)): regions that touch, by their lightest edge.
+
+    Each pair once, smaller label first; lightest first, then in raster order of that edge. Two regions that touch only
+    at corners of a third may be missed: `sorted_edges` leaves out edges.
+    """
+    width = labels.shape[1]
+    flat = labels.reshape(labels.size)
+    first = np.empty(len(border), np.int32)
+    second = np.empty(len(border), np.int32)
+    for i in range(len(border)):
+        p = border[i] >> 1
+        first[i] = flat[p]
+        second[i] = flat[p + (width if border[i] & 1 else 1)]
+    return _distinct(first, second, border_weights, regions)
+
+
+@compiled
+def coarsen(pairs, weights, size, k, min_size):  # type: ignore[no-untyped-def]
+    """The same algorithm on regions in place of pixels -> (label of each region int32 (R,), number of labels).
+
+    pairs, weights: as `neighbours` gives them, one edge a pair; size int32 (R,) in pixels. A region starts without
+    inner variation, as a pixel does: with its own, the lightest of many edges along each border would join nearly all.
+    New labels count up in the order of the old ones.
+    """
+    count = len(size)
+    parent = np.arange(count).astype(np.int32)
+    sizes = size.copy()
+    limit = np.empty(count, np.float32)
+    for r in range(count):
+        limit[r] = k / np.float32(sizes[r])
+    for too_small in range(2):
+        for i in range(len(pairs)):
+            a, b = _find(parent, pairs[i, 0]), _find(parent, pairs[i, 1])
+            if a == b:
+                continue
+            w = np.float32(weights[i])
+            small = too_small and (sizes[a] < min_size or sizes[b] < min_size)
+            alike = not too_small and w <= limit[a] and w <= limit[b]
+            if small or alike:
+                a, b = min(a, b), max(a, b)
+                parent[b] = a
+                sizes[a] += sizes[b]
+                limit[a] = w + k / np.float32(sizes[a])
+    names = np.empty(count, np.int32)
+    regions = 0
+    for r in range(count):
+        root = _find(parent, r)
+        if root == r:
+            names[r] = regions
+            regions += 1
+        else:
+            names[r] = names[root]
+    return names, regions
+
+
+@compiled
+def coarse_neighbours(pairs, weights, names, regions):  # type: ignore[no-untyped-def]
+    """Neighbours of a segmentation, names int32 (R,) in a coarser one of `regions` -> neighbours of that."""
+    first = np.empty(len(pairs), np.int32)
+    second = np.empty(len(pairs), np.int32)
+    for i in range(len(pairs)):
+        first[i], second[i] = names[pairs[i, 0]], names[pairs[i, 1]]
+    return _distinct(first, second, weights, regions)

@@ -6,92 +6,113 @@ similarities; the boxes of all regions of all groupings are the proposals.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from detector.geometry.boxes import Boxes, clip, empty
-from detector.proposals import colour, grouping, regions, segmentation
+from detector.proposals import colour, grouping, ranking, regions, segmentation
+from detector.proposals.shrink import shrink, small_shape
 
 Pixels = NDArray[np.uint8]
+Mode = Literal["fast", "quality"]
 
-# The search runs on a picture with this longer side: its cost stops growing with the photograph's size.
-WORKING_SIDE = 320
-# Felzenszwalb and Huttenlocher's k: the smaller one finds parts, the larger one things.
-SCALES = (100.0, 200.0)
-# Regions of fewer pixels (at WORKING_SIDE) are joined to a neighbour before grouping.
-MIN_REGION = 20
-COLOUR_SPACES = (colour.to_lab, colour.to_hsv)
+
+@dataclass(frozen=True)
+class _Search:
+    """area: pixels of the picture that is searched in the image's place, which bounds time and memory; min_region:
+    smaller regions, in its pixels, are joined to a neighbour; scales: Felzenszwalb and Huttenlocher's k, in grey
+    levels: small ones find parts, large ones things."""
+
+    area: int
+    min_region: int
+    scales: tuple[float, ...]
+    colour_spaces: tuple[Callable[[colour.Planes], colour.Planes], ...]
+
+
+class _Segmentation(NamedTuple):
+    """What grouping needs of one, as `regions` and `segmentation` describe it."""
+
+    size: NDArray[np.int32]
+    box: NDArray[np.int32]
+    histogram: NDArray[np.uint16]
+    pairs: NDArray[np.int32]
+
+
+_MODES: dict[Mode, _Search] = {
+    "fast": _Search(256 * 192, 16, (80, 400, 1000, 2500), (colour.to_lab, colour.to_hsv)),
+    "quality": _Search(400 * 300, 40, (120, 600, 1500, 4000), (colour.to_lab, colour.to_hsv, colour.to_rgi)),
+}
 # Colour, texture, size, fill: which measures add up to a strategy's similarity.
-STRATEGIES = ((True, True, True, True), (True, False, True, True), (False, False, False, True))
-# Boxes whose centres and sides differ by less than this share of their sides are near-equal: the first is ranked early.
-_CELL = 0.15
+_STRATEGIES = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 1]], np.bool_)
 
 
-def _rank(boxes: NDArray[np.int32], levels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Order boxes by level, those unlike any before them first: boxes (N, 4), levels (N,) -> order (M,), M <= N.
-
-    Equal boxes are kept once. Of near-equal ones (one cell of a grid that grows with the box) the second follows after
-    the firsts of all cells, the third after all seconds, and so on.
-    """
-    order = np.argsort(levels, kind="stable")
-    x1, y1, x2, y2 = boxes[order].astype(np.int64).T
-    _, first = np.unique(((x1 * 65536 + y1) * 65536 + x2) * 32768 + y2, return_index=True)
-    first.sort()
-    sides = np.stack([x2 - x1, y2 - y1], axis=1)[first]
-    steps = np.rint(np.log(sides) / _CELL)  # sides in equal factors
-    centres = np.floor(np.stack([x1 + x2, y1 + y2], axis=1)[first] / (2 * _CELL * np.exp(steps * _CELL)))
-    cells = np.concatenate([steps, centres], axis=1).astype(np.int64)
-    near = ((cells[:, 0] * 65536 + cells[:, 1]) * 65536 + cells[:, 2]) * 32768 + cells[:, 3]
-    by_cell = np.argsort(near, kind="stable")
-    starts = np.flatnonzero(np.diff(near[by_cell], prepend=-1))
-    rounds = np.empty(len(near), np.int64)
-    rounds[by_cell] = np.arange(len(near)) - np.repeat(starts, np.diff(starts, append=len(near)))
-    ranked: NDArray[np.int64] = order[first][np.argsort(rounds, kind="stable")]
-    return ranked
+def _segmentations(colours: colour.Planes, codes: NDArray[np.uint8], search: _Search) -> Iterator[_Segmentation]:
+    """Of one colour space, the finest first, each made of the regions of the one before."""
+    height, width = codes.shape
+    finest, *coarser = map(np.float32, search.scales)
+    edges, starts = segmentation.sorted_edges(colours)
+    labels, count, border, weights = segmentation.segment(edges, starts, height, width, finest, search.min_region)
+    pairs, weights = segmentation.neighbours(labels, border, weights, count)
+    size, box, counts = regions.describe(labels, count, colours, codes)
+    yield _Segmentation(size, box, regions.histograms(size, counts), pairs)
+    for k in coarser:
+        names, count = segmentation.coarsen(pairs, weights, size, k, search.min_region)
+        pairs, weights = segmentation.coarse_neighbours(pairs, weights, names, count)
+        size, box, counts = regions.combine(names, count, size, box, counts)
+        yield _Segmentation(size, box, regions.histograms(size, counts), pairs)
 
 
-def _candidates(rgb: Pixels) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """All boxes int32 (N, 4) and levels int32 (N,) of a small picture; level 1 is the whole picture, grouped last."""
-    height, width = rgb.shape[:2]
-    smooth = colour.blur(rgb)
+    smooth = colour.blur(planes)
     codes = regions.texture_codes(smooth)
-    boxes, levels = [], []
-    for convert in COLOUR_SPACES:
-        colours = convert(smooth)
-        edges, weights = segmentation.sorted_edges(colours)
-        for k in SCALES:
-            labels, count = segmentation.segment(edges, weights, height, width, np.float32(k), MIN_REGION)
-            size, box, histogram = regions.describe(labels, count, colours, codes)
-            pairs = regions.neighbours(labels, count)
-            for use in STRATEGIES:
-                found = grouping.group(size, box, histogram, pairs, np.float32(height * width), np.array(use))
-                boxes.append(found)
-                levels.append(np.arange(len(found), 0, -1, dtype=np.int32))
+    boxes = []
+    for convert in search.colour_spaces:
+        for found in _segmentations(convert(smooth), codes, search):
+            shared = grouping.overlaps(found.pairs, found.histogram)
+            boxes += [
+                grouping.group(found.size, found.box, found.histogram, found.pairs, shared, codes.size, use)
+                for use in _STRATEGIES
+            ]
+    levels = [np.arange(len(grouped), 0, -1, dtype=np.int32) for grouped in boxes]
     return np.concatenate(boxes), np.concatenate(levels)
 
 
-def selective_search(image: Pixels, max_boxes: int = 2000) -> Boxes:
+def _rgb(image: Pixels) -> Pixels:
+    """uint8 RGB (H, W, 3), contiguous, of any picture that has one."""
+    known = image.dtype == np.uint8 and 0 not in image.shape
+    if known and image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    elif not (known and image.ndim == 3 and image.shape[2] in (3, 4)):
+        raise ValueError(
+            "selective_search takes uint8 grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4) with at least one pixel, "
+            f"not {image.dtype} {image.shape}"
+        )
+    return np.ascontiguousarray(image[:, :, :3])
+
+
+def selective_search(image: Pixels, max_boxes: int = 2000, mode: Mode = "fast") -> Boxes:
     """Propose boxes that may hold an object, best first.
 
-    image: uint8 RGB (H, W, 3), any size from 1x1. Returns float32 (N, 4) xyxy in the image's pixels, half-open
-    (0 <= x1 < x2 <= W), N <= max_boxes, no two equal. The same pixels give the same boxes on every call and in every
-    thread; thread-safe.
+    image: uint8 grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), whose alpha is not looked at; any size from 1x1.
+    mode: "quality" looks at more pixels and one more colour space than "fast", and takes about 2.5 times as long.
+    Returns float32 (N, 4) xyxy in the image's pixels, half-open (0 <= x1 < x2 <= W), N <= max_boxes, no two equal.
+    The same pixels give the same boxes on every call and in every thread; thread-safe.
 
-    Raises ValueError for an array of another shape or dtype.
+    Raises ValueError for an array of another shape or dtype and for another mode.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"selective_search takes uint8 RGB (H, W, 3), not {image.dtype} {image.shape}")
+    if mode not in _MODES:
+        raise ValueError(f"selective_search has the modes {', '.join(_MODES)}, not {mode!r}")
+    rgb = _rgb(image)
     if max_boxes < 1:
         return empty()
-    height, width = image.shape[:2]
-    factor = min(1.0, WORKING_SIDE / max(height, width))
-    small_width, small_height = max(1, round(width * factor)), max(1, round(height * factor))
-    rgb = np.ascontiguousarray(image)
-    if (small_width, small_height) != (width, height):
-        small = Image.fromarray(rgb).resize((small_width, small_height), Image.Resampling.BILINEAR)
-        rgb = np.asarray(small)
-    boxes, levels = _candidates(rgb)
-    best = boxes[_rank(boxes, levels)[:max_boxes]]
+    height, width = rgb.shape[:2]
+    small_height, small_width = small_shape(height, width, _MODES[mode].area)
+    boxes, levels = _candidates(shrink(rgb, small_height, small_width), _MODES[mode])
+    best = boxes[ranking.rank(boxes, levels)[:max_boxes]]
     back = np.array([width / small_width, height / small_height] * 2, np.float32)
     return clip(best.astype(np.float32) * back, height, width)

@@ -21,7 +21,7 @@ from detector.model.fast_rcnn import FastRCNN
 from detector.model.trained import load_trained
 from detector.params import EvaluateSettings
 from detector.postprocess import Detections, postprocess
-from detector.proposals import selective_search
+from detector.proposals import Mode, selective_search
 from detector.proposals.store import Proposals, load_proposals
 from detector.runtime import make_deterministic
 from detector.stages.measure import detect_all, figures
@@ -67,12 +67,12 @@ class _TorchDetector:
         return detections
 
 
-def _search_seconds(folder: Path, truth: CocoDataset, max_boxes: int) -> list[float]:
+def _search_seconds(folder: Path, truth: CocoDataset, max_boxes: int, mode: Mode) -> list[float]:
     seconds = []
     for image in truth.images[:_TIMED_SEARCHES]:
         pixels = decode_image((folder / image.file_name).read_bytes())
         start = time.perf_counter()
-        selective_search(pixels, max_boxes)
+        selective_search(pixels, max_boxes, mode)
         seconds.append(time.perf_counter() - start)
     return seconds[1:] or seconds  # the first call loads the compiled code
 
@@ -94,8 +94,8 @@ def _confident(found: Detections, min_score: float) -> Detections:
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
-def run(settings: EvaluateSettings, dataset: Path, proposals: Path, weights: Path, out: Path) -> None:
-    """Score `dataset/test.json` with the network in `weights`.
+def run(settings: EvaluateSettings, mode: Mode, dataset: Path, proposals: Path, weights: Path, out: Path) -> None:
+    """Score `dataset/test.json` with the network in `weights`; mode: of the search that made `proposals`.
 
     Writes to `out`: metrics.json (AP, proposal recall), timing.json (median seconds an image), classes.json (AP a
     class), precision_recall.json (curves at IoU .5), detections.json (COCO results), grid.png.
@@ -116,7 +116,7 @@ def run(settings: EvaluateSettings, dataset: Path, proposals: Path, weights: Pat
     metrics["proposal_mabo"] = recall.mabo[budget]
     write_json(out / "metrics.json", metrics)
     seconds = {
-        "proposals": _search_seconds(images, truth, budget),
+        "proposals": _search_seconds(images, truth, budget, mode),
         "network": detect.network_seconds,
         "postprocess": detect.postprocess_seconds,
     }

@@ -80,7 +80,7 @@ def run(params: Params, dataset: Path, weights: Path, out: Path, workers: int) -
         backbone=model.backbone,
         classes=classes,
         image_size=model.image_size,
-        proposals=ProposalSettings(max_boxes=settings.max_proposals),
+        proposals=ProposalSettings(mode=params.propose.mode, max_boxes=settings.max_proposals),
         nms_threshold=settings.nms_threshold,
         max_detections=settings.max_detections,
         operating_score=settings.min_score,

@@ -17,11 +17,12 @@ from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 
 
-def propose_split(folder: Path, truth: CocoDataset, max_boxes: int, threads: int, title: str) -> list[Boxes]:
+def propose_split(folder: Path, truth: CocoDataset, settings: ProposeSettings, threads: int, title: str) -> list[Boxes]:
     """Proposals of every image, in the dataset's order; the search releases the GIL, so threads share the work."""
 
     def search(file_name: str) -> Boxes:
-        return selective_search(decode_image((folder / file_name).read_bytes()), max_boxes)
+        pixels = decode_image((folder / file_name).read_bytes())
+        return selective_search(pixels, settings.max_boxes, settings.mode)
 
     names = [image.file_name for image in truth.images]
     with ThreadPoolExecutor(threads) as pool:
@@ -34,7 +35,7 @@ def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, thre
     measured: dict[str, dict[str, dict[str, float]]] = {}
     for split in SPLITS:
         truth = load_coco(dataset / f"{split}.json")
-        boxes = propose_split(dataset / "images", truth, settings.max_boxes, threads, f"proposals, {split}")
+        boxes = propose_split(dataset / "images", truth, settings, threads, f"proposals, {split}")
         save_proposals(boxes, out / f"{split}.npz")
         if split != "train":
             by_id = {image.id: found for image, found in zip(truth.images, boxes, strict=True)}

@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from detector.artifact import ProposalSettings
 from detector.errors import ParamsError
-from detector.params import load_params, params_digest
+from detector.params import ProposeSettings, load_params, params_digest
+from detector.proposals import Mode
 
 PROJECT = Path(__file__).parents[2]
 FILES = [PROJECT / "params.yaml", *sorted((PROJECT / "settings").glob("*.yaml"))]
@@ -17,6 +19,11 @@ def test_every_params_file_of_the_project_is_valid(path: Path) -> None:
     params = load_params(path)
     assert params.evaluate.max_proposals <= params.propose.max_boxes
     assert (params.fetch.source == "generated") == (path.name == "params.yaml")
+
+
+def test_every_mode_of_the_search_can_be_set_and_stands_in_an_artifact() -> None:
+    for settings in ProposeSettings, ProposalSettings:
+        assert get_args(settings.model_fields["mode"].annotation) == get_args(Mode)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ COUNTS = {"train": 6, "val": 3, "test": 3}
 def small_params() -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     content["fetch"]["generated"] = COUNTS
-    content["propose"]["max_boxes"] = 150
+    content["propose"].update(mode="quality", max_boxes=150)
     content["model"].update(weights="none", image_size=96, pyramid_channels=8, hidden=16)
     content["train"].update(
         device="cpu", epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
@@ -74,7 +74,7 @@ def walk(home: Path, dataset: Path | None = None) -> Road:
         fetch.fetch(params.fetch, params.fetch.seed, road.dataset)
     propose.run(params.propose, road.dataset, road.proposals, home / "proposals.json", threads=2)
     train.run(params.model, params.train, road.dataset, road.proposals, home / "train", home / "log", home / "state")
-    evaluate.run(params.evaluate, road.dataset, road.proposals, road.weights, home / "evaluation")
+    evaluate.run(params.evaluate, params.propose.mode, road.dataset, road.proposals, road.weights, home / "evaluation")
     export.run(params, road.dataset, road.weights, home / "artifact", workers=2)
     return road
 
@@ -123,7 +123,7 @@ def test_proposals_are_those_of_each_image(road: Road) -> None:
     stored = load_proposals(road.proposals / "val.npz", 3)
     for index, image in enumerate(truth.images):
         pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
-        np.testing.assert_array_equal(stored[index], selective_search(pixels, 150))
+        np.testing.assert_array_equal(stored[index], selective_search(pixels, 150, "quality"))
     measured = road.json("proposals.json")
     assert set(measured) == {"val", "test"}
 
@@ -150,7 +150,8 @@ def test_the_artifact_describes_its_making(road: Road) -> None:
     assert artifact.classes == load_coco(road.dataset / "test.json").classes
     assert artifact.onnx_sha256 == sha256_of(road.home / "artifact/model.onnx")
     assert artifact.params_digest == params_digest(params)
-    assert artifact.image_size == 96 and artifact.proposals and artifact.proposals.max_boxes == 60
+    assert artifact.image_size == 96
+    assert artifact.proposals and (artifact.proposals.mode, artifact.proposals.max_boxes) == ("quality", 60)
     assert (artifact.nms_threshold, artifact.max_detections) == (road.params.evaluate.nms_threshold, 20)
     assert artifact.baseline.images == 3 and tuple(artifact.baseline.boxes) == artifact.classes
     stored = road.json("artifact/metrics.json")
@@ -215,6 +216,6 @@ def test_a_killed_stage_resumes_with_the_same_settings_only(
 def test_missing_products_name_the_stage_to_run(road: Road, tmp_path: Path) -> None:
     settings = road.params.evaluate
     with pytest.raises(AnnotationError, match="run the stage `propose`"):
-        evaluate.run(settings, road.dataset, tmp_path, road.weights, tmp_path)
+        evaluate.run(settings, "fast", road.dataset, tmp_path, road.weights, tmp_path)
     with pytest.raises(WeightsError, match="run the stage `train`"):
-        evaluate.run(settings, road.dataset, road.proposals, tmp_path / "weights.pt", tmp_path)
+        evaluate.run(settings, "fast", road.dataset, road.proposals, tmp_path / "weights.pt", tmp_path)

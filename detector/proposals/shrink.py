@@ -1,0 +1,73 @@
+"""Makes a picture small, as separate planes: what the search does for each pixel, it does for few."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from detector.compiled import compiled
+
+
+def small_shape(height: int, width: int, area: int) -> tuple[int, int]:
+    """(height, width) of a picture of like shape with about `area` pixels, or as it is where it has no more."""
+    factor = math.sqrt(area / (height * width))
+    if factor >= 1:
+        return height, width
+    # A line of pixels stays one: the other side then pays for all.
+    if min(height, width) * factor < 1:
+        factor = area / max(height, width)
+    return min(height, max(1, round(height * factor))), min(width, max(1, round(width * factor)))
+
+
+@compiled
+def _taps(source, target):  # type: ignore[no-untyped-def]
+    """A triangle as wide as two target pixels, at least two source pixels: (first (target,), weights (T, target))."""
+    ratio = source / target
+    weights = np.zeros((int(np.ceil(2 * ratio)) + 1, target), np.float32)
+    first = np.empty(target, np.int32)
+    for i in range(target):
+        centre = (i + 0.5) * ratio
+        start, stop = max(0, int(centre - ratio + 0.5)), min(source, int(centre + ratio + 0.5))
+        first[i] = start
+        total = 0.0
+        for j in range(start, stop):
+            total += max(0.0, 1 - abs(j + 0.5 - centre) / ratio)
+        for j in range(start, stop):
+            weights[j - start, i] = max(0.0, 1 - abs(j + 0.5 - centre) / ratio) / total
+    return first, weights
+
+
+@compiled
+def shrink(rgb, height, width):  # type: ignore[no-untyped-def]
+    """Bilinear reduction with antialiasing: uint8 (H, W, 3), contiguous -> planes uint8 (3, height, width).
+
+    height <= H, width <= W. Reads the picture once and keeps one row of it, whatever its size.
+    """
+    source_height, source_width, _ = rgb.shape
+    values = 3 * source_width
+    rows = rgb.reshape(source_height, values)
+    first_y, weights_y = _taps(source_height, height)
+    first_x, weights_x = _taps(source_width, width)
+    steps = len(weights_x)
+    out = np.empty((3, height, width), np.uint8)
+    # Behind the last pixel lie zeros, for the weights of nothing at the right edge.
+    row = np.zeros(values + 3 * steps, np.float32)
+    line = np.empty(width, np.float32)
+    first_x = 3 * first_x
+    for y in range(height):
+        row[:values] = 0
+        for step in range(min(len(weights_y), source_height - first_y[y])):
+            weight = weights_y[step, y]
+            source = rows[first_y[y] + step]
+            for x in range(values):
+                row[x] += weight * np.float32(source[x])
+        for c in range(3):
+            line[:] = np.float32(0.5)  # rounds
+            for step in range(steps):
+                offset = 3 * step + c
+                for x in range(width):
+                    line[x] += weights_x[step, x] * row[first_x[x] + offset]
+            for x in range(width):
+                out[c, y, x] = np.uint8(np.int32(line[x]))
+    return out
