@@ -1,0 +1,1 @@
+"""Selective Search beside other ways to boxes: time and quality, and how both grow."""

@@ -1,0 +1,188 @@
+"""How the time and memory of Selective Search grow with an image's pixels and with its regions.
+
+    python -m benchmarks.proposals.growth
+
+Pure noise is the worst picture, one colour the easiest; a generated scene stands for photographs. Each picture has a
+process of its own, one thread. Needs Linux, whose kernel tells a process's peak memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+from PIL import Image
+
+from benchmarks.proposals.tools import ALL, Pixels
+from detector.data.generated import draw_scene
+from detector.progress import progress
+from detector.proposals import Mode, selective_search
+from detector.stages.metrics_file import write_json
+
+# Width and height: a photograph's shape in steps of about four times the pixels, and strips.
+PHOTOGRAPHS = (
+    (1, 1), (2, 2), (4, 3), (8, 6), (16, 12), (32, 24), (64, 48), (125, 94), (250, 188), (500, 375), (1000, 750),
+    (2000, 1500), (4000, 3000), (8000, 6000),
+)  # fmt: skip
+STRIPS = ((20000, 20), (20000, 2000))
+# Noise in squares of so many pixels a side, in pictures of one size: from many regions to few.
+BLOCKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128)
+SQUARES, SQUARES_SIZE = "noise in squares", (500, 375)
+_SEED = 7
+# A picture is searched until both are reached. The fastest counts: the work is the same each time, and all else that
+# the machine does can only add to it.
+_LEAST_RUNS, _LEAST_SECONDS = 5, 0.2
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def noise(width: int, height: int, block: int = 1) -> Pixels:
+    """uint8 (H, W, 3): every square of `block` pixels has a colour of its own."""
+    rng = np.random.default_rng(_SEED)
+    blocks = rng.integers(0, 256, (-(-height // block), -(-width // block), 3), np.uint8)
+    return np.ascontiguousarray(blocks.repeat(block, 0).repeat(block, 1)[:height, :width])
+
+
+def one_colour(width: int, height: int) -> Pixels:
+    """uint8 (H, W, 3)."""
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def scenes(width: int, height: int) -> Pixels:
+    """uint8 (H, W, 3): generated scenes side by side, as many as the picture's shape takes, scaled to its size."""
+    long, short = max(width, height), min(width, height)
+    count = max(1, round(long / short))
+    drawn = [Image.fromarray(draw_scene(_SEED, number).pixels) for number in range(min(count, 8))]
+    tiles = []
+    for number, length in enumerate(np.diff(np.arange(count + 1) * long // count).tolist()):
+        size = (length, height) if width >= height else (width, length)
+        tiles.append(np.asarray(drawn[number % len(drawn)].resize(size, Image.Resampling.BICUBIC)))
+    return np.concatenate(tiles, axis=1 if width >= height else 0)
+
+
+class Picture(NamedTuple):
+    """What is searched; `detail` tells apart what kind and size do not."""
+
+    kind: str
+    width: int
+    height: int
+    draw: Callable[[int, int], Pixels]
+    detail: str = ""
+
+
+def pictures() -> list[Picture]:
+    """All that are measured: three kinds in all sizes, and noise of one size from many regions to few."""
+    kinds: dict[str, Callable[[int, int], Pixels]] = {"noise": noise, "scenes": scenes, "one colour": one_colour}
+    return [Picture(kind, *size, draw) for kind, draw in kinds.items() for size in PHOTOGRAPHS + STRIPS] + [
+        Picture(SQUARES, *SQUARES_SIZE, partial(noise, block=block), f" of {block}") for block in BLOCKS
+    ]
+
+
+class Cost(NamedTuple):
+    """What one picture took: the number of its boxes, seconds, and the most bytes in use above those of the program
+    and the picture."""
+
+    boxes: int
+    seconds: float
+    peak_bytes: int
+
+
+def _own_memory(line: str) -> int:
+    """Bytes, from a line of /proc/self/status: VmRSS, in use now, or VmHWM, the most since it was reset."""
+    for row in Path("/proc/self/status").read_text().splitlines():
+        if row.startswith(f"{line}:"):
+            return int(row.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {line}")
+
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most bytes of memory that this process has in use during `work()`, above those in use before.
+
+    The kernel counts pages whoever asked for them, NumPy, Numba or a C library; tracemalloc would see only what goes
+    through Python's allocators. Memory that was freed before but kept by the process is not counted again: measure in
+    a process that has done little else.
+    """
+    _CLEAR_REFS.write_text("5")  # proc(5): resets the peak to what is in use now
+    before = _own_memory("VmRSS")
+    work()
+    return _own_memory("VmHWM") - before
+
+
+def measure(picture: Path, mode: Mode) -> Cost:
+    """The cost of a picture, uint8 (H, W, 3) in a NumPy file, in a fresh process."""
+    selective_search(noise(40, 30), mode=mode)  # compiles, or loads what was compiled
+    pixels = np.load(picture)
+    peak = peak_memory(lambda: selective_search(pixels, ALL, mode))
+    seconds: list[float] = []
+    while len(seconds) < _LEAST_RUNS or sum(seconds) < _LEAST_SECONDS:
+        start = time.perf_counter()
+        boxes = selective_search(pixels, ALL, mode)
+        seconds.append(time.perf_counter() - start)
+    return Cost(len(boxes), min(seconds), peak)
+
+
+def measure_all(wanted: Sequence[Picture], mode: Mode) -> list[Cost]:
+    """The cost of each picture, each in a fresh process."""
+    costs: list[Cost] = []
+    # Spawned, not forked: a child begins without this process's memory.
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool,
+    ):
+        path = Path(folder) / "picture.npy"
+        for picture in progress(wanted, len(wanted), "growth", "picture"):
+            np.save(path, picture.draw(picture.width, picture.height))
+            costs.append(pool.submit(measure, path, mode).result())
+    return costs
+
+
+def table(wanted: Sequence[Picture], costs: Sequence[Cost]) -> list[str]:
+    """Lines of Markdown."""
+    lines = ["| picture | size | megapixels | boxes | ms | peak MiB |", "| --- | --- | --- | --- | --- | --- |"]
+    for picture, cost in zip(wanted, costs, strict=True):
+        cells = (
+            picture.kind + picture.detail,
+            f"{picture.width:,}x{picture.height:,}",
+            f"{picture.width * picture.height / 1e6:.3g}",
+            f"{cost.boxes:,}",
+            f"{1000 * cost.seconds:.3g}",
+            f"{cost.peak_bytes / 2**20:.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+@click.command()
+@click.option("--mode", type=click.Choice(["fast", "quality"]), default="fast", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
+def main(mode: Mode, out: Path) -> None:
+    """Measure how Selective Search grows with pixels and regions.
+
+    Prints a table; the figures and a picture go to the folder --out.
+    """
+    if not os.access(_CLEAR_REFS, os.W_OK):
+        raise click.ClickException(f"{_CLEAR_REFS} cannot be written: peak memory can be measured on Linux only")
+    wanted = pictures()
+    costs = measure_all(wanted, mode)
+    print("\n".join(table(wanted, costs)))
+    document = [
+        {"picture": picture.kind + picture.detail, "width": picture.width, "height": picture.height, **cost._asdict()}
+        for picture, cost in zip(wanted, costs, strict=True)
+    ]
+    write_json(out / "proposals_growth.json", document)
+    from benchmarks.proposals.growth_picture import draw  # takes a second to import
+
+    draw(wanted, costs, f"Selective Search, {mode} mode", out / "proposals_growth.png")
+    print(f"{out / 'proposals_growth.png'}, {out / 'proposals_growth.json'}")
+
+
+if __name__ == "__main__":
+    main()
