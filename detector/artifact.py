@@ -42,7 +42,7 @@ class Baseline(_Frozen):
 class Artifact(_Frozen):
     """`model.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
     backbone: str = Field(description="the network that makes the features")
     classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
@@ -71,8 +71,8 @@ def load_artifact(folder: Path) -> Artifact:
     try:
         content = json.loads(description.read_text("utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != 1:
-            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 1")
+        if version != 2:
+            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 2")
         artifact = Artifact.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]

@@ -90,7 +90,9 @@ class _KernelCache:
         """Numba's caches in all folders, in its order."""
         file = inspect.getfile(self._function)
         try:
-            stamp = _digest(self._function.__module__, file)
+            processor = repr(cpu_target.target_context.codegen().magic_tuple()).encode()
+            sources = _digest(self._function.__module__, file).encode()
+            stamp = hashlib.sha256(sources + processor).hexdigest()
             return [_cache_in(folder, self._function, stamp) for folder in _folders(file)]
         except (OSError, RuntimeError):  # no source to read, or NUMBA_CACHE_LOCATOR_CLASSES' own refusal
             return []
@@ -163,7 +165,8 @@ def _is_writable(folder: str) -> bool:
 def _cache_in(folder: str, function: Callable[..., Any], stamp: str) -> Any:
     """Numba's cache of one kernel in one folder, which is tried for writing only when something is written.
 
-    The stamp is part of the files' names: machine code of other sources is never opened, not even in a race.
+    The stamp is part of the files' names: machine code of other sources or for another processor is never opened, not
+    even in a race.
     """
 
     class Locator(_CacheLocator):  # type: ignore[misc]

@@ -2,12 +2,14 @@
 
     python -m benchmarks.proposals.growth
 
-Pure noise is the worst picture, one colour the easiest; a generated scene stands for photographs. Each picture has a
+Dots on plain ground, noise and one colour are the worst and the easiest pictures known; a generated scene stands for
+photographs. Each picture has a
 process of its own, one thread. Needs Linux, whose kernel tells a process's peak memory.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -22,7 +24,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.proposals.tools import ALL, Pixels
+from benchmarks.proposals.tools import Pixels
 from detector.data.generated import draw_scene
 from detector.progress import progress
 from detector.proposals import Mode, selective_search
@@ -68,6 +70,16 @@ def scenes(width: int, height: int) -> Pixels:
     return np.concatenate(tiles, axis=1 if width >= height else 0)
 
 
+def dots(width: int, height: int) -> Pixels:
+    """uint8 (H, W, 3): squares of chance colours on plain ground, which touches them all; as many at every size."""
+    pitch = max(6, round(math.sqrt(width * height) / 37))
+    picture = noise(width, height, pitch)
+    gap = pitch // 3
+    picture[np.arange(height) % pitch < gap] = 128
+    picture[:, np.arange(width) % pitch < gap] = 128
+    return picture
+
+
 class Picture(NamedTuple):
     """What is searched; `detail` tells apart what kind and size do not."""
 
@@ -80,7 +92,12 @@ class Picture(NamedTuple):
 
 def pictures() -> list[Picture]:
     """All that are measured: three kinds in all sizes, and noise of one size from many regions to few."""
-    kinds: dict[str, Callable[[int, int], Pixels]] = {"noise": noise, "scenes": scenes, "one colour": one_colour}
+    kinds: dict[str, Callable[[int, int], Pixels]] = {
+        "dots": dots,
+        "noise": noise,
+        "scenes": scenes,
+        "one colour": one_colour,
+    }
     return [Picture(kind, *size, draw) for kind, draw in kinds.items() for size in PHOTOGRAPHS + STRIPS] + [
         Picture(SQUARES, *SQUARES_SIZE, partial(noise, block=block), f" of {block}") for block in BLOCKS
     ]
@@ -120,11 +137,11 @@ def measure(picture: Path, mode: Mode) -> Cost:
     """The cost of a picture, uint8 (H, W, 3) in a NumPy file, in a fresh process."""
     selective_search(noise(40, 30), mode=mode)  # compiles, or loads what was compiled
     pixels = np.load(picture)
-    peak = peak_memory(lambda: selective_search(pixels, ALL, mode))
+    peak = peak_memory(lambda: selective_search(pixels, None, mode))
     seconds: list[float] = []
     while len(seconds) < _LEAST_RUNS or sum(seconds) < _LEAST_SECONDS:
         start = time.perf_counter()
-        boxes = selective_search(pixels, ALL, mode)
+        boxes = selective_search(pixels, None, mode)
         seconds.append(time.perf_counter() - start)
     return Cost(len(boxes), min(seconds), peak)
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from benchmarks.proposals.growth import PHOTOGRAPHS, SQUARES, SQUARES_SIZE, STRIPS, Cost, Picture
 from benchmarks.proposals.picture import DPI, STYLE, WIDTH
 
-_COLOURS = {"noise": "#D55E00", "scenes": "#0072B2", "one colour": "#777777", SQUARES: "#009E73"}
+_COLOURS = {"dots": "#E69F00", "noise": "#D55E00", "scenes": "#0072B2", "one colour": "#777777", SQUARES: "#009E73"}
 
 
 def draw(pictures: Sequence[Picture], costs: Sequence[Cost], title: str, path: Path) -> None:

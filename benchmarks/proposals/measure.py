@@ -46,17 +46,17 @@ def interleave(
 ) -> dict[str, Run]:
     """Every tool on every image (id, uint8 RGB (H, W, 3)), image by image: what else the machine does meets all alike.
 
-    Each image begins with another tool, so that none always finds the caches as the same other one left them. Each
-    tool first sees the first image once without a clock: compiling and loading are no part of an image's time.
+    The tools' order is drawn anew for each image, the same in every run, so that none always finds the caches as the
+    same other one left them. Each tool first sees the first image once without a clock: compiling and loading are no
+    part of an image's time.
     """
     runs = {name: Run() for name in tools}
-    names = list(tools)
+    orders = np.random.default_rng(0)
     for number, (image_id, pixels) in enumerate(images):
         if number == 0:
             for tool in tools.values():
                 tool.search(tool.prepare(pixels))
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        for name in orders.permutation(list(tools)).tolist():
             tool = tools[name]
             taken = tool.prepare(pixels)
             start = clock()

@@ -22,8 +22,6 @@ from detector.proposals import Mode, selective_search, sliding_window
 
 Pixels = NDArray[np.uint8]
 
-# More boxes than any tool makes: ours are asked for all of theirs, as the peers give all of theirs.
-ALL = 1_000_000
 # Enough for a reference's curve to reach past every tool's.
 REFERENCE_BOXES = 10_000
 # Any number: the same shuffles and draws in every run.
@@ -51,7 +49,7 @@ def _ours(mode: Mode) -> Tool:
         title=f"Boxcar {mode}",
         version=metadata.version("boxcar"),
         prepare=lambda rgb: rgb,
-        search=lambda rgb: selective_search(rgb, max_boxes=ALL, mode=mode),
+        search=lambda rgb: selective_search(rgb, max_boxes=None, mode=mode),
         boxes=lambda found: found,
     )
 

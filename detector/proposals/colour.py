@@ -42,7 +42,7 @@ _CUBE_ROOT = _cube_root_table()
 
 @compiled
 def to_lab(rgb):  # type: ignore[no-untyped-def]
-    """sRGB planes -> CIE L*a*b* planes: L times 2.55, a and b plus 128, rounded down."""
+    """sRGB planes -> CIE L*a*b* planes: L times 2.55, a and b plus 128, to two levels."""
     _, height, width = rgb.shape
     out = np.empty((3, height, width), np.uint8)
     for y in range(height):

@@ -2,7 +2,7 @@
 one is left; every region on the way is a candidate.
 
 Shapes: R regions, P pairs of neighbours; BINS as in `regions`. A similarity is the sum of up to four measures in
-[0, UNIT], whole numbers, so that no order of additions and no processor changes which of two is larger.
+[0, UNIT] but for rounding: whole numbers, so that no order of additions and no processor changes which is larger.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.compiled import compiled
-from detector.proposals.regions import BINS, COLOUR_BINS, UNIT
+from detector.proposals.regions import BINS, COLOUR_BINS, UNIT, normalise
 
 # An entry of a list of neighbours that has gone.
 _DEAD = -1
@@ -51,11 +51,9 @@ def _overlap(histogram, a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _mix(histogram, a, b, share):  # type: ignore[no-untyped-def]
-    """Histogram a becomes that of both regions; share: of a in their pixels."""
+def _add(counts, a, b):  # type: ignore[no-untyped-def]
     for i in range(BINS):
-        p, q = np.float32(histogram[a, i]), np.float32(histogram[b, i])
-        histogram[a, i] = np.uint16(np.int32(q + (p - q) * share + np.float32(0.5)))
+        counts[a, i] += counts[b, i]
 
 
 @compiled
@@ -103,20 +101,24 @@ def _best(first, following, other, score, r):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def group(size, box, histogram, pairs, shared, image_size, use):  # type: ignore[no-untyped-def]
+def group(size, box, counts, histogram, pairs, shared, image_size, use):  # type: ignore[no-untyped-def]
     """Regions and their neighbours -> boxes int32 (2R - 1, 4) xyxy: the regions given, then the new ones as they arise.
 
-    size int32 (R,), box int32 (R, 4), histogram uint16 (R, BINS), shared int64 (P, 2) from `overlaps`;
-    image_size: pixels; use bool (4,): colour, texture, size, fill. A new region takes the place of the first of the two
-    that it is made of; of equally similar pairs the one of the first place, then of the first neighbour, is joined.
-    Time grows with the sum, over all merges, of the new region's neighbours; memory with R and P.
+    size int32 (R,), box int32 (R, 4), counts int32 (R, BINS), histogram uint16 (R, BINS) of these, pairs int32 (P, 2)
+    that connect all regions, shared int64 (P, 2) from `overlaps`; image_size: pixels; use bool (4,): colour, texture,
+    size, fill.
+
+    A new region takes the place of the first of the two that it is made of; of equally similar pairs the one of the
+    first place, then of the first neighbour, is joined.
+    Time grows with the sum, over all merges, of the new region's neighbours: with the square of R where one region
+    touches all the others. Memory grows with R and P.
     """
     count = len(size)
     per_pixel = np.float32(UNIT) / np.float32(image_size)
     size, box = size.copy(), box.copy()
     looks = use[0] or use[1]
     if looks:
-        histogram = histogram.copy()
+        counts, histogram = counts.copy(), histogram.copy()
     # Entry 2i stands in the list of pair i's first region and names the second; entry 2i + 1 the other way round.
     first = np.full(count, -1, np.int32)
     following = np.empty(2 * len(pairs), np.int32)
@@ -146,9 +148,11 @@ def group(size, box, histogram, pairs, shared, image_size, use):  # type: ignore
         # The first region that is in a most similar pair is the neighbour that its partner names.
         a = _LAST - (most & _LOW)
         b = _LAST - (best[a] & _LOW)
-        if looks:
-            _mix(histogram, a, b, np.float32(size[a]) / np.float32(size[a] + size[b]))
         size[a] += size[b]
+        if looks:
+            # From the counts: histograms that are mixed and rounded, merge after merge, grow by a third.
+            _add(counts, a, b)
+            normalise(histogram, a, counts, size[a])
         box[a, 0], box[a, 1] = min(box[a, 0], box[b, 0]), min(box[a, 1], box[b, 1])
         box[a, 2], box[a, 3] = max(box[a, 2], box[b, 2]), max(box[a, 3], box[b, 3])
         for side in range(4):

@@ -50,7 +50,7 @@ def _priorities(boxes, levels, cell):  # type: ignore[no-untyped-def]
     kept = 0
     for candidate in order:
         x1, y1, x2, y2 = boxes[candidate]
-        # Neither key is 0: x2 and y2 are not, and 1 is added.
+        # No key is 0, which marks free places: x2 and y2 never are, and to a cell 1 is added.
         key = np.uint64((((x1 << 16) + y1 << 16) + x2 << 16) + y2)
         place = _slot(known, bits, key)
         if known[place] != 0:

@@ -101,15 +101,20 @@ def combine(names, regions, size, box, counts):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def normalise(out, r, counts, size):  # type: ignore[no-untyped-def]
+    """Write region r's histogram, uint16 out[r], from its counts and its size in pixels."""
+    colour, texture = np.float32(UNIT) / np.float32(3 * size), np.float32(UNIT) / np.float32(size)
+    for b in range(COLOUR_BINS):
+        out[r, b] = np.uint16(np.int32(np.float32(counts[r, b]) * colour + np.float32(0.5)))
+    for b in range(COLOUR_BINS, BINS):
+        out[r, b] = np.uint16(np.int32(np.float32(counts[r, b]) * texture + np.float32(0.5)))
+
+
+@compiled
 def histograms(size, counts):  # type: ignore[no-untyped-def]
     """size int32 (R,), counts int32 (R, BINS) -> uint16 (R, BINS): each half sums to UNIT, but for rounding."""
     regions = len(size)
     out = np.empty((regions, BINS), np.uint16)
     for r in range(regions):
-        colour = np.float32(UNIT) / np.float32(3 * size[r])
-        texture = np.float32(UNIT) / np.float32(size[r])
-        for b in range(COLOUR_BINS):
-            out[r, b] = np.uint16(np.int32(np.float32(counts[r, b]) * colour + np.float32(0.5)))
-        for b in range(COLOUR_BINS, BINS):
-            out[r, b] = np.uint16(np.int32(np.float32(counts[r, b]) * texture + np.float32(0.5)))
+        normalise(out, r, counts, size[r])
     return out

@@ -4,7 +4,7 @@ Two components are joined when the edge between them is no heavier than either's
 are taken by weight. Weights are whole grey levels, so that a counting sort orders them, in linear time and the same
 way always. A coarser segmentation starts from the regions of a finer one.
 
-Shapes: E edges, B edges of them between regions, R regions, P pairs of neighbours.
+Shapes: E edges, B edges between regions, R regions, P pairs of neighbours.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _weigh(planes):  # type: ignore[no-untyped-def]
-    """Planes uint8 (3, H, W) -> weights uint8 (2, H, W) of the edges to the right neighbour and to the one below."""
+def weigh(planes):  # type: ignore[no-untyped-def]
+    """Planes uint8 (3, H, W) -> weights uint8 (2, H, W) of the edges to the right neighbour and to the one below.
+
+    A weight is the Euclidean distance of the two colours in grey levels, rounded down, 254 at most; 255: no neighbour.
+    """
     _, height, width = planes.shape
     weights = np.empty((2, height, width), np.uint8)
     for y in range(height):
@@ -54,12 +57,13 @@ def _weigh(planes):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _drop_heaviest(weights):  # type: ignore[no-untyped-def]
-    """Take out the heaviest edge of each square of four pixels, the last one among equals: uint8 (2, H, W), in place.
+def _without_heaviest(weights):  # type: ignore[no-untyped-def]
+    """weights uint8 (2, H, W) -> the same without the heaviest edge of each square of four pixels.
 
-    By its turn the other three have joined its ends, unless one of them was refused: no spanning tree of least weight
-    needs it. Four edges in ten go.
+    Of equal ones the last. By its turn the other three have joined its ends, unless one of them was refused: no
+    spanning tree of least weight needs it. Some four edges in ten of a photograph go.
     """
+    weights = weights.copy()
     _, height, width = weights.shape
     heaviest = np.empty((max(height - 1, 0), max(width - 1, 0)), np.uint8)
     for y in range(height - 1):
@@ -83,24 +87,17 @@ def _drop_heaviest(weights):  # type: ignore[no-untyped-def]
             right[x] = _NO_EDGE if here[x] == 2 else right[x]
         for x in range(width - 1):
             bottom[x] = _NO_EDGE if here[x] == 3 else bottom[x]
+    return weights
 
 
 @compiled
-def sorted_edges(planes):  # type: ignore[no-untyped-def]
-    """uint8 (3, H, W) -> (edges int32 (E,), starts int32 (256,)); edges of weight w: edges[starts[w]:starts[w + 1]].
+def sorted_edges(weights):  # type: ignore[no-untyped-def]
+    """What `weigh` gives -> (edges int32 (E,), starts int32 (256,)); those of weight w: edges[starts[w]:starts[w + 1]].
 
     All edges of the grid, but for the heaviest of each square of four pixels. Edge 2p joins pixel p (row-major) to its
-    right neighbour, edge 2p + 1 to the one below. A weight is the Euclidean distance of the two colours in grey levels,
-    rounded down, 254 at most. Edges of one weight stand in raster order.
+    right neighbour, edge 2p + 1 to the one below. Edges of one weight stand in raster order.
     """
-    weights = _weigh(planes)
-    _drop_heaviest(weights)
-    return _sort(weights)
-
-
-@compiled
-def _sort(weights):  # type: ignore[no-untyped-def]
-    """Counting sort by weight: uint8 (2, H, W) -> (edges, starts) as `sorted_edges` gives them."""
+    weights = _without_heaviest(weights)
     _, height, width = weights.shape
     pixels = height * width
     weights = weights.reshape(2, pixels)
@@ -125,10 +122,9 @@ def _sort(weights):  # type: ignore[no-untyped-def]
 
 @compiled
 def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyped-def]
-    """Sorted edges -> (labels int32 (H, W), regions, border int32 (B,), border_weights uint8 (B,)).
+    """Sorted edges -> (labels int32 (H, W), number of regions); labels count up in raster order.
 
-    Labels count up in raster order. border: those of the edges that run between regions, and some that do not, lightest
-    first. k: preference for larger regions, in grey levels; regions of fewer than `min_size` pixels are joined to the
+    k: preference for larger regions, in grey levels; regions of fewer than `min_size` pixels are joined to the
     neighbour across their lightest edge.
     """
     pixels = height * width
@@ -136,8 +132,7 @@ def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyp
     size = np.ones(pixels, np.int32)
     # Inner variation plus k / size of each root.
     limit = np.full(pixels, k, np.float32)
-    border = np.empty(len(edges), np.int32)
-    border_weights = np.empty(len(edges), np.uint8)
+    refused = np.empty(len(edges), np.int32)
     count = 0
     for weight in range(255):
         w = np.float32(weight)
@@ -155,24 +150,17 @@ def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyp
                 size[a] += size[b]
                 limit[a] = w + k / np.float32(size[a])
             else:
-                border[count] = edge
-                border_weights[count] = weight
+                refused[count] = edge
                 count += 1
-    kept = 0
-    for i in range(count):
-        p = border[i] >> 1
+    for edge in refused[:count]:
+        p = edge >> 1
         a = _find(parent, p)
-        b = _find(parent, p + (width if border[i] & 1 else 1))
-        if a == b:
-            continue
-        if size[a] < min_size or size[b] < min_size:
+        b = _find(parent, p + (width if edge & 1 else 1))
+        if a != b and (size[a] < min_size or size[b] < min_size):
             if size[a] < size[b]:
                 a, b = b, a
             parent[b] = a
             size[a] += size[b]
-        else:
-            border[kept], border_weights[kept] = border[i], border_weights[i]
-            kept += 1
     labels = np.empty(pixels, np.int32)
     name = np.full(pixels, -1, np.int32)
     regions = 0
@@ -182,7 +170,7 @@ def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyp
             name[root] = regions
             regions += 1
         labels[p] = name[root]
-    return labels.reshape(height, width), regions, border[:kept], border_weights[:kept]
+    return labels.reshape(height, width), regions
 
 
 @compiled
@@ -215,25 +203,48 @@ def _distinct(first, second, weights, regions):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def neighbours(labels, border, border_weights, regions):  # type: ignore[no-untyped-def]
-    """What `segment` gives -> (pairs int32 (P, 2), weights uint8 (P,)): regions that touch, by their lightest edge.
+def neighbours(labels, weights, regions):  # type: ignore[no-untyped-def]
+    """labels int32 (H, W) of `regions`, what `weigh` gave -> (pairs int32 (P, 2), weights uint8 (P,)): regions that
+    touch, and the weight of the lightest edge between them.
 
-    Each pair once, smaller label first; lightest first, then in raster order of that edge. Two regions that touch only
-    at corners of a third may be missed: `sorted_edges` leaves out edges.
+    Each pair once, smaller label first; lightest first, then in raster order of that edge.
     """
-    width = labels.shape[1]
-    flat = labels.reshape(labels.size)
-    first = np.empty(len(border), np.int32)
-    second = np.empty(len(border), np.int32)
-    for i in range(len(border)):
-        p = border[i] >> 1
+    height, width = labels.shape
+    pixels = height * width
+    flat = labels.reshape(pixels)
+    # Every edge is written, and stays if it runs between regions: asking first would take three times as long.
+    crossing = np.empty(2 * pixels + 1, np.int32)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            p = y * width + x
+            right, below = p + (x + 1 < width), p + width * (y + 1 < height)
+            crossing[count] = 2 * p
+            count += flat[p] != flat[right]
+            crossing[count] = 2 * p + 1
+            count += flat[p] != flat[below]
+    across = weights.reshape(2, pixels)
+    starts = np.zeros(257, np.int32)
+    for edge in crossing[:count]:
+        starts[across[edge & 1, edge >> 1] + 1] += 1
+    for weight in range(256):
+        starts[weight + 1] += starts[weight]
+    first = np.empty(count, np.int32)
+    second = np.empty(count, np.int32)
+    sorted_weights = np.empty(count, np.uint8)
+    for edge in crossing[:count]:
+        p = edge >> 1
+        weight = across[edge & 1, p]
+        i = starts[weight]
+        starts[weight] += 1
         first[i] = flat[p]
-        second[i] = flat[p + (width if border[i] & 1 else 1)]
-    return _distinct(first, second, border_weights, regions)
+        second[i] = flat[p + (width if edge & 1 else 1)]
+        sorted_weights[i] = weight
+    return _distinct(first, second, sorted_weights, regions)
 
 
 @compiled
-def coarsen(pairs, weights, size, k, min_size):  # type: ignore[no-untyped-def]
+def coarsen(pairs, weights, size, k):  # type: ignore[no-untyped-def]
     """The same algorithm on regions in place of pixels -> (label of each region int32 (R,), number of labels).
 
     pairs, weights: as `neighbours` gives them, one edge a pair; size int32 (R,) in pixels. A region starts without
@@ -246,19 +257,14 @@ def coarsen(pairs, weights, size, k, min_size):  # type: ignore[no-untyped-def]
     limit = np.empty(count, np.float32)
     for r in range(count):
         limit[r] = k / np.float32(sizes[r])
-    for too_small in range(2):
-        for i in range(len(pairs)):
-            a, b = _find(parent, pairs[i, 0]), _find(parent, pairs[i, 1])
-            if a == b:
-                continue
-            w = np.float32(weights[i])
-            small = too_small and (sizes[a] < min_size or sizes[b] < min_size)
-            alike = not too_small and w <= limit[a] and w <= limit[b]
-            if small or alike:
-                a, b = min(a, b), max(a, b)
-                parent[b] = a
-                sizes[a] += sizes[b]
-                limit[a] = w + k / np.float32(sizes[a])
+    for i in range(len(pairs)):
+        a, b = _find(parent, pairs[i, 0]), _find(parent, pairs[i, 1])
+        w = np.float32(weights[i])
+        if a != b and w <= limit[a] and w <= limit[b]:
+            a, b = min(a, b), max(a, b)
+            parent[b] = a
+            sizes[a] += sizes[b]
+            limit[a] = w + k / np.float32(sizes[a])
     names = np.empty(count, np.int32)
     regions = 0
     for r in range(count):

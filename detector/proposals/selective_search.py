@@ -38,6 +38,7 @@ class _Segmentation(NamedTuple):
 
     size: NDArray[np.int32]
     box: NDArray[np.int32]
+    counts: NDArray[np.int32]
     histogram: NDArray[np.uint16]
     pairs: NDArray[np.int32]
 
@@ -54,31 +55,34 @@ def _segmentations(colours: colour.Planes, codes: NDArray[np.uint8], search: _Se
     """Of one colour space, the finest first, each made of the regions of the one before."""
     height, width = codes.shape
     finest, *coarser = map(np.float32, search.scales)
-    edges, starts = segmentation.sorted_edges(colours)
-    labels, count, border, weights = segmentation.segment(edges, starts, height, width, finest, search.min_region)
-    pairs, weights = segmentation.neighbours(labels, border, weights, count)
+    weights = segmentation.weigh(colours)
+    edges, starts = segmentation.sorted_edges(weights)
+    labels, count = segmentation.segment(edges, starts, height, width, finest, search.min_region)
+    pairs, weights = segmentation.neighbours(labels, weights, count)
     size, box, counts = regions.describe(labels, count, colours, codes)
-    yield _Segmentation(size, box, regions.histograms(size, counts), pairs)
+    yield _Segmentation(size, box, counts, regions.histograms(size, counts), pairs)
     for k in coarser:
-        names, count = segmentation.coarsen(pairs, weights, size, k, search.min_region)
+        names, count = segmentation.coarsen(pairs, weights, size, k)
         pairs, weights = segmentation.coarse_neighbours(pairs, weights, names, count)
         size, box, counts = regions.combine(names, count, size, box, counts)
-        yield _Segmentation(size, box, regions.histograms(size, counts), pairs)
+        yield _Segmentation(size, box, counts, regions.histograms(size, counts), pairs)
 
 
 def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """All boxes int32 (N, 4) and levels int32 (N,) of a small picture; level 1 is the whole picture, grouped last."""
     smooth = colour.blur(planes)
     codes = regions.texture_codes(smooth)
-    boxes = []
+    boxes, levels = [], []
     for convert in search.colour_spaces:
         for found in _segmentations(convert(smooth), codes, search):
+            count = len(found.size)
+            level = np.arange(2 * count - 1, 0, -1, dtype=np.int32)
+            # Regions that nothing was joined into: the larger ones first.
+            level[np.argsort(-found.size, kind="stable")] = np.arange(count, 2 * count)
             shared = grouping.overlaps(found.pairs, found.histogram)
-            boxes += [
-                grouping.group(found.size, found.box, found.histogram, found.pairs, shared, codes.size, use)
-                for use in _STRATEGIES
-            ]
-    levels = [np.arange(len(grouped), 0, -1, dtype=np.int32) for grouped in boxes]
+            for use in _STRATEGIES:
+                boxes.append(grouping.group(*found, shared, codes.size, use))
+                levels.append(level)
     return np.concatenate(boxes), np.concatenate(levels)
 
 
@@ -95,11 +99,12 @@ def _rgb(image: Pixels) -> Pixels:
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def selective_search(image: Pixels, max_boxes: int = 2000, mode: Mode = "fast") -> Boxes:
+def selective_search(image: Pixels, max_boxes: int | None = 2000, mode: Mode = "fast") -> Boxes:
     """Propose boxes that may hold an object, best first.
 
     image: uint8 grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), whose alpha is not looked at; any size from 1x1.
     mode: "quality" looks at more pixels and one more colour space than "fast", and takes about 2.5 times as long.
+    max_boxes: None keeps all.
     Returns float32 (N, 4) xyxy in the image's pixels, half-open (0 <= x1 < x2 <= W), N <= max_boxes, no two equal.
     The same pixels give the same boxes on every call and in every thread; thread-safe.
 
@@ -108,11 +113,11 @@ def selective_search(image: Pixels, max_boxes: int = 2000, mode: Mode = "fast") 
     if mode not in _MODES:
         raise ValueError(f"selective_search has the modes {', '.join(_MODES)}, not {mode!r}")
     rgb = _rgb(image)
-    if max_boxes < 1:
+    if max_boxes is not None and max_boxes < 1:
         return empty()
     height, width = rgb.shape[:2]
     small_height, small_width = small_shape(height, width, _MODES[mode].area)
     boxes, levels = _candidates(shrink(rgb, small_height, small_width), _MODES[mode])
     best = boxes[ranking.rank(boxes, levels)[:max_boxes]]
-    back = np.array([width / small_width, height / small_height] * 2, np.float32)
-    return clip(best.astype(np.float32) * back, height, width)
+    back = np.array([width / small_width, height / small_height] * 2)
+    return clip((best * back).astype(np.float32), height, width)

@@ -8,15 +8,19 @@ import numpy as np
 
 from detector.compiled import compiled
 
+# Coordinates fit 16 bits.
+_LONGEST = 65_535
+
 
 def small_shape(height: int, width: int, area: int) -> tuple[int, int]:
-    """(height, width) of a picture of like shape with about `area` pixels, or as it is where it has no more."""
-    factor = math.sqrt(area / (height * width))
+    """(height, width) of a picture of like shape with about `area` pixels, or as it is where it has no more; no side is
+    longer than 65,535."""
+    factor = min(math.sqrt(area / (height * width)), _LONGEST / max(height, width))
     if factor >= 1:
         return height, width
     # A line of pixels stays one: the other side then pays for all.
     if min(height, width) * factor < 1:
-        factor = area / max(height, width)
+        factor = min(area, _LONGEST) / max(height, width)
     return min(height, max(1, round(height * factor))), min(width, max(1, round(width * factor)))
 
 
@@ -42,7 +46,7 @@ def _taps(source, target):  # type: ignore[no-untyped-def]
 def shrink(rgb, height, width):  # type: ignore[no-untyped-def]
     """Bilinear reduction with antialiasing: uint8 (H, W, 3), contiguous -> planes uint8 (3, height, width).
 
-    height <= H, width <= W. Reads the picture once and keeps one row of it, whatever its size.
+    height <= H, width <= W. Keeps one row of the picture, whatever its size.
     """
     source_height, source_width, _ = rgb.shape
     values = 3 * source_width

@@ -17,7 +17,8 @@ Windows = NDArray[np.int64]  # (N, 4) xyxy, half-open
 SCALES = (1.4, 1.0, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09)
 # Upright, square and lying objects.
 RATIOS = (0.5, 1.0, 2.0)
-# A box of a window's shape is then at most a sixth of a side off it, both ways: their IoU is at least .53 anywhere.
+# A box of a window's shape is then at most a sixth of a side off it, both ways: their IoU is some .53 at least, but
+# for whole pixels.
 STRIDE = 1 / 3
 
 

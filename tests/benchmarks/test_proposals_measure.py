@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -79,11 +80,17 @@ def test_only_the_search_is_timed_and_the_first_call_is_not() -> None:
     assert searched[:2] == [("a", "search", 1), ("b", "search", 1)]
 
 
-def test_tools_take_turns_at_being_first() -> None:
-    clock = Clock()
-    interleave({name: clock.tool(name, 1.0) for name in "abc"}, [(id, id) for id in range(1, 5)], clock)
-    searched = "".join(name for name, what, _ in clock.calls if what == "search")
-    assert searched == "abc" + "abc" + "bca" + "cab" + "abc"
+def test_tools_search_in_an_order_of_chance_which_is_the_same_in_every_run() -> None:
+    def searched() -> list[str]:
+        clock = Clock()
+        interleave({name: clock.tool(name, 1.0) for name in "abc"}, [(id, id) for id in range(1, 201)], clock)
+        names = [name for name, what, _ in clock.calls if what == "search"]
+        return ["".join(names[i : i + 3]) for i in range(3, len(names), 3)]
+
+    orders = searched()
+    assert orders == searched() and len(orders) == 200
+    counts = Counter(orders)
+    assert set(counts) == {"abc", "acb", "bac", "bca", "cab", "cba"} and min(counts.values()) > 15
 
 
 def test_images_are_decoded_one_at_a_time() -> None:

@@ -59,11 +59,11 @@ def test_a_changed_graph_is_refused(folder: Path) -> None:
         load_artifact(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, ...])
+@pytest.mark.parametrize("version", [0, 1, "2", None, ...])
 def test_another_schema_version_is_refused(folder: Path, version: object) -> None:
     # The other version may have other keys: they are not what is complained about.
     rewrite(folder, schema_version=version, classes=..., more=1)
-    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads version 1"):
+    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads version 2"):
         load_artifact(folder)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detector.proposals.grouping import group, overlaps
 from detector.proposals.regions import BINS, COLOUR_BINS, UNIT, describe, histograms, texture_codes
-from detector.proposals.segmentation import neighbours, segment, sorted_edges
+from detector.proposals.segmentation import neighbours, segment, sorted_edges, weigh
 
 Use = tuple[bool, ...]
 EVERY: Use = (True, True, True, True)
@@ -25,19 +25,19 @@ def touching(labels: np.ndarray) -> np.ndarray:
     return np.unique(ends, axis=0).astype(np.int32).reshape(-1, 2)
 
 
-Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def parts(labels: np.ndarray, planes: np.ndarray) -> Parts:
-    """(size, box, histogram, pairs)"""
+    """(size, box, counts, histogram, pairs)"""
     size, box, counts = describe(labels, int(labels.max()) + 1, planes, texture_codes(planes))
-    return size, box, histograms(size, counts), touching(labels)
+    return size, box, counts, histograms(size, counts), touching(labels)
 
 
 def found_boxes(regions: Parts, pixels: int, use: Use) -> list[list[int]]:
-    size, box, histogram, pairs = regions
+    size, box, counts, histogram, pairs = regions
     given_ = [array.copy() for array in regions]
-    boxes = group(size, box, histogram, pairs, overlaps(pairs, histogram), pixels, np.array(use))
+    boxes = group(size, box, counts, histogram, pairs, overlaps(pairs, histogram), pixels, np.array(use))
     assert boxes.dtype == np.int32 and boxes.shape == (2 * len(size) - 1, 4)
     assert all((before == after).all() for before, after in zip(given_, regions, strict=True))
     return boxes.tolist()
@@ -51,8 +51,9 @@ def plain_boxes(regions: Parts, pixels: int, use: Use) -> list[list[int]]:
     """A region stands at the place of the first of its parts; of equally similar pairs the first is joined."""
     size = dict(enumerate(regions[0].tolist()))
     box = dict(enumerate(regions[1].tolist()))
-    histogram = dict(enumerate(regions[2].astype(int)))
-    pairs = {(a, b) for a, b in regions[3].tolist()}
+    counts = dict(enumerate(regions[2]))
+    histogram = dict(enumerate(regions[3].astype(int)))
+    pairs = {(a, b) for a, b in regions[4].tolist()}
     per_pixel = np.float32(UNIT) / np.float32(pixels)
 
     def similarity(pair: tuple[int, int]) -> int:
@@ -71,10 +72,9 @@ def plain_boxes(regions: Parts, pixels: int, use: Use) -> list[list[int]]:
     boxes = list(box.values())
     while len(size) > 1:
         a, b = max(sorted(pairs), key=similarity)
-        share = np.float32(size[a]) / np.float32(size[a] + size[b])
-        p, q = histogram[a].astype(np.float32), histogram[b].astype(np.float32)
-        histogram[a] = np.floor(q + (p - q) * share + np.float32(0.5)).astype(int)
         size[a] += size.pop(b)
+        counts[a] = counts[a] + counts[b]
+        histogram[a] = histograms(np.array([size[a]], np.int32), counts[a][None])[0].astype(int)
         box[a] = around(box[a], box[b])
         renamed = ((a if p == b else p, a if q == b else q) for p, q in pairs)
         pairs = {(min(pair), max(pair)) for pair in renamed if pair[0] != pair[1]}
@@ -136,10 +136,11 @@ def test_boxes_of_any_small_picture_are_those_of_the_plain_algorithm(
     @given(pictures(8), st.sampled_from([0, 16, 80]), st.integers(1, 4), st.sampled_from(STRATEGIES))
     def check(pixels: np.ndarray, k: float, min_size: int, use: Use) -> None:
         planes = pixels.transpose(2, 0, 1).copy()
-        labels, count, border, weights = segment(*sorted_edges(planes), *planes.shape[1:], np.float32(k), min_size)
-        size, box, histogram, every = parts(labels, planes)
-        for pairs in (every, neighbours(labels, border, weights, count)[0]):
-            regions = size, box, histogram, pairs
+        weights = weigh(planes)
+        labels, count = segment(*sorted_edges(weights), *planes.shape[1:], np.float32(k), min_size)
+        *described, every = parts(labels, planes)
+        for pairs in (every, neighbours(labels, weights, count)[0]):
+            regions = (*described, pairs)
             assert found_boxes(regions, labels.size, use) == plain_boxes(regions, labels.size, use)
 
     check()
@@ -217,7 +218,7 @@ def test_overlaps_are_the_papers_but_for_rounding(noise: Callable[..., np.ndarra
     labels = cells(24, 37, 16)
     planes = shaded(labels, noise(24, 37, seed=3))
     codes = texture_codes(planes)
-    _, _, histogram, pairs = parts(labels, planes)
+    *_, histogram, pairs = parts(labels, planes)
     found = overlaps(pairs, histogram)
     assert found.shape == (len(pairs), 2) and found.dtype == np.int64 and len(pairs) > 20
     for (a, b), (colour, texture) in zip(pairs.tolist(), found.tolist(), strict=True):

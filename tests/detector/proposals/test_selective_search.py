@@ -13,7 +13,7 @@ from detector.proposals.colour import blur
 from detector.proposals.grouping import group, overlaps
 from detector.proposals.ranking import rank
 from detector.proposals.regions import describe, histograms, texture_codes
-from detector.proposals.segmentation import coarse_neighbours, coarsen, neighbours, segment, sorted_edges
+from detector.proposals.segmentation import coarse_neighbours, coarsen, neighbours, segment, sorted_edges, weigh
 from detector.proposals.selective_search import _MODES, _STRATEGIES, Mode
 from detector.proposals.shrink import shrink, small_shape
 
@@ -65,19 +65,21 @@ def plain_search(pixels: np.ndarray, mode: Mode) -> np.ndarray:
         colours = convert(smooth)
         for step, k in enumerate(np.array(search.scales, np.float32)):
             if step == 0:
-                edges, starts = sorted_edges(colours)
-                labels, count, border, weights = segment(edges, starts, height, width, k, search.min_region)
-                pairs, weights = neighbours(labels, border, weights, count)
+                weights = weigh(colours)
+                labels, count = segment(*sorted_edges(weights), height, width, k, search.min_region)
+                pairs, weights = neighbours(labels, weights, count)
             else:
                 pixels_each = np.bincount(labels.ravel()).astype(np.int32)
-                names, count = coarsen(pairs, weights, pixels_each, k, search.min_region)
+                names, count = coarsen(pairs, weights, pixels_each, k)
                 labels = names[labels]
                 pairs, weights = coarse_neighbours(pairs, weights, names, count)
             size, box, counts = describe(labels, count, colours, codes)
             histogram = histograms(size, counts)
+            larger_first = sorted(range(count), key=lambda r: (-size[r], r))
             for use in _STRATEGIES:
-                boxes += [group(size, box, histogram, pairs, overlaps(pairs, histogram), height * width, use)]
-                levels += range(2 * count - 1, 0, -1)
+                boxes += [group(size, box, counts, histogram, pairs, overlaps(pairs, histogram), height * width, use)]
+                levels += [count + larger_first.index(r) for r in range(count)]
+                levels += range(count - 1, 0, -1)
     every = np.concatenate(boxes)
     best = every[rank(every, np.array(levels, np.int32))]
     return best * np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2)
@@ -240,3 +242,27 @@ def test_an_array_is_looked_at_even_where_no_box_is_wanted() -> None:
 def test_another_mode_is_refused_by_the_modes_there_are(wrong: str) -> None:
     with pytest.raises(ValueError, match=f"has the modes fast, quality, not {wrong!r}"):
         selective_search(np.zeros((5, 6, 3), np.uint8), 10, wrong)
+
+
+def test_a_line_of_more_pixels_than_coordinates_can_count() -> None:
+    pixels = np.zeros((1, 120_000, 3), np.uint8)
+    pixels[:, 100:65_636] = (250, 60, 60)
+    pixels[:, 70_000:] = (40, 200, 90)
+    boxes = selective_search(pixels, None, "quality")
+    check(boxes, 1, 120_000, 100)
+    for part in (0, 100), (100, 65_636), (65_636, 70_000), (70_000, 120_000):
+        assert np.abs(boxes[:, [0, 2]] - part).max(axis=1).min() < 8
+
+
+def test_without_a_limit_all_boxes_come(noise: Callable[..., np.ndarray], mode: Mode) -> None:
+    pixels = noise(96, 128, block=3)
+    every = selective_search(pixels, None, mode)
+    assert len(every) > 1000
+    np.testing.assert_array_equal(selective_search(pixels, 10**6, mode), every)
+
+
+@pytest.mark.parametrize(("height", "width"), [(771, 1228), (375, 500), (1003, 997)])
+def test_the_whole_picture_is_a_box_to_its_last_pixel(
+    noise: Callable[..., np.ndarray], height: int, width: int
+) -> None:
+    assert selective_search(noise(height, width, block=9), 1).tolist() == [[0, 0, width, height]]
