@@ -34,7 +34,9 @@ def main() -> int:
     print(f"kernels: {done.compiled} compiled, {done.found} found")
     for folder in done.kept:
         print(f"kept in {folder}")
-    print(f"for the CPU {done.cpu} with the features {done.features or 'of its name'}")
+    # Unpinned, that is a line of some eighty features.
+    features = f"the features {done.features or 'of its name'}" if "NUMBA_CPU_FEATURES" in os.environ else "all it has"
+    print(f"for the CPU {done.cpu} with {features}")
     if "NUMBA_CPU_NAME" not in os.environ:
         print("other processors compile again; one name for all, now and later, makes it serve them: docs/proposals.md")
     if done.unkept:
