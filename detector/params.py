@@ -27,13 +27,32 @@ class ProposeSettings(_Frozen):
 class ModelSettings(_Frozen):
     """The network, as `train` builds it and `export` describes it."""
 
-    name: Literal["fast_rcnn"]
-    backbone: Literal["efficientnet_lite0"]
+    name: Literal["single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn"]
+    # As the table of detector.model.backbones, which is not imported here: it needs torch.
+    backbone: Literal[
+        "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50", "resnet101",
+        "resnet152", "efficientnet_lite0",
+    ]  # fmt: skip
     weights: str = Field(description='"imagenet", "none" or a file')
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(description="of that file, or null")
     image_size: int = Field(ge=32, description="pixels of the longer side in use")
+    crop_size: int = Field(ge=32, multiple_of=32, description="pixels of a warped proposal's side, where there are any")
+    head: Literal["softmax", "svm"] = Field(description="svm: of rcnn, fitted after training")
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
     dropout: float = Field(ge=0, lt=1, description="between them, in training")
+
+    @model_validator(mode="after")
+    def _svms_belong_to_rcnn(self) -> Self:
+        if self.head == "svm" and self.name != "rcnn":
+            raise ValueError(f"head svm is of rcnn, but name is {self.name}: set head to softmax")
+        return self
+
+    @model_validator(mode="after")
+    def _digest_belongs_to_a_file(self) -> Self:
+        if self.weights_sha256 is not None and self.weights in ("imagenet", "none"):
+            raise ValueError(f"weights_sha256 is of a file, but weights is {self.weights}: set it to null")
+        return self
 
 
 class TrainSettings(_Frozen):

@@ -1,0 +1,1 @@
+"""Comparisons that a person asks for, outside the pipeline's stages."""

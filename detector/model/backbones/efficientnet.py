@@ -1,0 +1,101 @@
+"""EfficientNet-Lite0, the default: made for CPUs, and its ImageNet weights come as an ordinary package."""
+
+from __future__ import annotations
+
+import timm
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from detector.errors import WeightsError
+from detector.model.backbones.frozen import freeze_statistics
+from detector.model.backbones.trunk import freeze
+from detector.model.backbones.weights import State, first
+
+
+class DepthwiseConv(nn.Conv2d):
+    """A depthwise convolution that stays in float32 under autocast: on CPUs the gradient of its bfloat16 weights takes
+    eight times as long, and there is no matrix product in it that could gain."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier: strides 8, 16 and 32 (Tan and Le 2019; the Lite variant has ReLU6
+    and no squeeze-and-excitation, so that it runs well on CPUs). The pipeline's normalisation is its own."""
+
+    _TAPS = (2, 4, 6)  # the last blocks at strides 8, 16 and 32
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        _replace_convolutions(network)
+        freeze_statistics(network)
+        self.stem = nn.Sequential(
+            network.get_submodule("conv_stem"), network.get_submodule("bn1")
+        )  # bn1 includes the activation
+        self.blocks = network.blocks
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.stem(images)  # (B, 32, H / 2, W / 2)
+        features = []
+        for index, block in enumerate(self.blocks):  # type: ignore[arg-type]
+            x = block(x)
+            if index in self._TAPS:
+                features.append(x)
+        return features
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first `blocks` of the seven blocks as pre-training left them."""
+        freeze(self.stem, self.blocks, blocks)  # type: ignore[arg-type]
+
+
+def efficientnet_lite0(state: State | None) -> nn.Module:
+    """The trunk; state: None for random weights."""
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    if state is not None:
+        fill_by_position(network, state)
+    return EfficientNetLite0(network)
+
+
+def fill_by_position(network: nn.Module, state: State) -> None:
+    """Load `state` into timm's network. The two implementations name their tensors differently but list them in one
+    order. Raises WeightsError that names the first tensors that differ."""
+    own = network.state_dict()
+    shapes = [(name, tuple(value.shape)) for name, value in own.items()]
+    given = [(name, tuple(value.shape)) for name, value in state.tensors.items()]
+    wrong = [
+        f"{theirs} is {there}, {ours} {here}"
+        for (theirs, there), (ours, here) in zip(given, shapes, strict=False)
+        if there != here
+    ]
+    if len(given) != len(shapes):
+        wrong.append(f"{len(given)} tensors, not {len(shapes)}")
+    if wrong:
+        raise WeightsError(f"{state.origin} does not hold EfficientNet-Lite0: {first(wrong)}")
+    network.load_state_dict(dict(zip(own, state.tensors.values(), strict=True)))
+
+
+def _replace_convolutions(network: nn.Module) -> None:
+    """Depthwise ones stay in float32. TensorFlow's "SAME" padding depends on the size; for sides that divide by the
+    stride it is the constant that is set here."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if not isinstance(child, nn.Conv2d):
+                continue
+            depthwise, same = child.groups > 1, isinstance(child, Conv2dSame)
+            if not (depthwise or same):
+                continue
+            plain = (DepthwiseConv if depthwise else nn.Conv2d)(
+                child.in_channels,
+                child.out_channels,
+                child.kernel_size,  # type: ignore[arg-type]
+                child.stride,  # type: ignore[arg-type]
+                0 if same else child.padding,  # type: ignore[arg-type]
+                groups=child.groups,
+                bias=child.bias is not None,
+            )
+            plain.load_state_dict(child.state_dict())
+            low, high = (child.kernel_size[0] - 2) // 2, (child.kernel_size[0] - 1) // 2
+            setattr(parent, name, nn.Sequential(nn.ZeroPad2d((low, high, low, high)), plain) if same else plain)

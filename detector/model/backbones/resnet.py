@@ -1,0 +1,28 @@
+"""Residual networks (He et al., CVPR 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from detector.model.backbones.frozen import freeze_statistics
+from detector.model.backbones.trunk import IMAGENET, Trunk
+from detector.model.backbones.weights import State, fill
+
+
+def resnet(build: Callable[..., nn.Module], state: State | None) -> nn.Module:
+    """The trunk, from torchvision's `build`; state: None for random weights.
+
+    Stem: the first convolution and pooling. Blocks: the four stages conv2_x to conv5_x.
+    """
+    # Without weights each residual branch starts at zero (Goyal et al. 2017): with frozen statistics the sums of
+    # dozens of blocks would grow without bound.
+    network = build(weights=None, zero_init_residual=state is None)
+    network.fc = nn.Identity()
+    if state is not None:
+        fill(network, state, without=("fc.",))
+    freeze_statistics(network)
+    part = network.get_submodule
+    stem = [part(name) for name in ("conv1", "bn1", "relu", "maxpool")]
+    return Trunk(IMAGENET, stem, [part(f"layer{number}") for number in range(1, 5)], taps=(1, 2, 3))

