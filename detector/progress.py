@@ -13,7 +13,9 @@ Item = TypeVar("Item")
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 30.0
 
 
-def progress(items: Iterable[Item], total: int, title: str, unit: str = "image") -> tqdm[Item]:
-    """`items`, counted out of `total` while they pass."""
+def progress(items: Iterable[Item], total: int, title: str, unit: str = "image", *, shown: bool = True) -> tqdm[Item]:
+    """`items`, counted out of `total` while they pass; shown: False counts in silence."""
     interval = _TERMINAL_SECONDS if sys.stderr.isatty() else _LOG_SECONDS
-    return tqdm(items, total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval)
+    return tqdm(
+        items, total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval, disable=not shown
+    )

@@ -32,6 +32,6 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
         raise WeightsError(f"{path} cannot be read: {error}; delete it to train from the start") from error
     return state if state.get("identity") == identity else None

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detector.model.fast_rcnn import FastRCNN
+from detector.model.faster_rcnn import FasterRCNN
+from detector.model.network import DetectionNetwork
+from detector.model.rcnn import RCNN
+from detector.model.single_object import SingleObject
+from detector.model.sliding_window import SlidingWindow
 from detector.params import ModelSettings
 
-FAMILY = {"fast_rcnn": FastRCNN}
+FAMILY: dict[str, Callable[[ModelSettings, int, str], DetectionNetwork]] = {
+    "single_object": SingleObject,
+    "sliding_window": SlidingWindow,
+    "rcnn": RCNN,
+    "fast_rcnn": FastRCNN,
+    "faster_rcnn": FasterRCNN,
+}
 
 
-def build(settings: ModelSettings, classes: int, weights: str | None = None) -> FastRCNN:
+def build(settings: ModelSettings, classes: int, weights: str | None = None) -> DetectionNetwork:
     """A new network for `classes` classes; weights: instead of `model.weights`."""
     return FAMILY[settings.name](settings, classes, settings.weights if weights is None else weights)

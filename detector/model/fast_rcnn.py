@@ -1,7 +1,7 @@
 """Fast R-CNN (Girshick, ICCV 2015): the image goes through the network once, then every proposal is cropped from the
 feature maps, classified and refined.
 
-Shapes: B images, R regions of interest, C classes without the background.
+Shapes: B images, R regions of interest over all images, C classes without the background.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detector.model.backbones import BACKBONES
 from detector.model.heads import RegionHead
-from detector.model.losses import decode
+from detector.model.losses import decode, multi_task_loss
+from detector.model.network import DetectionNetwork, Losses
 from detector.model.pyramid import FeaturePyramid
 from detector.model.roi_pool import BINS, pool
-from detector.params import ModelSettings
+from detector.model.targets import concatenate, draw_regions
+from detector.model.training_images import Example
+from detector.params import ModelSettings, TrainSettings
 
 
-class FastRCNN(nn.Module):
+class FastRCNN(DetectionNetwork):
     """Backbone, pyramid, RoIAlign and a head of two hidden layers."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
@@ -27,21 +30,42 @@ class FastRCNN(nn.Module):
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.strides = backbone.strides
-        self.backbone = backbone.build(weights)
+        self.backbone = backbone.build(weights, settings.weights_sha256)
         self.pyramid = FeaturePyramid(backbone.channels, settings.pyramid_channels)
         self.head = RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout)
 
-    def forward(self, images: Tensor, proposals: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W), proposals B x (R_b, 4) xyxy in pixels -> logits (R, C + 1), deltas (R, C, 4),
-        image after image."""
-        rois = torch.cat(
-            [torch.cat([boxes.new_full((boxes.shape[0], 1), i), boxes], dim=1) for i, boxes in enumerate(proposals)]
-        )
-        features = self.pyramid(self.backbone(images))
-        logits, deltas = self.head(pool(features, self.strides, rois))
-        return logits, deltas
+    def features(self, images: Tensor) -> list[Tensor]:
+        """images (B, 3, H, W) -> the pyramid's maps, float32 (B, D, H_l, W_l)."""
+        return [level.float() for level in self.pyramid(self.backbone(images))]
 
-    def detect(self, image: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """image (1, 3, H, W), proposals (R, 4) -> probabilities (R, C) without the background, boxes (R, C, 4)."""
-        logits, deltas = self(image, [proposals])
-        return logits.float().softmax(dim=1)[:, 1:], decode(proposals, deltas.float())
+    def regions(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """features (B, D, H_l, W_l), boxes B x (R_b, 4) xyxy in pixels -> logits (R, C + 1), deltas (R, C, 4), image
+        after image."""
+        rois = torch.cat(
+            [torch.cat([own.new_full((own.shape[0], 1), i), own], dim=1) for i, own in enumerate(boxes)]
+        )  # (R, 5)
+        logits, deltas = self.head(pool(features, self.strides, rois))
+        return logits.float(), deltas.float()
+
+    def region_losses(
+        self,
+        features: Sequence[Tensor],
+        proposals: Sequence[Tensor],
+        examples: Sequence[Example],
+        settings: TrainSettings,
+    ) -> Losses:
+        """The multi-task loss of regions drawn from each image's proposals B x (R_b, 4)."""
+        drawn = draw_regions(proposals, examples, settings.regions)
+        logits, deltas = self.regions(features, [targets.boxes for targets in drawn])
+        all_drawn = concatenate(drawn)
+        return multi_task_loss(
+            logits, deltas, all_drawn.boxes, all_drawn.labels, all_drawn.matched, settings.box_weight
+        )
+
+    def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
+        proposals = [example.proposals.to(images.device) for example in examples]
+        return self.region_losses(self.features(images), proposals, examples, settings)
+
+    def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
+        logits, deltas = self.regions(self.features(image), [proposals])
+        return logits.softmax(dim=1)[:, 1:], decode(proposals, deltas)

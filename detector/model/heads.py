@@ -1,37 +1,85 @@
-"""What is computed for each region of interest.
+"""What is computed for each region of interest, or for a whole image.
 
 Shapes: R regions of interest, D channels, S bins a side, C classes without the background.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+# Margins times this, through the sigmoid, are scores: what mining drops as easy (`detector.model.svm`) ends below .01.
+_SVM_SLOPE = 4.0
+# The margin of an SVM that was not fitted, or had nothing to be fitted on: a score of 4e-18.
+_SVM_NOTHING = -10.0
 
-class RegionHead(nn.Module):
-    """Two hidden layers, then class logits and per-class box deltas (Girshick 2015, figure 1).
+
+def output_layer(inputs: int, outputs: int, deviation: float) -> nn.Linear:
+    """A last layer that starts near zero: weights of this standard deviation, no bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=deviation)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def hidden_layers(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Two hidden layers with dropout between them: (R, D, S, S) with D * S * S = inputs -> (R, hidden)."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(inputs, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+    )
+
+
+class LinearHead(nn.Module):
+    """Class logits and per-class box deltas, straight from a vector.
 
     Class 0 is the background. The outputs start near zero, so that training starts from uniform classes and unmoved
     boxes (standard deviations .01 and .001, Girshick 2015, section 2.3).
     """
 
-    def __init__(self, channels: int, bins: int, hidden: int, classes: int, dropout: float) -> None:
+    def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(channels * bins * bins, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(inplace=True),
-        )
-        self.classes = nn.Linear(hidden, classes + 1)
-        self.deltas = nn.Linear(hidden, classes * 4)
-        for layer, deviation in ((self.classes, 0.01), (self.deltas, 0.001)):
-            nn.init.normal_(layer.weight, std=deviation)
-            nn.init.zeros_(layer.bias)
+        self.classes = output_layer(inputs, classes + 1, 0.01)
+        self.deltas = output_layer(inputs, classes * 4, 0.001)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
+        deltas = self.deltas(vectors)
+        return self.classes(vectors), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C, 4)
+
+
+class RegionHead(LinearHead):
+    """Two hidden layers, then class logits and per-class box deltas (Girshick 2015, figure 1)."""
+
+    def __init__(self, channels: int, bins: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__(hidden, classes)
+        self.layers = hidden_layers(channels * bins * bins, hidden, dropout)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:  # (R, D, S, S)
-        hidden = self.layers(pooled)  # (R, hidden)
-        deltas = self.deltas(hidden)
-        return self.classes(hidden), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C, 4)
+        return super().forward(self.layers(pooled))
+
+
+class SvmHead(nn.Module):
+    """One linear SVM and one linear box regression a class (Girshick et al. 2014, sections 2.3 and C), which are
+    fitted, not learnt by gradients.
+
+    The scores are sigmoids of the margins, not a softmax over the classes: each SVM was fitted without knowing of the
+    others. A sigmoid keeps the order within a class, which is all that average precision looks at, and its scores lie
+    in [0, 1] as every member's; they are no probabilities.
+    """
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.margins = nn.Linear(inputs, classes)
+        self.deltas = nn.Linear(inputs, classes * 4)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter).requires_grad_(False)
+        nn.init.constant_(self.margins.bias, _SVM_NOTHING)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
+        deltas = self.deltas(vectors)
+        scores = torch.sigmoid(_SVM_SLOPE * self.margins(vectors))
+        return scores, deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C), (R, C, 4)

@@ -5,27 +5,30 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor, nn
 
-from detector.model.fast_rcnn import FastRCNN
+from detector.model.half_weights import store_in_half
+from detector.model.network import DetectionNetwork
 
 _OPSET = 17
 
 
 class _Graph(nn.Module):
-    def __init__(self, network: FastRCNN) -> None:
+    def __init__(self, network: DetectionNetwork, max_proposals: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.max_proposals = network, max_proposals
 
     def forward(self, image: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network.detect(image, proposals)
+        return self.network.detect(image, proposals, self.max_proposals)
 
 
-def export_onnx(network: FastRCNN, path: Path) -> None:
+def export_onnx(network: DetectionNetwork, path: Path, max_proposals: int) -> None:
     """Write `network` (in evaluation mode, on the CPU) with sizes and the number of proposals left open.
 
-    The scripted exporter is used: it carries RoIAlign over open shapes.
+    max_proposals: of a network that makes its own; the graph of such a one has no input `proposals`. The scripted
+    exporter is used: it carries RoIAlign and NMS over open shapes. Weights are stored in half precision.
     """
     image = torch.zeros(1, 3, 96, 160)
     # One box for each pyramid level, so that every branch is traced with content.
@@ -33,7 +36,7 @@ def export_onnx(network: FastRCNN, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces its other exporter; tracing notes constants that are meant
         torch.onnx.export(
-            _Graph(network).eval(),  # else the exporter would leave the network in training mode
+            _Graph(network, max_proposals).eval(),  # else the exporter would leave the network in training mode
             (image, proposals),
             str(path),
             dynamo=False,
@@ -47,3 +50,4 @@ def export_onnx(network: FastRCNN, path: Path) -> None:
                 "boxes": {0: "count"},
             },
         )
+    onnx.save(store_in_half(onnx.load(path)), path)

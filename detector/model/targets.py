@@ -5,11 +5,14 @@ Shapes: N proposals of one image, G true boxes, R sampled regions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_iou
+
+from detector.model.training_images import Example
 
 # A proposal is an object from this IoU with one on.
 POSITIVE_IOU = 0.5
@@ -23,6 +26,26 @@ class Targets:
     boxes: Tensor
     labels: Tensor
     matched: Tensor
+
+
+def draw_regions(proposals: Sequence[Tensor], examples: Sequence[Example], count: int) -> list[Targets]:
+    """`sample` for every image of a batch, on the proposals' device; proposals B x (N_b, 4)."""
+    drawn = []
+    for own, example in zip(proposals, examples, strict=True):
+        truth, labels, ignore, crowd = (
+            value.to(own.device) for value in (example.truth, example.labels, example.ignore, example.crowd)
+        )
+        drawn.append(sample(own, truth, labels, ignore, crowd, count, example.generator("regions")))
+    return drawn
+
+
+def concatenate(drawn: Sequence[Targets]) -> Targets:
+    """Those of a batch's images, one after the other."""
+    return Targets(
+        torch.cat([targets.boxes for targets in drawn]),
+        torch.cat([targets.labels for targets in drawn]),
+        torch.cat([targets.matched for targets in drawn]),
+    )
 
 
 def sample(
@@ -48,24 +71,29 @@ def sample(
         overlap = box_iou(candidates, truth)  # (N', G)
         overlap_wanted = overlap.masked_fill(ignore[None, :], -1.0)
         best, index = overlap_wanted.max(dim=1)
-        covered = torch.where(crowd[None, :], _inside(candidates, truth), overlap)
+        covered = coverage(candidates, truth, crowd)
         near_ignored = covered.masked_fill(wanted[None, :], -1.0).amax(dim=1) >= POSITIVE_IOU
     else:
         best = candidates.new_zeros(len(candidates))
-        index = torch.zeros(len(candidates), dtype=torch.int64)
-        near_ignored = torch.zeros(len(candidates), dtype=torch.bool)
+        index = labels.new_zeros(len(candidates))
+        near_ignored = ignore.new_zeros(len(candidates))
     positive = torch.nonzero(best >= POSITIVE_IOU).squeeze(1)
     negative = torch.nonzero((best < POSITIVE_IOU) & ~near_ignored).squeeze(1)
     positive = _draw(positive, int(count * POSITIVE_SHARE), generator)
     negative = _draw(negative, count - len(positive), generator)
     chosen = torch.cat([positive, negative])
     boxes = candidates[chosen]
-    out_labels = torch.zeros(len(chosen), dtype=torch.int64)
+    out_labels = labels.new_zeros(len(chosen))
     matched = boxes.clone()
     if len(positive):
         out_labels[: len(positive)] = labels[index[positive]]
         matched[: len(positive)] = truth[index[positive]]
     return Targets(boxes, out_labels, matched)
+
+
+def coverage(boxes: Tensor, truth: Tensor, crowd: Tensor) -> Tensor:
+    """boxes (N, 4), truth (G, 4) xyxy, crowd (G,) bool -> (N, G): IoU, and for crowds the part of each box inside."""
+    return torch.where(crowd[None, :], _inside(boxes, truth), box_iou(boxes, truth))
 
 
 def _inside(boxes: Tensor, regions: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from detector.errors import WeightsError
 from detector.model.family import build
-from detector.model.fast_rcnn import FastRCNN
+from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings
 
 
@@ -20,7 +20,7 @@ def save_trained(path: Path, network: torch.nn.Module, model: ModelSettings, cla
     torch.save({"model": model.model_dump(), "classes": list(classes), "network": weights}, path)
 
 
-def load_trained(path: Path) -> tuple[FastRCNN, ModelSettings, tuple[str, ...]]:
+def load_trained(path: Path) -> tuple[DetectionNetwork, ModelSettings, tuple[str, ...]]:
     """The network in evaluation mode on the CPU, its settings and its classes.
 
     Raises WeightsError when `path` is missing or damaged.

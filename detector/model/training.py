@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from detector.data.annotations import CocoDataset
 from detector.errors import TrainingError
 from detector.model.checkpoint import load_checkpoint, save_checkpoint
-from detector.model.fast_rcnn import FastRCNN
-from detector.model.losses import multi_task_loss
-from detector.model.targets import sample
-from detector.model.training_images import Example, LikeShapes, TrainingImages, collate
+from detector.model.distributed import World
+from detector.model.network import DetectionNetwork
+from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.params import TrainSettings
 from detector.progress import progress
 from detector.proposals.store import Proposals
@@ -32,13 +34,12 @@ class EpochReport:
     """Means over one epoch, for the log."""
 
     epoch: int
-    class_loss: float
-    box_loss: float
+    losses: dict[str, float]  # the network's parts by name, without the total
     learning_rate: float
     seconds: float
 
 
-def _groups(network: FastRCNN, settings: TrainSettings) -> list[dict[str, object]]:
+def _groups(network: DetectionNetwork, settings: TrainSettings) -> list[dict[str, object]]:
     """Two learning rates; no decay of biases and normalisation, as is usual with AdamW."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -64,21 +65,8 @@ def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor
     return update
 
 
-def _draw_targets(
-    examples: list[Example], settings: TrainSettings, generator: torch.Generator, device: torch.device
-) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-    """Proposals B x (R_b, 4), and over all images boxes (R, 4), labels (R,), matched (R, 4)."""
-    drawn = [sample(e.proposals, e.truth, e.labels, e.ignore, e.crowd, settings.regions, generator) for e in examples]
-    return (
-        [targets.boxes.to(device) for targets in drawn],
-        torch.cat([targets.boxes for targets in drawn]).to(device),
-        torch.cat([targets.labels for targets in drawn]).to(device),
-        torch.cat([targets.matched for targets in drawn]).to(device),
-    )
-
-
 def train(
-    network: FastRCNN,
+    network: DetectionNetwork,
     folder: Path,
     truth: CocoDataset,
     proposals: Proposals,
@@ -88,16 +76,20 @@ def train(
     checkpoint: Path,
     identity: str,
     report: Callable[[EpochReport], None],
-) -> nn.Module:
+    world: World = World(),  # noqa: B008 (frozen)
+) -> DetectionNetwork:
     """Train `network` in place and return the network to use: its averaged weights, or itself.
+
+    world: the processes that train together, each of which calls this; a batch then has `settings.batch_size` images a
+    process, and the result is that of one process with so large a batch. Only the first writes and reports.
 
     folder: of the images; checkpoint: a file, written after every epoch; an earlier one with the same `identity` is
     resumed, and the result is the same as without the stop. report: called after every epoch, on a resume also for the
     epochs that were done before.
     """
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.backbone.freeze(settings.frozen_blocks)  # type: ignore[operator]
-    steps = len(LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, 0))
+    network.freeze(settings.frozen_blocks)
+    steps = len(LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, 0, world))
     groups = _groups(network, settings)
     optimiser = torch.optim.AdamW(groups, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -116,51 +108,53 @@ def train(
         schedule.load_state_dict(state["schedule"])
         if average:
             average.load_state_dict(state["average"])
-    for earlier in reports:
+    for earlier in reports if world.first else ():
         report(earlier)
+    # One process's gradients are the mean over all.
+    learner = DistributedDataParallel(network) if world.size > 1 else network
     images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed)
     for epoch in range(len(reports), settings.epochs):
         start = time.monotonic()
-        seed = settings.seed * 1_000_003 + epoch  # no two small seeds share an epoch's numbers
-        torch.manual_seed(seed)  # dropout
-        generator = torch.Generator().manual_seed(seed)
-        sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch)
+        # No two small seeds, and no two processes, share an epoch's numbers.
+        torch.manual_seed(settings.seed * 1_000_003 + epoch + world.rank * 1_000_000_007)  # dropout
+        sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
         loader = DataLoader(images, batch_sampler=sampler, collate_fn=collate, num_workers=1, prefetch_factor=2)
-        totals = torch.zeros(2, dtype=torch.float64)
+        totals: dict[str, float] = {}
         network.train()
-        bar = progress(loader, len(sampler), f"epoch {epoch + 1}/{settings.epochs}", "batch")
-        for batch, examples in bar:
-            boxes, flat, labels, matched = _draw_targets(examples, settings, generator, device)
+        bar = progress(loader, len(sampler), f"epoch {epoch + 1}/{settings.epochs}", "batch", shown=world.first)
+        for (batch, examples), weight in zip(bar, sampler.weights, strict=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                logits, deltas = network(batch.to(device, non_blocking=True), boxes)
-            losses = multi_task_loss(logits, deltas, flat, labels, matched, settings.box_weight)
+                losses = learner(batch.to(device, non_blocking=True), examples, settings)
             optimiser.zero_grad()
-            losses["total"].backward()
+            (weight * losses["total"]).backward()
             optimiser.step()
             schedule.step()
             if average:
                 average.update_parameters(network)
-            parts = torch.stack([losses["class"], losses["box"]]).detach().double().cpu()
-            if not torch.isfinite(parts).all():
+            share = weight / world.size
+            parts = world.sum({name: share * loss.item() for name, loss in losses.items() if name != "total"})
+            if not all(map(math.isfinite, parts.values())):
                 raise TrainingError(
-                    f"the loss is {parts.tolist()} in epoch {epoch + 1}: lower train.learning_rate "
+                    f"the loss is {parts} in epoch {epoch + 1}: lower train.learning_rate "
                     f"(now {settings.learning_rate}) or set train.precision to fp32"
                 )
-            totals += parts
-            bar.set_postfix(loss_class=f"{parts[0]:.3f}", loss_box=f"{parts[1]:.3f}", refresh=False)
-        class_loss, box_loss = (totals / max(1, len(sampler))).tolist()
+            for name, value in parts.items():
+                totals[name] = totals.get(name, 0.0) + value
+            bar.set_postfix({name: f"{value:.3f}" for name, value in parts.items()}, refresh=False)
+        means = {name: total / len(sampler) for name, total in totals.items()}
         seconds, rate = time.monotonic() - start, float(schedule.get_last_lr()[-1])
-        reports.append(EpochReport(epoch + 1, class_loss, box_loss, rate, seconds))
-        save_checkpoint(
-            checkpoint,
-            {
-                "identity": identity,
-                "reports": [asdict(item) for item in reports],
-                "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-                "average": average.state_dict() if average else None,
-            },
-        )
-        report(reports[-1])
-    return average.module if average else network
+        reports.append(EpochReport(epoch + 1, means, rate, seconds))
+        if world.first:
+            save_checkpoint(
+                checkpoint,
+                {
+                    "identity": identity,
+                    "reports": [asdict(item) for item in reports],
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "average": average.state_dict() if average else None,
+                },
+            )
+            report(reports[-1])
+    return cast(DetectionNetwork, average.module) if average else network

@@ -7,8 +7,8 @@ import yaml
 
 from detector.artifact import ProposalSettings
 from detector.errors import ParamsError
-from detector.params import ProposeSettings, load_params, params_digest
-from detector.proposals import Mode
+from detector.params import ModelSettings, ProposeSettings, load_params, params_digest
+from detector.proposals import METHODS, Method, Mode
 
 PROJECT = Path(__file__).parents[2]
 FILES = [PROJECT / "params.yaml", *sorted((PROJECT / "settings").glob("*.yaml"))]
@@ -24,6 +24,11 @@ def test_every_params_file_of_the_project_is_valid(path: Path) -> None:
 def test_every_mode_of_the_search_can_be_set_and_stands_in_an_artifact() -> None:
     for settings in ProposeSettings, ProposalSettings:
         assert get_args(settings.model_fields["mode"].annotation) == get_args(Mode)
+    assert get_args(ProposalSettings.model_fields["method"].annotation) == get_args(Method)
+
+
+def test_every_member_of_the_family_can_be_set_and_says_where_its_proposals_come_from() -> None:
+    assert set(get_args(ModelSettings.model_fields["name"].annotation)) == set(METHODS)
 
 
 @pytest.fixture

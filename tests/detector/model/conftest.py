@@ -1,16 +1,20 @@
 """Small networks with random weights, and a small training set on disk."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
 from detector.data.annotations import CocoDataset, ImageInfo
+from detector.model import onnx_export
 from detector.model.family import build
 from detector.model.fast_rcnn import FastRCNN
+from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 
@@ -19,8 +23,8 @@ CLASSES = ("cat", "dog", "tree")
 
 def _model_settings(**changes: object) -> ModelSettings:
     values = {
-        "name": "fast_rcnn", "backbone": "efficientnet_lite0", "weights": "none", "image_size": 64,
-        "pyramid_channels": 8, "hidden": 16, "dropout": 0.0,
+        "name": "fast_rcnn", "backbone": "efficientnet_lite0", "weights": "none", "weights_sha256": None,
+        "image_size": 64, "crop_size": 32, "head": "softmax", "pyramid_channels": 8, "hidden": 16, "dropout": 0.0,
     }  # fmt: skip
     return ModelSettings.model_validate(values | changes)
 
@@ -45,29 +49,61 @@ def train_settings() -> Callable[..., TrainSettings]:
 
 
 @pytest.fixture(scope="session")
-def new_network() -> Callable[..., FastRCNN]:
+def new_network() -> Callable[..., DetectionNetwork]:
     """(seed, settings...) -> an untrained network for three classes, in training mode."""
 
-    def make(seed: int = 0, **changes: object) -> FastRCNN:
+    def make(seed: int = 0, **changes: object) -> DetectionNetwork:
         torch.manual_seed(seed)
         return build(_model_settings(**changes), len(CLASSES))
 
     return make
 
 
+# What a network's last layers are called: untrained they say the same of every box.
+_LAST = ("classes", "deltas", "margins", "box", "cls_logits", "bbox_pred")
+
+
 @pytest.fixture(scope="session")
-def network(new_network: Callable[..., FastRCNN]) -> FastRCNN:
-    """In evaluation mode, with outputs that differ from box to box and class to class; not to be changed."""
-    made = new_network()
-    generator = torch.Generator().manual_seed(1)
-    for module in made.backbone.modules():
-        if hasattr(module, "running_var"):  # as if pre-trained: no two channels alike, activations of size 1
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.weight.data.uniform_(0.8, 1.6, generator=generator)
-            module.bias.data.normal_(0, 0.3, generator=generator)
-    for layer, deviation in ((made.head.classes, 0.5), (made.head.deltas, 0.5)):
-        layer.weight.data.normal_(0, deviation, generator=generator)
-    return made.eval()
+def lively_network(new_network: Callable[..., DetectionNetwork]) -> Callable[..., DetectionNetwork]:
+    """(settings...) -> one in evaluation mode, with outputs that differ from box to box and class to class."""
+
+    def make(**changes: object) -> DetectionNetwork:
+        made = new_network(**changes)
+        generator = torch.Generator().manual_seed(1)
+        for module in made.backbone.modules():
+            if hasattr(module, "running_var"):  # as if pre-trained: no two channels alike, activations of size 1
+                module.running_mean.normal_(0, 0.1, generator=generator)
+                module.weight.data.uniform_(0.8, 1.6, generator=generator)
+                module.bias.data.normal_(0, 0.3, generator=generator)
+        for name, layer in made.named_modules():
+            if name.split(".")[-1] in _LAST:
+                layer.weight.data.normal_(0, 2 / layer.weight[0].numel() ** 0.5, generator=generator)
+        if getattr(made, "svm", None) is not None:
+            made.svm.margins.bias.data.zero_()
+        return made.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def network(lively_network: Callable[..., DetectionNetwork]) -> FastRCNN:
+    """Fast R-CNN; not to be changed."""
+    return lively_network()
+
+
+@pytest.fixture(scope="session")
+def exact_session() -> Callable[..., onnxruntime.InferenceSession]:
+    """(network, max_proposals) -> its exported graph, without the rounding of stored weights."""
+
+    def make(network: DetectionNetwork, max_proposals: int = 50) -> onnxruntime.InferenceSession:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(onnx_export, "store_in_half", lambda model: model)
+            onnx_export.export_onnx(network, Path(folder, "model.onnx"), max_proposals)
+            return onnxruntime.InferenceSession(
+                Path(folder, "model.onnx").read_bytes(), providers=["CPUExecutionProvider"]
+            )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,9 @@ def test_the_network_comes_back_with_its_settings_and_classes(
     assert not any(module.training for module in loaded.modules())
     image, proposals = torch.randn(1, 3, 32, 64), torch.tensor([[2.0, 3, 50, 20]])
     with torch.inference_mode():
-        for found, expected in zip(loaded.detect(image, proposals), network.detect(image, proposals), strict=True):
+        for found, expected in zip(
+            loaded.detect(image, proposals, 9), network.detect(image, proposals, 9), strict=True
+        ):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

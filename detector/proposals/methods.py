@@ -1,0 +1,31 @@
+"""Which member of the detector family takes its proposals from where."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.geometry.boxes import Boxes
+from detector.proposals.selective_search import Mode, selective_search
+from detector.proposals.sliding_window import sliding_window
+
+Method = Literal["selective_search", "sliding_window"]
+
+# By `model.name`; None: the network finds its boxes itself.
+METHODS: dict[str, Method | None] = {
+    "single_object": None,
+    "sliding_window": "sliding_window",
+    "rcnn": "selective_search",
+    "fast_rcnn": "selective_search",
+    "faster_rcnn": None,
+}
+
+
+def find_proposals(pixels: NDArray[np.uint8], method: Method, max_boxes: int, mode: Mode) -> Boxes:
+    """pixels: uint8 RGB (H, W, 3) -> float32 (N, 4) xyxy in its pixels, N <= max_boxes, best (of windows: largest)
+    first; mode: of Selective Search."""
+    if method == "sliding_window":
+        return sliding_window(pixels.shape[0], pixels.shape[1], max_boxes)
+    return selective_search(pixels, max_boxes, mode)
