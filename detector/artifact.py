@@ -2,8 +2,8 @@
 
 The graph's inputs are `image`, float32 (1, 3, H, W) as `data.preprocess.normalise` makes it, and, where `proposals` is
 set, `proposals`, float32 (N, 4) xyxy in the resized picture. Its outputs are `scores`, float32 (N, C), probabilities of
-the C classes without the background, and `boxes`, float32 (N, C, 4) xyxy in the resized picture. H and W are multiples
-of 32 and N may be 0.
+the C classes without the background before `calibration`, and `boxes`, float32 (N, C, 4) xyxy in the resized picture. H
+and W are multiples of 32 and N may be 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from detector.digest import sha256_of
 from detector.errors import ArtifactError
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
+# The artifact that comes with the package: the 20 classes of PASCAL VOC; README.md beside it is its model card.
+SHIPPED = Path(__file__).parent / "artifacts" / "voc20"
 
 
 class _Frozen(BaseModel):
@@ -27,9 +29,18 @@ class _Frozen(BaseModel):
 class ProposalSettings(_Frozen):
     """Where the boxes come from that the network scores."""
 
-    method: Literal["selective_search"] = "selective_search"
+    method: Literal["selective_search", "sliding_window"]
     mode: Literal["fast", "quality"] = Field(description="of Selective Search")
     max_boxes: int = Field(ge=1, description="proposals an image at most, best first")
+    batch: int | None = Field(ge=1, description="proposals in one call of the graph at most; null: all at once")
+
+
+class Calibration(_Frozen):
+    """score = sigmoid(slope * logit(output) + offset) (Platt 1999), fitted on val: of the detections with score s, a
+    part of about s is right at IoU .5."""
+
+    slope: float = Field(default=1.0, gt=0)
+    offset: float = 0.0
 
 
 class Baseline(_Frozen):
@@ -42,7 +53,7 @@ class Baseline(_Frozen):
 class Artifact(_Frozen):
     """`model.json`."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
     backbone: str = Field(description="the network that makes the features")
     classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
@@ -50,8 +61,14 @@ class Artifact(_Frozen):
     proposals: ProposalSettings | None = Field(description="null where the graph makes its own")
     nms_threshold: float = Field(gt=0, le=1, description="IoU above which the lower-scored box of one label is dropped")
     max_detections: int = Field(ge=1, description="detections an image at most")
+    calibration: Calibration = Field(description="from the graph's scores to those of the detections")
     operating_score: float = Field(ge=0, le=1, description="score with the best mean F1 on val: the default threshold")
+    class_scores: dict[str, float] = Field(description="each class's own score with the best F1 on val")
+    least_score: float = Field(ge=0, le=1, description="detections below were not measured: `--min-score` to repeat it")
     metrics: dict[str, float] = Field(description="measured with this very graph on the test split")
+    class_ap: dict[str, float] = Field(
+        description="average precision at IoU .5, 11-point, on test; classes with objects"
+    )
     baseline: Baseline
     onnx_sha256: str = Field(description="of model.onnx")
     git_revision: str | None = Field(description="of the code that made it; null outside git")
@@ -71,8 +88,8 @@ def load_artifact(folder: Path) -> Artifact:
     try:
         content = json.loads(description.read_text("utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != 2:
-            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 2")
+        if version != 3:
+            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 3")
         artifact = Artifact.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]

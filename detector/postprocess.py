@@ -5,6 +5,7 @@ Shapes: N proposals, C classes, K detections.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from detector.geometry.nms import nms
 # Boxes are kept to 1/16 pixel and scores to four decimals: coarser than the noise between processors, finer than use.
 _BOX_STEPS = 16.0
 _SCORE_DECIMALS = 4
+# A score of exactly 0 or 1 has no logit.
+_LEAST_ODDS = 1e-9
 # A detection thinner than this many pixels is dropped.
 _THINNEST = 1.0
 
@@ -30,6 +33,19 @@ class Detections:
     labels: NDArray[np.int64]
 
 
+def calibrate(scores: NDArray[np.float64], slope: float, offset: float) -> NDArray[np.float64]:
+    """sigmoid(slope * logit(score) + offset) for probabilities of any shape; slope > 0 keeps their order."""
+    inner = np.clip(scores, _LEAST_ODDS, 1.0 - _LEAST_ODDS)
+    odds = np.log(inner) - np.log1p(-inner)
+    return np.asarray(1.0 / (1.0 + np.exp(-(slope * odds + offset))))
+
+
+def calibrated_score(score: float, slope: float, offset: float) -> float:
+    """What one score becomes, rounded down to a step: no detection above the one falls below the other."""
+    steps = 10**_SCORE_DECIMALS
+    return math.floor(float(calibrate(np.array([score]), slope, offset)[0]) * steps) / steps
+
+
 def postprocess(
     scores: NDArray[np.float32],  # (N, C)
     boxes: NDArray[np.float32],  # (N, C, 4) xyxy in the resized picture
@@ -40,12 +56,18 @@ def postprocess(
     min_score: float,
     nms_threshold: float,
     max_detections: int,
+    calibration: tuple[float, float] | None = None,
 ) -> Detections:
-    """Scale back, round, then clip, threshold and suppress: every decision sees the numbers that are written.
+    """Calibrate, scale back, round, then clip, threshold and suppress: every decision sees the numbers that are
+    written.
 
-    scale: (x, y) factors from the image to the resized picture; height, width: the image's pixels.
+    scale: (x, y) factors from the image to the resized picture; height, width: the image's pixels; calibration: (slope,
+    offset) of `calibrate`.
     """
-    rounded_scores = scores.astype(np.float64).round(_SCORE_DECIMALS)
+    probabilities = scores.astype(np.float64)
+    if calibration is not None:
+        probabilities = calibrate(probabilities, *calibration)
+    rounded_scores = probabilities.round(_SCORE_DECIMALS)
     rows, labels = np.nonzero(rounded_scores >= min_score)
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
     rounded = np.round(boxes[rows, labels].astype(np.float64) * factor) / _BOX_STEPS

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from detector.artifact import MODEL_FILE, Artifact, load_artifact
+from detector.artifact import MODEL_FILE, Artifact, ProposalSettings, load_artifact
 from detector.data.preprocess import decode_image, normalise, resize
 from detector.errors import ArtifactError
+from detector.geometry.boxes import Boxes
 from detector.postprocess import Detections, postprocess
-from detector.proposals import selective_search
 
 __all__ = ["Detections", "Predictor", "Seconds", "decode_image"]
 
@@ -28,6 +30,15 @@ class Seconds:
     postprocess: float
 
 
+def _proposer(settings: ProposalSettings | None) -> Callable[[NDArray[np.uint8]], Boxes] | None:
+    """Pixels -> proposals, as an artifact wants them; None where its graph makes its own."""
+    if settings is None:
+        return None
+    from detector.proposals import find_proposals  # its compiled code takes a second to load
+
+    return partial(find_proposals, method=settings.method, max_boxes=settings.max_boxes, mode=settings.mode)
+
+
 class Predictor:
     """One loaded artifact. `predict` may be called from several threads at once; the numbers are the same for every
     thread count."""
@@ -35,6 +46,7 @@ class Predictor:
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
         """folder: an artifact; threads: of one network call. Raises ArtifactError."""
         self.artifact: Artifact = load_artifact(folder)
+        self._propose = _proposer(self.artifact.proposals)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,6 +66,22 @@ class Predictor:
         if outputs != {"scores", "boxes"}:
             raise ArtifactError(f"{folder / MODEL_FILE}: its outputs are {sorted(outputs)}, not ['boxes', 'scores']")
 
+    def _run(
+        self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """image (1, 3, H, W), proposals (N, 4) -> scores (N, C), boxes (N, C, 4); in as many calls as the artifact's
+        batch asks for."""
+        outputs = ["scores", "boxes"]
+        if self.artifact.proposals is None or proposals is None:
+            scores, boxes = self._session.run(outputs, {"image": image})
+            return scores, boxes
+        batch = self.artifact.proposals.batch or max(1, len(proposals))
+        parts = [
+            self._session.run(outputs, {"image": image, "proposals": proposals[start : start + batch]})
+            for start in range(0, max(1, len(proposals)), batch)
+        ]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
+
     def predict(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> Detections:
         """Detections in one picture, uint8 RGB (H, W, 3); min_score: the artifact's operating score unless given."""
         return self.predict_timed(pixels, min_score=min_score)[0]
@@ -63,15 +91,13 @@ class Predictor:
         artifact = self.artifact
         height, width = pixels.shape[:2]
         start = time.perf_counter()
-        feed: dict[str, NDArray[np.float32]] = {}
         resized = resize(pixels, artifact.image_size)
-        if artifact.proposals:
-            search = artifact.proposals
+        proposals = None
+        if self._propose:
             scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
-            feed["proposals"] = selective_search(pixels, search.max_boxes, search.mode) * scale
+            proposals = self._propose(pixels) * scale
         proposed = time.perf_counter()
-        feed["image"] = normalise(resized.pixels)[None]
-        scores, boxes = self._session.run(["scores", "boxes"], feed)
+        scores, boxes = self._run(normalise(resized.pixels)[None], proposals)
         ran = time.perf_counter()
         detections = postprocess(
             scores,
@@ -82,5 +108,6 @@ class Predictor:
             min_score=artifact.operating_score if min_score is None else min_score,
             nms_threshold=artifact.nms_threshold,
             max_detections=artifact.max_detections,
+            calibration=(artifact.calibration.slope, artifact.calibration.offset),
         )
         return detections, Seconds(proposed - start, ran - proposed, time.perf_counter() - ran)

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 
 from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
-from detector.artifact import Artifact, Baseline, ProposalSettings, save_artifact
+from detector.artifact import Artifact, Baseline, Calibration, ProposalSettings, save_artifact
 
 # As `detector.runtime.make_deterministic` does, here before any test uses MKL.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
@@ -133,11 +133,17 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
             backbone="tiny",
             classes=CLASSES,
             image_size=64,
-            proposals=ProposalSettings(mode="fast", max_boxes=20) if proposals else None,
+            proposals=ProposalSettings(method="selective_search", mode="fast", max_boxes=20, batch=None)
+            if proposals
+            else None,
             nms_threshold=0.4,
             max_detections=10,
+            calibration=Calibration(),
             operating_score=0.3,
+            class_scores=dict.fromkeys(CLASSES, 0.3),
+            least_score=0.01,
             metrics={},
+            class_ap={},
             baseline=Baseline(images=1, boxes={}),
             onnx_sha256=hashlib.sha256(data).hexdigest(),
             git_revision="0" * 40,

@@ -17,11 +17,11 @@ from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, ope
 from detector.evaluation.detections import save_results
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import proposal_recall
-from detector.model.fast_rcnn import FastRCNN
+from detector.model.network import DetectionNetwork
 from detector.model.trained import load_trained
-from detector.params import EvaluateSettings
+from detector.params import EvaluateSettings, ProposeSettings
 from detector.postprocess import Detections, postprocess
-from detector.proposals import Mode, selective_search
+from detector.proposals import METHODS, Method, find_proposals
 from detector.proposals.store import Proposals, load_proposals
 from detector.runtime import make_deterministic
 from detector.stages.measure import detect_all, figures
@@ -36,12 +36,18 @@ _GRID_PICTURES = 12
 class _TorchDetector:
     """The network as a function of an image, in float32 on the CPU, as it will be exported; notes its times."""
 
-    network: FastRCNN
+    network: DetectionNetwork
     image_size: int
     settings: EvaluateSettings
     proposals: Proposals
     network_seconds: list[float] = field(default_factory=list)
     postprocess_seconds: list[float] = field(default_factory=list)
+
+    def _detect(self, image: torch.Tensor, proposals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As the predictor does: in the network's batches."""
+        parts = proposals.split(self.network.batch) if self.network.batch and len(proposals) else [proposals]
+        found = [self.network.detect(image, part, self.settings.max_proposals) for part in parts]
+        return torch.cat([scores for scores, _ in found]), torch.cat([boxes for _, boxes in found])
 
     def __call__(self, index: int, pixels: NDArray[np.uint8]) -> Detections:
         resized = resize(pixels, self.image_size)
@@ -50,7 +56,7 @@ class _TorchDetector:
         image = torch.from_numpy(normalise(resized.pixels))[None]
         start = time.perf_counter()
         with torch.inference_mode():
-            scores, refined = self.network.detect(image.contiguous(memory_format=torch.channels_last), boxes)
+            scores, refined = self._detect(image.contiguous(memory_format=torch.channels_last), boxes)
         ran = time.perf_counter()
         detections = postprocess(
             scores.numpy(),
@@ -67,12 +73,14 @@ class _TorchDetector:
         return detections
 
 
-def _search_seconds(folder: Path, truth: CocoDataset, max_boxes: int, mode: Mode) -> list[float]:
+def _search_seconds(
+    folder: Path, truth: CocoDataset, method: Method, max_boxes: int, settings: ProposeSettings
+) -> list[float]:
     seconds = []
     for image in truth.images[:_TIMED_SEARCHES]:
         pixels = decode_image((folder / image.file_name).read_bytes())
         start = time.perf_counter()
-        selective_search(pixels, max_boxes, mode)
+        find_proposals(pixels, method, max_boxes, settings.mode)
         seconds.append(time.perf_counter() - start)
     return seconds[1:] or seconds  # the first call loads the compiled code
 
@@ -94,8 +102,10 @@ def _confident(found: Detections, min_score: float) -> Detections:
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
 
 
-def run(settings: EvaluateSettings, mode: Mode, dataset: Path, proposals: Path, weights: Path, out: Path) -> None:
-    """Score `dataset/test.json` with the network in `weights`; mode: of the search that made `proposals`.
+def run(
+    settings: EvaluateSettings, search: ProposeSettings, dataset: Path, proposals: Path, weights: Path, out: Path
+) -> None:
+    """Score `dataset/test.json` with the network in `weights`; search: what made `proposals`.
 
     Writes to `out`: metrics.json (AP, proposal recall), timing.json (median seconds an image), classes.json (AP a
     class), precision_recall.json (curves at IoU .5), detections.json (COCO results), grid.png.
@@ -109,17 +119,16 @@ def run(settings: EvaluateSettings, mode: Mode, dataset: Path, proposals: Path, 
     found = detect_all(detect, images, truth, "evaluate, test")
 
     metrics, voc = figures(truth, found)
-    by_id = {image.id: stored[index] for index, image in enumerate(truth.images)}
-    budget = settings.max_proposals
-    recall = proposal_recall(truth, by_id, budgets=(budget,))
-    metrics["proposal_recall_50"] = recall.recall[budget][0.5]
-    metrics["proposal_mabo"] = recall.mabo[budget]
+    seconds = {"network": detect.network_seconds, "postprocess": detect.postprocess_seconds}
+    method = METHODS[model.name]
+    if method:
+        by_id = {image.id: stored[index] for index, image in enumerate(truth.images)}
+        budget = settings.max_proposals
+        recall = proposal_recall(truth, by_id, budgets=(budget,))
+        metrics["proposal_recall_50"] = recall.recall[budget][0.5]
+        metrics["proposal_mabo"] = recall.mabo[budget]
+        seconds["proposals"] = _search_seconds(images, truth, method, budget, search)
     write_json(out / "metrics.json", metrics)
-    seconds = {
-        "proposals": _search_seconds(images, truth, budget, mode),
-        "network": detect.network_seconds,
-        "postprocess": detect.postprocess_seconds,
-    }
     write_json(out / "timing.json", {f"seconds_{name}": statistics.median(s) for name, s in seconds.items()})
     write_json(out / "classes.json", _class_rows(voc))
     write_json(out / "precision_recall.json", precision_recall_rows(voc.by_iou[IOU_THRESHOLDS[0]]))

@@ -14,6 +14,7 @@ from detector.data.preprocess import decode_image
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc
 from detector.evaluation.coco import evaluate_coco
 from detector.evaluation.detections import DetectionSet
+from detector.evaluation.localisation import localisation_accuracy
 from detector.postprocess import Detections
 from detector.progress import progress
 
@@ -37,12 +38,14 @@ def detect_all(
 
 
 def figures(truth: CocoDataset, detections: DetectionSet) -> tuple[dict[str, float], VocResult]:
-    """Mean AP by VOC's two rules at each IoU and COCO's AP, 0..1, and the curves behind them."""
+    """Mean AP by VOC's two rules at each IoU, COCO's AP and the localisation accuracy, 0..1; and the curves behind
+    them."""
     voc = evaluate_voc(truth, detections)
     coco = evaluate_coco(truth, detections)
     values: dict[str, float] = {}
     for iou in IOU_THRESHOLDS:
         values[f"map_{iou * 100:.0f}_11point"] = voc.map_11point(iou)
         values[f"map_{iou * 100:.0f}_all_point"] = voc.map_all_point(iou)
+    values["localisation_accuracy"] = localisation_accuracy(truth, detections)
     values |= {f"coco_{name}": value for name, value in vars(coco).items()}
     return values, voc

@@ -1,41 +1,60 @@
-"""Stage `propose`: Selective Search over every image of every split."""
+"""Stage `propose`: the boxes that the detector will look at, for every image of every split."""
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.data.preprocess import decode_image
 from detector.evaluation.proposal_recall import proposal_recall
-from detector.geometry.boxes import Boxes
+from detector.geometry.boxes import Boxes, empty
 from detector.params import ProposeSettings
 from detector.progress import progress
-from detector.proposals import selective_search
+from detector.proposals import METHODS, Method, count_windows, find_proposals
 from detector.proposals.store import save_proposals
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 
 
-def propose_split(folder: Path, truth: CocoDataset, settings: ProposeSettings, threads: int, title: str) -> list[Boxes]:
+def propose_split(
+    folder: Path, truth: CocoDataset, settings: ProposeSettings, method: Method, threads: int, title: str
+) -> list[Boxes]:
     """Proposals of every image, in the dataset's order; the search releases the GIL, so threads share the work."""
 
     def search(file_name: str) -> Boxes:
         pixels = decode_image((folder / file_name).read_bytes())
-        return selective_search(pixels, settings.max_boxes, settings.mode)
+        return find_proposals(pixels, method, settings.max_boxes, settings.mode)
 
     names = [image.file_name for image in truth.images]
     with ThreadPoolExecutor(threads) as pool:
         return list(progress(pool.map(search, names), len(names), title))
 
 
-def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
-    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`."""
+def _windows(truth: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, float]:
+    """Means over the images: windows looked at, and all that there are."""
+    looked_at = [float(len(own)) for own in boxes]
+    possible = [float(count_windows(image.height, image.width)) for image in truth.images]
+    return {"looked_at": statistics.fmean(looked_at), "possible": statistics.fmean(possible)}
+
+
+def run(settings: ProposeSettings, name: str, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
+    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`.
+
+    name: of the member of the detector family, which decides where proposals come from. One that finds its boxes itself
+    has none stored; for windows `metrics` also says how many there are and how many there could be.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    method = METHODS[name]
     measured: dict[str, dict[str, dict[str, float]]] = {}
     for split in SPLITS:
         truth = load_coco(dataset / f"{split}.json")
-        boxes = propose_split(dataset / "images", truth, settings, threads, f"proposals, {split}")
+        if method is None:
+            save_proposals([empty()] * len(truth.images), out / f"{split}.npz")
+            continue
+        boxes = propose_split(dataset / "images", truth, settings, method, threads, f"proposals, {split}")
         save_proposals(boxes, out / f"{split}.npz")
         if split != "train":
             by_id = {image.id: found for image, found in zip(truth.images, boxes, strict=True)}
@@ -47,4 +66,6 @@ def run(settings: ProposeSettings, dataset: Path, out: Path, metrics: Path, thre
                 }
                 for budget, mabo in result.mabo.items()
             }
+            if method == "sliding_window" and truth.images:
+                measured[split]["windows"] = _windows(truth, boxes)
     write_json(metrics, measured)

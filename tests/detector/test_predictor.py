@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from detector.errors import ArtifactError
 from detector.predictor import Detections, Predictor
+from detector.proposals import sliding_window
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,38 @@ def test_min_score_is_the_artifacts_unless_given(make_artifact: Callable[..., Pa
         kept = everything.scores >= least
         assert 0 < kept.sum() < len(kept)
         assert same(found, Detections(everything.boxes[kept], everything.scores[kept], everything.labels[kept]))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 20, 1000])
+def test_a_graph_that_takes_few_proposals_at_once_finds_the_same(
+    make_artifact: Callable[..., Path], searching: Path, tmp_path: Path, batch: int
+) -> None:
+    folder = make_artifact(tmp_path / "model")
+    rewrite(folder, proposals={"method": "selective_search", "mode": "fast", "max_boxes": 20, "batch": batch})
+    for pixels in (picture(40, 64), picture(1, 1)):
+        whole = Predictor(searching).predict(pixels, min_score=0.0)
+        assert same(Predictor(folder).predict(pixels, min_score=0.0), whole) and len(whole.scores)
+
+
+def test_windows_are_proposals_too(make_artifact: Callable[..., Path], searching: Path, tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "model")
+    rewrite(folder, proposals={"method": "sliding_window", "mode": "fast", "max_boxes": 20, "batch": 8})
+    pixels = picture(40, 64)
+    found = Predictor(folder).predict(pixels, min_score=0.0)
+    windows = {tuple(box) for box in sliding_window(40, 64, 20).tolist()}
+    assert len(found.boxes) and {tuple(box) for box in found.boxes.tolist()} <= windows  # the graph keeps their places
+    assert not same(found, Predictor(searching).predict(pixels, min_score=0.0))
+
+
+def test_scores_are_calibrated_before_they_are_rounded(artifact: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(artifact, folder)
+    rewrite(folder, calibration={"slope": 0.5, "offset": -3.0})
+    pixels = np.full((40, 64, 3), 127, np.uint8)
+    found, before = (Predictor(f).predict(pixels, min_score=0.0) for f in (folder, artifact))
+    odds = np.log(before.scores / (1 - before.scores))
+    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(3 - 0.5 * odds)), atol=1e-4)
+    assert np.array_equal(found.boxes, before.boxes) and (found.scores * 1e4 % 1 < 1e-6).all()
 
 
 def test_threads_do_not_change_a_number(searching: Path) -> None:

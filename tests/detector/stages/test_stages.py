@@ -15,21 +15,22 @@ from detector.data.annotations import load_coco
 from detector.data.preprocess import decode_image
 from detector.digest import sha256_of
 from detector.errors import AnnotationError, WeightsError
-from detector.model import training
+from detector.model import fast_rcnn
+from detector.model.family import FAMILY
 from detector.params import Params, params_digest
 from detector.predictor import Predictor
-from detector.proposals import selective_search
+from detector.proposals import METHODS, selective_search
 from detector.proposals.store import load_proposals
 from detector.stages import evaluate, export, fetch, propose, train
 
 COUNTS = {"train": 6, "val": 3, "test": 3}
 
 
-def small_params() -> Params:
+def small_params(name: str = "fast_rcnn") -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     content["fetch"]["generated"] = COUNTS
     content["propose"].update(mode="quality", max_boxes=150)
-    content["model"].update(weights="none", image_size=96, pyramid_channels=8, hidden=16)
+    content["model"].update(name=name, weights="none", image_size=96, pyramid_channels=8, hidden=16)
     content["train"].update(
         device="cpu", epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
     )
@@ -63,18 +64,18 @@ class Road:
         return json.loads((self.home / name).read_text("utf-8"), parse_constant=refuse)
 
 
-def walk(home: Path, dataset: Path | None = None) -> Road:
-    """All stages; dataset: copied instead of fetched."""
-    road = Road(home, small_params())
+def walk(home: Path, dataset: Path | None = None, name: str = "fast_rcnn") -> Road:
+    """All stages; dataset: copied instead of fetched; name: the member of the family."""
+    road = Road(home, small_params(name))
     params = road.params
     home.mkdir()
     if dataset:
         shutil.copytree(dataset, road.dataset)
     else:
         fetch.fetch(params.fetch, params.fetch.seed, road.dataset)
-    propose.run(params.propose, road.dataset, road.proposals, home / "proposals.json", threads=2)
+    propose.run(params.propose, params.model.name, road.dataset, road.proposals, home / "proposals.json", threads=2)
     train.run(params.model, params.train, road.dataset, road.proposals, home / "train", home / "log", home / "state")
-    evaluate.run(params.evaluate, params.propose.mode, road.dataset, road.proposals, road.weights, home / "evaluation")
+    evaluate.run(params.evaluate, params.propose, road.dataset, road.proposals, road.weights, home / "evaluation")
     export.run(params, road.dataset, road.weights, home / "artifact", workers=2)
     return road
 
@@ -97,6 +98,7 @@ def test_every_stage_leaves_what_dvc_expects(road: Road) -> None:
         "log/plots/metrics/loss/box.tsv", "evaluation/metrics.json", "evaluation/timing.json",
         "evaluation/classes.json", "evaluation/precision_recall.json", "evaluation/detections.json",
         "evaluation/grid.png", "artifact/model.onnx", "artifact/model.json", "artifact/metrics.json",
+        "artifact/reliability.json", "artifact/reliability.png",
     }  # fmt: skip
     assert wanted <= found
     assert not any(path.startswith("state/") for path in found)  # a finished training has nothing to resume
@@ -129,7 +131,7 @@ def test_proposals_are_those_of_each_image(road: Road) -> None:
 
 
 def test_threads_do_not_change_the_proposals(road: Road, tmp_path: Path) -> None:
-    propose.run(road.params.propose, road.dataset, tmp_path, tmp_path / "metrics.json", threads=1)
+    propose.run(road.params.propose, "fast_rcnn", road.dataset, tmp_path, tmp_path / "metrics.json", threads=1)
     for split in COUNTS:
         assert (tmp_path / f"{split}.npz").read_bytes() == (road.proposals / f"{split}.npz").read_bytes()
 
@@ -165,8 +167,9 @@ def test_the_artifact_achieves_what_evaluate_measured(road: Road) -> None:
     assert {name for name in measured if measured[name] is not None} - set(stored) == {
         "proposal_recall_50", "proposal_mabo",
     }  # fmt: skip
-    for name, value in stored.items():
-        assert value == pytest.approx(measured[name], abs=0.02), name
+    assert set(stored) - set(measured) <= {"val_calibration_error_before", "val_calibration_error", "calibration_error"}
+    for name in set(stored) & set(measured):
+        assert stored[name] == pytest.approx(measured[name], abs=0.02), name
 
 
 def test_the_artifact_finds_what_evaluate_found(road: Road) -> None:
@@ -177,13 +180,33 @@ def test_the_artifact_finds_what_evaluate_found(road: Road) -> None:
     found = predictor.predict(pixels, min_score=0.01)
     expected = [d for d in road.json("evaluation/detections.json") if d["image_id"] == image.id]
     assert len(found.scores) == len(expected) > 0
-    np.testing.assert_allclose(found.scores, [d["score"] for d in expected], atol=1e-3)
+    np.testing.assert_allclose(found.scores, [d["score"] for d in expected], atol=2e-3)  # weights are halves
 
 
 def test_the_same_road_gives_the_same_figures(road: Road, again: Road) -> None:
     for name in ("proposals.json", "evaluation/metrics.json", "evaluation/detections.json", "artifact/metrics.json"):
         assert road.json(name) == again.json(name), name
     assert (road.home / "artifact/model.onnx").read_bytes() == (again.home / "artifact/model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(set(FAMILY) - {"fast_rcnn"}))
+def test_every_member_of_the_family_walks_the_road(road: Road, tmp_path: Path, name: str) -> None:
+    other = walk(tmp_path / "road", road.dataset, name)
+    artifact = load_artifact(other.home / "artifact")
+    assert artifact.name == name and (artifact.proposals is None) == (METHODS[name] is None)
+    truth = load_coco(road.dataset / "test.json")
+    predictor = Predictor(other.home / "artifact")
+    for image in truth.images:
+        pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
+        found = predictor.predict(pixels, min_score=0.0)
+        expected = [d for d in other.json("evaluation/detections.json") if d["image_id"] == image.id]
+        best = sorted((d["score"] for d in expected), reverse=True)
+        assert len(best) <= len(found.scores) <= 20
+        np.testing.assert_allclose(found.scores[: len(best)], best, atol=5e-3)
+    windows = other.json("proposals.json").get("test", {}).get("windows")
+    assert (windows is not None) == (METHODS[name] == "sliding_window")
+    if windows:
+        assert 10 < windows["looked_at"] <= 150 < windows["possible"]
 
 
 def test_a_killed_stage_resumes_with_the_same_settings_only(
@@ -204,7 +227,7 @@ def test_a_killed_stage_resumes_with_the_same_settings_only(
     assert len(list(state.glob("*.pt"))) == 1 and not weights.exists()
     shutil.rmtree(log)  # as DVC does before it runs a stage again
     with monkeypatch.context() as patch:
-        patch.setattr(training, "multi_task_loss", killed)  # a step of training would end here
+        patch.setattr(fast_rcnn, "multi_task_loss", killed)  # a step of training would end here
         with pytest.raises(KeyboardInterrupt):
             train_again(seed=9)
         train_again()
@@ -216,6 +239,6 @@ def test_a_killed_stage_resumes_with_the_same_settings_only(
 def test_missing_products_name_the_stage_to_run(road: Road, tmp_path: Path) -> None:
     settings = road.params.evaluate
     with pytest.raises(AnnotationError, match="run the stage `propose`"):
-        evaluate.run(settings, "fast", road.dataset, tmp_path, road.weights, tmp_path)
+        evaluate.run(settings, road.params.propose, road.dataset, tmp_path, road.weights, tmp_path)
     with pytest.raises(WeightsError, match="run the stage `train`"):
-        evaluate.run(settings, "fast", road.dataset, road.proposals, tmp_path / "weights.pt", tmp_path)
+        evaluate.run(settings, road.params.propose, road.dataset, road.proposals, tmp_path / "weights.pt", tmp_path)
