@@ -52,6 +52,7 @@ def read_run(run: Path, truth: CocoDataset) -> dict[int, Detections]:
 @click.option("--split", default="test", show_default=True)
 def main(artifact: Path, split: str) -> None:
     """Run the batch job over one split and read its manifest back."""
+    description = load_artifact(artifact)
     truth = load_coco(layout.DATASET / f"{split}.json")
     with tempfile.TemporaryDirectory() as scratch:
         buckets = Path(scratch) / "buckets"
@@ -65,14 +66,14 @@ def main(artifact: Path, split: str) -> None:
             subprocess.run(
                 [
                     "boxcar", "run", f"s3://photos/{split}/", "s3://boxes/run/",
-                    "--model", str(artifact), "--min-score", "0.01",
+                    "--model", str(artifact), "--min-score", str(description.least_score),
                 ],
                 env=server.environment(),
                 check=True,
             )  # fmt: skip
             seconds = time.monotonic() - start
         values, _ = figures(truth, read_run(buckets / "boxes" / "run", truth))
-    stored = load_artifact(artifact).metrics
+    stored = description.metrics
     print(f"{len(truth.images)} images in {seconds:.1f} s, start-up and validation included")
     for name in ("map_50_11point", "map_70_11point", "map_90_11point"):
         print(f"{name}: {values[name]:.6f} from the manifest, {stored[name]:.6f} stored by export")

@@ -1,6 +1,7 @@
-"""AP and seconds an image for several RoI budgets: how many proposals are worth their time?
+"""AP and seconds an image of one artifact at other image sizes or RoI budgets than it was exported for.
 
-    python -m benchmarks.roi_budget --budgets 300,1000,2000
+    python -m benchmarks.sweep --image-sizes 224,320,384,400
+    python -m benchmarks.sweep --budgets 300,1000,2000
 
 Uses the artifact and the test split of the last `dvc repro`. One image at a time, one thread.
 """
@@ -13,58 +14,64 @@ from pathlib import Path
 
 import click
 
-from detector.artifact import DESCRIPTION_FILE, MODEL_FILE, load_artifact, save_artifact
+from detector.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
 from detector.data.annotations import CocoDataset, load_coco
 from detector.predictor import Predictor, Seconds
 from detector.stages import layout
 from detector.stages.measure import detect_all, figures
 
 
-def with_budget(artifact: Path, budget: int, folder: Path) -> Path:
-    """A copy of an artifact that takes at most `budget` proposals."""
-    description = load_artifact(artifact)
-    if description.proposals is None:
-        raise click.ClickException(f"{artifact / DESCRIPTION_FILE}: this detector makes its own proposals")
-    folder.mkdir(parents=True)
-    (folder / MODEL_FILE).symlink_to((artifact / MODEL_FILE).resolve())
-    proposals = description.proposals.model_copy(update={"max_boxes": budget})
-    save_artifact(description.model_copy(update={"proposals": proposals}), folder)
-    return folder
+def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> dict[str, Artifact]:
+    """The artifact with one thing changed, by what that is."""
+    changed = {f"image size {size}": artifact.model_copy(update={"image_size": size}) for size in image_sizes}
+    for budget in budgets:
+        if artifact.proposals is None:
+            raise click.ClickException("this detector makes its own proposals: their number is part of the graph")
+        proposals = artifact.proposals.model_copy(update={"max_boxes": budget})
+        changed[f"RoI budget {budget:,}"] = artifact.model_copy(update={"proposals": proposals})
+    return changed or {"as exported": artifact}
 
 
-def measure(artifact: Path, images: Path, truth: CocoDataset) -> tuple[dict[str, float], list[Seconds]]:
+def measure(folder: Path, images: Path, truth: CocoDataset, title: str) -> tuple[dict[str, float], list[Seconds]]:
     """Figures of one artifact on one split, and each image's times."""
-    predictor, times = Predictor(artifact), []
+    predictor, times = Predictor(folder), []
 
     def find(_: int, pixels):  # type: ignore[no-untyped-def]
-        detections, seconds = predictor.predict_timed(pixels, min_score=0.01)
+        detections, seconds = predictor.predict_timed(pixels, min_score=predictor.artifact.least_score)
         times.append(seconds)
         return detections
 
-    found = detect_all(find, images, truth, str(artifact.name))
+    found = detect_all(find, images, truth, title)
     return figures(truth, found)[0], times
 
 
+def _numbers(_: click.Context, __: click.Parameter, value: str) -> list[int]:
+    return [int(number) for number in value.split(",") if number]
+
+
 @click.command()
-@click.option("--budgets", default="300,1000,2000", show_default=True, help="Proposals an image.")
+@click.option("--image-sizes", default="", callback=_numbers, help="Pixels of the longer side: 224,320,400.")
+@click.option("--budgets", default="", callback=_numbers, help="Proposals an image: 300,1000,2000.")
 @click.option("--artifact", type=click.Path(path_type=Path), default=layout.ARTIFACT, show_default=True)
+@click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--split", default="test", show_default=True)
-def main(budgets: str, artifact: Path, split: str) -> None:
-    """Measure one artifact at several RoI budgets."""
-    truth = load_coco(layout.DATASET / f"{split}.json")
+def main(image_sizes: list[int], budgets: list[int], artifact: Path, dataset: Path, split: str) -> None:
+    """Measure one artifact in several variants."""
+    truth = load_coco(dataset / f"{split}.json")
     print(f"{len(truth.images)} images of {split}; medians, one thread, ms an image")
-    print("| RoI budget | mAP@.5 (11-point) | mAP@.7 | mAP@.9 | proposals | network | post-processing |")
+    print("| variant | mAP@.5 (11-point) | mAP@.7 | mAP@.9 | proposals | network | post-processing |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as scratch:
-        for budget in map(int, budgets.split(",")):
-            copy = with_budget(artifact, budget, Path(scratch) / f"budget-{budget}")
-            values, times = measure(copy, layout.DATASET / "images", truth)
-            aps = " | ".join(f"{values[f'map_{iou}_11point']:.3f}" for iou in (50, 70, 90))
-            steps = " | ".join(
-                f"{1000 * statistics.median(getattr(t, step) for t in times):.1f}"
-                for step in ("proposals", "network", "postprocess")
-            )
-            print(f"| {budget} | {aps} | {steps} |", flush=True)
+    for title, variant in variants(load_artifact(artifact), image_sizes, budgets).items():
+        with tempfile.TemporaryDirectory() as scratch:
+            (Path(scratch) / MODEL_FILE).symlink_to((artifact / MODEL_FILE).resolve())
+            save_artifact(variant, Path(scratch))
+            values, times = measure(Path(scratch), dataset / "images", truth, title)
+        aps = " | ".join(f"{values[f'map_{iou}_11point']:.3f}" for iou in (50, 70, 90))
+        steps = " | ".join(
+            f"{1000 * statistics.median(getattr(t, step) for t in times):.1f}"
+            for step in ("proposals", "network", "postprocess")
+        )
+        print(f"| {title} | {aps} | {steps} |", flush=True)
 
 
 if __name__ == "__main__":
