@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from benchmarks import sweep
+from detector.artifact import load_artifact
+from detector.data.annotations import CocoDataset, ImageInfo, save_coco
+
+
+@pytest.fixture
+def searching(make_artifact: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_artifact(tmp_path / "model")
+
+
+def test_variants_change_one_thing_each(searching: Path, artifact: Path) -> None:
+    own = load_artifact(searching)
+    found = sweep.variants(own, [32, 96], [5])
+    assert [a.image_size for a in found.values()] == [32, 96, own.image_size]
+    assert [a.proposals.max_boxes for a in found.values() if a.proposals] == [20, 20, 5]
+    assert sweep.variants(own, [], []) == {"as exported": own}
+    with pytest.raises(click.ClickException, match="their number is part of the graph"):
+        sweep.variants(load_artifact(artifact), [], [5])
+
+
+def test_the_table_has_a_row_a_variant(searching: Path, tmp_path: Path) -> None:
+    dataset, no = tmp_path / "dataset", np.zeros(1, bool)
+    (dataset / "images").mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(
+        dataset / "images/1.png"
+    )
+    image = ImageInfo(1, "1.png", 64, 48, np.array([[4, 4, 30, 30]], np.float32), np.array([1]), no, no)
+    save_coco(CocoDataset(("cat", "dog", "tree"), (image,)), dataset / "test.json")
+    words = ["--image-sizes", "32,64", "--budgets", "5", "--artifact", str(searching), "--dataset", str(dataset)]
+    result = CliRunner().invoke(sweep.main, words, catch_exceptions=False)
+    rows = [line for line in result.stdout.splitlines() if line.startswith(("| image size", "| RoI budget"))]
+    assert [row.split(" | ")[0] for row in rows] == ["| image size 32", "| image size 64", "| RoI budget 5"]
+    assert all(row.count(" | ") == 6 for row in rows)
