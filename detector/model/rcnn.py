@@ -46,7 +46,7 @@ class RCNN(CropNetwork):
             return {}
         from detector.model.svm import fit_head  # only here is scikit-learn needed, which takes a second to import
 
-        start = time.monotonic()
+        start, cpu_start = time.monotonic(), time.process_time()
         features = cache_features(self, images, self.image_size, cache)
         cached = time.monotonic()
         counts = fit_head(self.svm, features, images.classes, settings.seed)
@@ -54,6 +54,7 @@ class RCNN(CropNetwork):
             "svm/cached_bytes": float(features.bytes),
             "svm/caching_seconds": cached - start,
             "svm/fitting_seconds": time.monotonic() - cached,
+            "svm/cpu_seconds": time.process_time() - cpu_start,
             **{f"svm/{name}": float(count) for name, count in counts.items()},
         }
 

@@ -37,6 +37,7 @@ class EpochReport:
     losses: dict[str, float]  # the network's parts by name, without the total
     learning_rate: float
     seconds: float
+    cpu_seconds: float  # of this process; unlike the wall time, the same whatever else the machine does
 
 
 def _groups(network: DetectionNetwork, settings: TrainSettings) -> list[dict[str, object]]:
@@ -114,7 +115,7 @@ def train(
     learner = DistributedDataParallel(network) if world.size > 1 else network
     images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed)
     for epoch in range(len(reports), settings.epochs):
-        start = time.monotonic()
+        start, cpu_start = time.monotonic(), time.process_time()
         # No two small seeds, and no two processes, share an epoch's numbers.
         torch.manual_seed(settings.seed * 1_000_003 + epoch + world.rank * 1_000_000_007)  # dropout
         sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
@@ -142,8 +143,8 @@ def train(
                 totals[name] = totals.get(name, 0.0) + value
             bar.set_postfix({name: f"{value:.3f}" for name, value in parts.items()}, refresh=False)
         means = {name: total / len(sampler) for name, total in totals.items()}
-        seconds, rate = time.monotonic() - start, float(schedule.get_last_lr()[-1])
-        reports.append(EpochReport(epoch + 1, means, rate, seconds))
+        seconds, cpu_seconds = time.monotonic() - start, time.process_time() - cpu_start
+        reports.append(EpochReport(epoch + 1, means, float(schedule.get_last_lr()[-1]), seconds, cpu_seconds))
         if world.first:
             save_checkpoint(
                 checkpoint,

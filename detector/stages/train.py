@@ -94,15 +94,17 @@ class _Log:
     """Each epoch on the terminal and in DVCLive."""
 
     def __init__(self, live: Live, epochs: int) -> None:
-        self._live, self._epochs, self._seconds = live, epochs, 0.0
+        self._live, self._epochs, self._seconds, self._cpu_seconds = live, epochs, 0.0, 0.0
 
     def __call__(self, epoch: EpochReport) -> None:
         losses = ", ".join(f"{name} loss {value:.3f}" for name, value in epoch.losses.items())
         click.echo(f"epoch {epoch.epoch}/{self._epochs}: {losses}, {epoch.seconds:.0f} s")
         self._seconds += epoch.seconds  # of those before a resume too
+        self._cpu_seconds += epoch.cpu_seconds
         self._live.step = epoch.epoch
         for name, value in epoch.losses.items():
             self._live.log_metric(f"loss/{name}", value)
         self._live.log_metric("learning_rate", epoch.learning_rate, plot=False)
         self._live.log_metric("seconds", self._seconds, plot=False)
+        self._live.log_metric("cpu_seconds", self._cpu_seconds, plot=False)
         self._live.next_step()

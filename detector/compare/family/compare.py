@@ -1,0 +1,58 @@
+"""All members on one dataset; the table, for people and for programs, and the plot."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from detector.compare.family.measure import Cost, measure
+from detector.compare.family.members import MEMBERS
+from detector.compare.family.plot import draw
+from detector.compare.family.subset import write_subset
+from detector.compare.family.table import Setting, markdown
+from detector.params import Params
+from detector.stages.metrics_file import write_json
+
+TABLE, FIGURES, PLOT = "table.md", "table.json", "family.png"
+
+
+def run(
+    params: Params,
+    dataset: Path,
+    out: Path,
+    *,
+    members: Sequence[str] = tuple(MEMBERS),
+    train_images: int | None = None,
+    test_images: int | None = None,
+    epochs: int | None = None,
+) -> str:
+    """Train and evaluate `members` by `params` (epochs: instead of its own) on so many images of `dataset`; write
+    everything into `out` and return the table.
+
+    What was measured before in `out` with the same params and images stays as it is.
+    """
+    # Val is not looked at; `propose` only wants to have seen it.
+    counts = {"train": train_images, "val": 1, "test": test_images}
+    part = out / f"{train_images or 'all'}-{test_images or 'all'}"
+    sizes = write_subset(dataset, part / "dataset", counts, params.train.seed)
+    costs: dict[str, Cost] = {}
+    for name in members:
+        member = MEMBERS[name]
+        own = member.params(params, epochs or params.train.epochs)
+        costs[name] = measure(member.title, own, part / "dataset", part / "proposals", part / name)
+    setting = Setting(
+        train_images=sizes["train"],
+        test_images=sizes["test"],
+        full_epochs=params.train.epochs,
+        backbone=params.model.backbone,
+        machine=f"{torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}",
+    )
+    page = markdown(costs, setting)
+    (out / TABLE).write_text(page, "utf-8")
+    write_json(out / FIGURES, {"setting": asdict(setting), "members": {k: asdict(v) for k, v in costs.items()}})
+    draw(costs, out / PLOT)
+    return page

@@ -1,0 +1,139 @@
+"""One member through the stages, and what that took."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.digest import sha256_of
+from detector.params import Params, params_digest
+from detector.proposals import METHODS
+from detector.runtime import choose_device
+from detector.stages import evaluate, propose, train
+from detector.stages.layout import SPLITS
+from detector.stages.metrics_file import write_json
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One member's figures. None: has no such step or figure.
+
+    Training on a CPU is counted in CPU time, which other work on the machine does not change, on a GPU in wall time.
+    Seconds of a test image are wall time, medians over the images.
+    """
+
+    title: str
+    epochs: int
+    training_seconds: float  # all epochs
+    fitting_seconds: float  # once after them: the cached features, the SVMs and the regressions of R-CNN
+    disk_bytes: int
+    proposal_seconds: float | None
+    network_seconds: float
+    postprocess_seconds: float
+    map_50: float | None
+    map_70: float | None
+    map_90: float | None
+    localisation_accuracy: float | None
+    windows: float | None
+    windows_possible: float | None
+
+    @property
+    def test_seconds(self) -> float:
+        """Of one image: proposals, network and post-processing."""
+        return (self.proposal_seconds or 0.0) + self.network_seconds + self.postprocess_seconds
+
+
+def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Path) -> Cost:
+    """Propose, train and evaluate in `out`.
+
+    A member that was measured before with the same params on the same annotations is not measured again; one that was
+    stopped goes on: its training after the last whole epoch, its evaluation after the training.
+
+    proposals: a folder that members share whose proposals come from the same place.
+    """
+    report, identity = out / "report.json", _digest(params_digest(params), dataset)
+    if (stored := _of(report, identity)) is not None:
+        return Cost(**stored)
+    found = _propose(params, dataset, proposals)
+    trained = out / "trained.json"
+    if _of(trained, identity) is None:
+        train.run(params.model, params.train, dataset, found, out / "train", out / "log", out / "checkpoints")
+        _save(trained, identity, {})
+    weights = out / "train" / train.WEIGHTS_FILE
+    evaluate.run(params.evaluate, params.propose, dataset, found, weights, out / "evaluation")
+    cost = _cost(title, params, found, out)
+    _save(report, identity, asdict(cost))
+    return cost
+
+
+def _digest(settings: str, dataset: Path) -> str:
+    """Of what decides a result: settings, and the annotations of the images."""
+    parts = [settings, *(sha256_of(dataset / f"{split}.json") for split in SPLITS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def _of(path: Path, identity: str) -> dict[str, Any] | None:
+    """What `_save` wrote for this identity; None: nothing, or that of another one."""
+    if not path.is_file() or (stored := _read(path)).get("identity") != identity:
+        return None
+    content: dict[str, Any] = stored["content"]
+    return content
+
+
+def _save(path: Path, identity: str, content: dict[str, Any]) -> None:
+    """Write it whole or not at all."""
+    new = path.with_suffix(".new")
+    write_json(new, {"identity": identity, "content": content})
+    new.replace(path)
+
+
+def _propose(params: Params, dataset: Path, proposals: Path) -> Path:
+    """The folder with the member's proposals, made unless they are there."""
+    method = METHODS[params.model.name]
+    identity = _digest(f"{method} {params.propose.model_dump_json()}", dataset)
+    found = proposals / f"{method or 'none'}-{identity[:12]}"
+    if not (metrics := found / "metrics.json").is_file():
+        new = found / "metrics.new"  # its place is taken when everything is there
+        propose.run(params.propose, params.model.name, dataset, found, new, _threads())
+        new.replace(metrics)
+    return found
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cost(title: str, params: Params, proposals: Path, out: Path) -> Cost:
+    on_cpu = choose_device(params.train.device).type == "cpu"
+    log, figures = _read(out / "log/metrics.json"), _read(out / "evaluation/metrics.json")
+    timing, svm = _read(out / "evaluation/timing.json"), log.get("svm", {})
+    windows = _read(proposals / "metrics.json").get("test", {}).get("windows", {})
+    own = METHODS[params.model.name] is None
+    files = [out / "train" / train.WEIGHTS_FILE, *([] if own else sorted(proposals.glob("*.npz")))]
+    return Cost(
+        title=title,
+        epochs=params.train.epochs,
+        training_seconds=float(log["cpu_seconds" if on_cpu else "seconds"]),
+        fitting_seconds=float(svm.get("cpu_seconds", 0))
+        if on_cpu
+        else float(svm.get("caching_seconds", 0)) + float(svm.get("fitting_seconds", 0)),
+        disk_bytes=sum(path.stat().st_size for path in files) + int(svm.get("cached_bytes", 0)),
+        proposal_seconds=timing.get("seconds_proposals"),
+        network_seconds=timing["seconds_network"],
+        postprocess_seconds=timing["seconds_postprocess"],
+        map_50=figures["map_50_11point"],
+        map_70=figures["map_70_11point"],
+        map_90=figures["map_90_11point"],
+        localisation_accuracy=figures["localisation_accuracy"],
+        windows=windows.get("looked_at"),
+        windows_possible=windows.get("possible"),
+    )

@@ -1,0 +1,59 @@
+"""The comparison as one picture: what a test image costs, and what that buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from detector.compare.family.measure import Cost
+
+_STEPS = (("proposals", "#E69F00"), ("network", "#0072B2"), ("post-processing", "#009E73"))
+_STYLE: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
+
+
+def draw(costs: Mapping[str, Cost], path: Path) -> None:
+    """Write a PNG of three panels that share the members' names: training, a test image, AP."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 0.55 * len(costs) + 1.6), dpi=130, layout="constrained")
+        training, test, accuracy = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1))
+        rows = list(costs.values())
+        _bars(training, [(cost.training_seconds + cost.fitting_seconds) / 60 for cost in rows], "#56B4E9", "{:.1f}")
+        training.set(xlabel="training, minutes", yticks=range(len(rows)), yticklabels=[cost.title for cost in rows])
+        training.invert_yaxis()
+        _test_time(test, rows)
+        _bars(accuracy, [cost.map_50 for cost in rows], "#CC79A7", "{:.3f}")
+        accuracy.set(xlabel="mAP at IoU .5")
+        for axes in (test, accuracy):
+            axes.tick_params(axis="y", length=0)
+        figure.savefig(path)
+
+
+def _bars(axes: Axes, values: Sequence[float | None], colour: str, form: str) -> None:
+    """A bar a member; a dash where there is no figure."""
+    lengths = [value or 0.0 for value in values]
+    bars = axes.barh(range(len(values)), lengths, color=colour, height=0.6)
+    axes.bar_label(bars, ["–" if value is None else form.format(value) for value in values], padding=3)
+    axes.set_xlim(0, 1.18 * max([*lengths, 1e-3]))
+
+
+def _test_time(axes: Axes, rows: list[Cost]) -> None:
+    """On a logarithmic axis parts cannot be stacked: each step has its own mark, and the sum a bar."""
+    totals = [1000 * cost.test_seconds for cost in rows]
+    axes.barh(range(len(rows)), totals, color="#E4E4E4", height=0.6, label="sum")
+    parts = [(cost.proposal_seconds, cost.network_seconds, cost.postprocess_seconds) for cost in rows]
+    for step, (name, colour) in enumerate(_STEPS):
+        marks = [(1000 * own, row) for row, part in enumerate(parts) if (own := part[step])]
+        axes.scatter([x for x, _ in marks], [y for _, y in marks], color=colour, label=name, zorder=3, s=28)
+    for row, total in enumerate(totals):
+        axes.annotate(f"{total:,.0f}", (total, row), xytext=(7, 0), textcoords="offset points", va="center")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    least = min(1000 * seconds for part in parts for seconds in part if seconds)
+    axes.set(xlabel="a test image, milliseconds (log)", xlim=(least / 2, 12 * max(totals)))  # room for the sums
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handletextpad=0.4)
