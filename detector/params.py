@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from detector.data.settings import FetchSettings
 from detector.errors import ParamsError
 
+# The most that a region proposal network gives for one image.
+RPN_PROPOSALS = 1000
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,7 +61,7 @@ class ModelSettings(_Frozen):
 class TrainSettings(_Frozen):
     """Stage `train`."""
 
-    seed: int
+    seed: int = Field(ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["bf16", "fp32"] = Field(description="bf16: autocast")
     epochs: int = Field(ge=1)
@@ -99,6 +102,12 @@ class Params(_Frozen):
         if self.evaluate.max_proposals > self.propose.max_boxes:
             # `evaluate` reads stored proposals, the artifact searches anew: both must see the same ones.
             raise ValueError("evaluate.max_proposals must not be above propose.max_boxes")
+        return self
+
+    @model_validator(mode="after")
+    def _own_proposals_suffice(self) -> Self:
+        if self.model.name == "faster_rcnn" and self.evaluate.max_proposals > RPN_PROPOSALS:
+            raise ValueError(f"evaluate.max_proposals must not be above {RPN_PROPOSALS} for faster_rcnn")
         return self
 
 

@@ -40,10 +40,17 @@ def calibrate(scores: NDArray[np.float64], slope: float, offset: float) -> NDArr
     return np.asarray(1.0 / (1.0 + np.exp(-(slope * odds + offset))))
 
 
+def rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores of any shape as they are written."""
+    return scores.round(_SCORE_DECIMALS)
+
+
 def calibrated_score(score: float, slope: float, offset: float) -> float:
-    """What one score becomes, rounded down to a step: no detection above the one falls below the other."""
+    """What a score becomes, rounded down: the detections from `score` on without calibration are from this on with
+    it."""
     steps = 10**_SCORE_DECIMALS
-    return math.floor(float(calibrate(np.array([score]), slope, offset)[0]) * steps) / steps
+    least = score - 0.5 / steps  # is still rounded up to `score`
+    return math.floor(float(calibrate(np.array([least]), slope, offset)[0]) * steps) / steps
 
 
 def postprocess(
@@ -67,11 +74,11 @@ def postprocess(
     probabilities = scores.astype(np.float64)
     if calibration is not None:
         probabilities = calibrate(probabilities, *calibration)
-    rounded_scores = probabilities.round(_SCORE_DECIMALS)
+    rounded_scores = rounded(probabilities)
     rows, labels = np.nonzero(rounded_scores >= min_score)
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
-    rounded = np.round(boxes[rows, labels].astype(np.float64) * factor) / _BOX_STEPS
-    chosen_boxes = clip(rounded.astype(np.float32), height, width)
+    places = np.round(boxes[rows, labels].astype(np.float64) * factor) / _BOX_STEPS
+    chosen_boxes = clip(places.astype(np.float32), height, width)
     chosen_scores = rounded_scores[rows, labels]
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))

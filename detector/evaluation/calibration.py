@@ -56,13 +56,20 @@ def judge(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> Jud
 def fit(judged: Judged) -> tuple[float, float]:
     """(slope, offset) of `postprocess.calibrate` that make the scores most likely (Platt 1999).
 
+    As there, right and wrong count as not quite 1 and 0, so that a clean separation does not make a step of the curve.
     (1, 0), which changes nothing, where too few detections are right or wrong, or higher scores are not better.
     """
     if min(judged.right.sum(), (~judged.right).sum()) < _FEWEST:
         return 1.0, 0.0
     inner = np.clip(judged.scores, 1e-4, 1 - 1e-4)  # as scores are rounded
     odds = np.log(inner / (1 - inner))[:, None]
-    model = LogisticRegression(C=np.inf).fit(odds, judged.right)
+    rights, wrongs = int(judged.right.sum()), int((~judged.right).sum())
+    wanted = np.where(judged.right, (rights + 1) / (rights + 2), 1 / (wrongs + 2))
+    model = LogisticRegression(C=np.inf).fit(
+        np.concatenate([odds, odds]),
+        np.repeat([True, False], len(odds)),
+        sample_weight=np.concatenate([wanted, 1 - wanted]),
+    )
     slope = float(model.coef_[0, 0])
     return (slope, float(model.intercept_[0])) if slope > 0 else (1.0, 0.0)
 
@@ -82,8 +89,12 @@ def reliability(judged: Judged) -> list[Bin]:
     return rows
 
 
-def expected_calibration_error(judged: Judged) -> float:
-    """The mean distance between score and precision over the bins, weighted by their detections; NaN without any."""
-    rows = reliability(judged)
+def expected_calibration_error(judged: Judged, least: float = 0.0) -> float:
+    """The mean distance between score and precision over the bins, weighted by their detections; NaN without any.
+
+    least: leaves out lower scores; most detections are boxes with hardly any, which are easily right about themselves.
+    """
+    kept = judged.scores >= least
+    rows = reliability(Judged(judged.scores[kept], judged.right[kept]))
     total = sum(row.count for row in rows)
     return sum(row.count * abs(row.score - row.precision) for row in rows) / total if total else float("nan")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from detector.errors import WeightsError
+from detector.model.torch_file import UNREADABLE, read_torch
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -31,7 +31,7 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        state = read_torch(path)
+    except UNREADABLE as error:
         raise WeightsError(f"{path} cannot be read: {error}; delete it to train from the start") from error
     return state if state.get("identity") == identity else None

@@ -12,10 +12,11 @@ from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import box_iou
 
 from detector.model.network import Losses
+from detector.model.targets import coverage
 from detector.model.training_images import Example
+from detector.params import RPN_PROPOSALS
 
 # Anchors of nine sides in even steps from 20 pixels to 360, three a level, each in three shapes: a box of any size that
 # a picture of some 400 pixels holds is within a factor of 1.2 of one.
@@ -27,7 +28,7 @@ _DRAWN, _OBJECTS = 256, 0.5
 # An anchor that covers an object nobody is to learn by so much is no background.
 _IGNORED_IOU = 0.5
 # Of each level, before suppression at IoU .7 (section 3.3 keeps 6,000 of one level).
-_KEPT_A_LEVEL = 1000
+_KEPT_A_LEVEL = RPN_PROPOSALS
 _NMS_IOU = 0.7
 
 
@@ -85,12 +86,19 @@ class ProposalNetwork(RegionProposalNetwork):
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As torchvision's, and leaves out anchors on objects that are neither to be learnt nor background."""
+        """As torchvision's; leaves out anchors on objects that are neither to be learnt nor background, and anchors in
+        the padding that only the batch has.
+
+        targets: for each image "boxes" (G, 4), "ignore" (I, 4) with "crowd" (I,) bool, and "frame" (2,), its width and
+        height.
+        """
         labels, matched = super().assign_targets_to_anchors(anchors, targets)
         for own, places, target in zip(labels, anchors, targets, strict=True):
             if len(target["ignore"]):
-                near = box_iou(places, target["ignore"]).amax(dim=1) >= _IGNORED_IOU
+                near = coverage(places, target["ignore"], target["crowd"]).amax(dim=1) >= _IGNORED_IOU
                 own[near & (own == 0)] = -1.0
+            centres = 0.5 * (places[:, :2] + places[:, 2:])
+            own[(centres >= target["frame"]).any(dim=1)] = -1.0
         return labels, matched
 
     def learn(
@@ -99,14 +107,16 @@ class ProposalNetwork(RegionProposalNetwork):
         """images (B, 3, H, W), features (B, D, H_l, W_l) float32 -> proposals B x (R_b, 4) xyxy, best first, and the
         losses {"objectness", "rpn_box"}."""
         self.fg_bg_sampler.generators = [example.generator("anchors") for example in examples]
+        sizes = [(example.image.shape[1], example.image.shape[2]) for example in examples]
         targets = [
             {
                 "boxes": example.truth[~example.ignore].to(images.device),
                 "ignore": example.truth[example.ignore].to(images.device),
+                "crowd": example.crowd[example.ignore].to(images.device),
+                "frame": images.new_tensor([width, height]),
             }
-            for example in examples
+            for example, (height, width) in zip(examples, sizes, strict=True)
         ]
-        sizes = [(example.image.shape[1], example.image.shape[2]) for example in examples]
         boxes, losses = super().forward(ImageList(images, sizes), _named(features), targets)
         return (
             [own[:max_proposals] for own in boxes],

@@ -33,7 +33,8 @@ class SingleObject(DetectionNetwork):
 
     A box is (x, y, width, height) in shares of the frame. The frame is the image with the padding to multiples of 32
     that `preprocess.normalise` gives each alone: all that an exported graph can know of the image's size, hence the
-    frame in training too, where a batch may be padded further.
+    frame in training too. Where a batch is padded further, features near that edge see zeros instead of the edge, which
+    they do not in use.
     """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from detector.errors import WeightsError
 from detector.model.family import build
 from detector.model.network import DetectionNetwork
+from detector.model.torch_file import UNREADABLE, read_torch
 from detector.params import ModelSettings
 
 
@@ -28,11 +28,11 @@ def load_trained(path: Path) -> tuple[DetectionNetwork, ModelSettings, tuple[str
     if not path.is_file():
         raise WeightsError(f"{path} is missing: run the stage `train`")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
         model, classes = ModelSettings.model_validate(state["model"]), tuple(state["classes"])
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        network = build(model, len(classes), weights="none")
+        network.load_state_dict(state["network"])
+    except UNREADABLE as error:
         raise WeightsError(f"{path} cannot be read: {error}; run the stage `train` again") from error
-    network = build(model, len(classes), weights="none")
-    network.load_state_dict(state["network"])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.eval(), model, classes

@@ -82,12 +82,15 @@ def train(
     """Train `network` in place and return the network to use: its averaged weights, or itself.
 
     world: the processes that train together, each of which calls this; a batch then has `settings.batch_size` images a
-    process, and the result is that of one process with so large a batch. Only the first writes and reports.
+    process, and the losses are those of one process with so large a batch, where its images are of one size and each
+    yields as many regions. Only the first writes and reports.
 
     folder: of the images; checkpoint: a file, written after every epoch; an earlier one with the same `identity` is
     resumed, and the result is the same as without the stop. report: called after every epoch, on a resume also for the
     epochs that were done before.
     """
+    if not truth.images:
+        raise TrainingError("there are no images to train on: the split `train` is empty")
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.freeze(settings.frozen_blocks)
     steps = len(LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, 0, world))
@@ -97,7 +100,7 @@ def train(
         optimiser,
         max_lr=[group["lr"] for group in groups],  # type: ignore[misc]
         total_steps=settings.epochs * steps,
-        pct_start=_WARM_UP,
+        pct_start=_WARM_UP + 1e-9,  # exactly a tenth of ten steps would be a division by zero
     )
     average = AveragedModel(network, multi_avg_fn=_moving_average(settings.average)) if settings.average > 0 else None
     reports: list[EpochReport] = []
@@ -109,6 +112,11 @@ def train(
         schedule.load_state_dict(state["schedule"])
         if average:
             average.load_state_dict(state["average"])
+    if world.sum({"epochs": float(len(reports))})["epochs"] != world.size * len(reports):
+        raise TrainingError(
+            f"process {world.rank} found the state of {len(reports)} epochs, others found another: all processes need "
+            f"the same {checkpoint.parent}, on a disk that they share"
+        )
     for earlier in reports if world.first else ():
         report(earlier)
     # One process's gradients are the mean over all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 from collections import Counter
 from dataclasses import asdict
@@ -21,10 +22,11 @@ from detector.digest import sha256_of
 from detector.evaluation import calibration
 from detector.evaluation.average_precision import evaluate_voc, operating_score
 from detector.evaluation.reliability_plot import draw_reliability
+from detector.model.network import DetectionNetwork
 from detector.model.onnx_export import export_onnx
 from detector.model.trained import load_trained
-from detector.params import Params, params_digest
-from detector.postprocess import Detections, calibrated_score
+from detector.params import ModelSettings, Params, params_digest
+from detector.postprocess import Detections, calibrate, calibrated_score, rounded
 from detector.predictor import Predictor
 from detector.proposals import METHODS
 from detector.stages.layout import SPLITS
@@ -59,21 +61,14 @@ def _data_digest(dataset: Path) -> str:
     return digest.hexdigest()
 
 
-def _predict(
-    predictor: Predictor, folder: Path, truth: CocoDataset, min_score: float, workers: int, title: str
-) -> dict[int, Detections]:
-    return detect_all(lambda _, pixels: predictor.predict(pixels, min_score=min_score), folder, truth, title, workers)
-
-
-def _calibrate(val: CocoDataset, found: dict[int, Detections]) -> tuple[Calibration, dict[str, float]]:
-    """From detections on val: how their scores become probabilities, and how far off they are before and after."""
-    judged = calibration.judge(val, found)
-    slope, offset = calibration.fit(judged)
-    after = calibration.calibrated(judged, slope, offset)
-    return Calibration(slope=slope, offset=offset), {
-        "val_calibration_error_before": calibration.expected_calibration_error(judged),
-        "val_calibration_error": calibration.expected_calibration_error(after),
+def _calibrate(val: CocoDataset, found: dict[int, Detections]) -> tuple[Calibration, dict[int, Detections]]:
+    """From detections on val, as the graph scores them: what turns scores into probabilities, and them with these."""
+    slope, offset = calibration.fit(calibration.judge(val, found))
+    after = {
+        image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
+        for image, own in found.items()
     }
+    return Calibration(slope=slope, offset=offset), after
 
 
 def _class_scores(val: CocoDataset, found: dict[int, Detections], otherwise: float) -> dict[str, float]:
@@ -82,19 +77,12 @@ def _class_scores(val: CocoDataset, found: dict[int, Detections], otherwise: flo
     return {name: score if f1 > 0 else otherwise for name, (score, f1) in best.items()}
 
 
-def run(params: Params, dataset: Path, weights: Path, out: Path, workers: int) -> None:
-    """Write `out/model.onnx` and `out/model.json`.
-
-    Calibration and operating scores are fitted on val and the stored metrics are taken on test, all with the exported
-    graph through `predictor`, in `workers` threads; metrics.json beside them holds the same figures for `dvc metrics`,
-    reliability.json and reliability.png show how far scores can be trusted, on both splits.
-    """
-    settings = params.evaluate
-    network, model, classes = load_trained(weights)
-    out.mkdir(parents=True, exist_ok=True)
-    export_onnx(network, out / MODEL_FILE, settings.max_proposals)
-    method = METHODS[model.name]
-    artifact = Artifact(
+def _describe(
+    params: Params, network: DetectionNetwork, model: ModelSettings, classes: tuple[str, ...], onnx: Path, dataset: Path
+) -> Artifact:
+    """What is known before anything is measured: enough for the predictor."""
+    settings, method = params.evaluate, METHODS[model.name]
+    return Artifact(
         name=model.name,
         backbone=model.backbone,
         classes=classes,
@@ -113,48 +101,78 @@ def run(params: Params, dataset: Path, weights: Path, out: Path, workers: int) -
         metrics={},
         class_ap={},
         baseline=Baseline(images=0, boxes={}),
-        onnx_sha256=sha256_of(out / MODEL_FILE),
+        onnx_sha256=sha256_of(onnx),
         git_revision=git_revision(),
         data_digest=_data_digest(dataset),
         params_digest=params_digest(params),
     )
-    save_artifact(artifact, out)  # what the predictor needs; the measured fields follow
-    images = dataset / "images"
+
+
+def run(params: Params, dataset: Path, weights: Path, out: Path, workers: int) -> None:
+    """Write the artifact `out`: model.onnx and model.json.
+
+    Calibration and operating scores are fitted on val and the stored metrics are taken on test, all with the exported
+    graph through `predictor`, in `workers` threads; metrics.json beside them holds the same figures for `dvc metrics`,
+    reliability.json and reliability.png show how far scores can be trusted, on both splits. `out` is replaced when all
+    of it is there: an artifact that is not measured is none.
+    """
+    network, model, classes = load_trained(weights)
+    new = out.with_name(f"{out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    export_onnx(network, new / MODEL_FILE, params.evaluate.max_proposals)
+    artifact = _describe(params, network, model, classes, new / MODEL_FILE, dataset)
+    _measure(artifact, dataset, new, workers)
+    shutil.rmtree(out, ignore_errors=True)
+    new.replace(out)
+
+
+def _measure(artifact: Artifact, dataset: Path, out: Path, workers: int) -> None:
+    """Fill in what the graph in `out` achieves, and write the description and the figures."""
+
+    def predict(known: Artifact, truth: CocoDataset, split: str) -> dict[int, Detections]:
+        save_artifact(known, out)
+        predictor = Predictor(out)
+        return detect_all(
+            lambda _, pixels: predictor.predict(pixels, min_score=known.least_score),
+            dataset / "images",
+            truth,
+            f"export, {split}",
+            workers,
+        )
+
     val, test = load_coco(dataset / "val.json"), load_coco(dataset / "test.json")
-    raw = _predict(Predictor(out), images, val, settings.min_score, workers, "export, val")
-    fitted, errors = _calibrate(val, raw)
-    artifact = artifact.model_copy(update={"calibration": fitted})
-    save_artifact(artifact, out)
-    predictor = Predictor(out)
-    # The same detections as before, by their new scores.
-    least = calibrated_score(settings.min_score, fitted.slope, fitted.offset)
-    on_val = _predict(predictor, images, val, least, workers, "export, val, calibrated")
+    raw = predict(artifact, val, "val")
+    fitted, on_val = _calibrate(val, raw)
+    least = calibrated_score(artifact.least_score, fitted.slope, fitted.offset)
+    artifact = artifact.model_copy(update={"calibration": fitted, "least_score": least})
+    found = predict(artifact, test, "test")
     score = operating_score(val, on_val)
-    found = _predict(predictor, images, test, least, workers, "export, test")
-    on_test = calibration.judge(test, found)
-    achieved, voc = figures(test, found)
-    values = achieved | errors | {"calibration_error": calibration.expected_calibration_error(on_test)}
-    metrics = {name: round(value, 6) for name, value in values.items() if value == value}
-    labels = Counter(
-        classes[label] for detections in found.values() for label in detections.labels[detections.scores >= score]
-    )
-    baseline = Baseline(images=len(test.images), boxes={name: labels[name] for name in classes})
-    final = artifact.model_copy(
-        update={
-            "operating_score": score,
-            "least_score": least,
-            "class_scores": _class_scores(val, on_val, score),
-            "metrics": metrics,
-            "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
-            "baseline": baseline,
-        }
-    )
-    save_artifact(final, out)
     curves = {
         "val, before": calibration.judge(val, raw),
         "val": calibration.judge(val, on_val),
-        "test": on_test,
+        "test": calibration.judge(test, found),
     }
+    error = calibration.expected_calibration_error
+    achieved, voc = figures(test, found)
+    values = achieved | {
+        "val_calibration_error_before": error(curves["val, before"]),
+        "val_calibration_error": error(curves["val"]),
+        "calibration_error": error(curves["test"]),
+        "calibration_error_operating": error(curves["test"], score),
+    }
+    metrics = {name: round(value, 6) for name, value in values.items() if value == value}
+    labels = Counter(artifact.classes[label] for own in found.values() for label in own.labels[own.scores >= score])
+    final = artifact.model_copy(
+        update={
+            "operating_score": score,
+            "class_scores": _class_scores(val, on_val, score),
+            "metrics": metrics,
+            "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
+            "baseline": Baseline(images=len(test.images), boxes={name: labels[name] for name in artifact.classes}),
+        }
+    )
+    save_artifact(final, out)
     bins = {name: calibration.reliability(judged) for name, judged in curves.items()}
     write_json(out / "reliability.json", {name: [asdict(row) for row in rows] for name, rows in bins.items()})
     draw_reliability(bins).save(out / "reliability.png")

@@ -30,10 +30,10 @@ _CROPS = {"regions": 16, "batch_size": 8, "proposals": 500}
 
 # In the order of the story.
 MEMBERS = {
-    "single_object": Member("single object", {"name": "single_object"}),
-    "sliding_window": Member("sliding window", {"name": "sliding_window"}, _CROPS),
+    "single_object": Member("single object", {"name": "single_object", "head": "softmax"}),
+    "sliding_window": Member("sliding window", {"name": "sliding_window", "head": "softmax"}, _CROPS),
     "rcnn": Member("R-CNN (softmax)", {"name": "rcnn", "head": "softmax"}, _CROPS),
     "rcnn_svm": Member("R-CNN (SVM)", {"name": "rcnn", "head": "svm"}, _CROPS),
-    "fast_rcnn": Member("Fast R-CNN", {"name": "fast_rcnn"}),
-    "faster_rcnn": Member("Faster R-CNN", {"name": "faster_rcnn"}),
+    "fast_rcnn": Member("Fast R-CNN", {"name": "fast_rcnn", "head": "softmax"}),
+    "faster_rcnn": Member("Faster R-CNN", {"name": "faster_rcnn", "head": "softmax"}),
 }

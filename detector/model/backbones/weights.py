@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import pickle
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -20,11 +18,7 @@ from torch import Tensor, nn
 
 from detector.digest import sha256_of
 from detector.errors import WeightsError
-
-# What torch.load raises for damaged files and for other ones: it reads pickles, whose bytes may mean anything.
-_UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, struct.error
-)  # fmt: skip
+from detector.model.torch_file import UNREADABLE, read_torch
 
 
 class State(NamedTuple):
@@ -58,7 +52,7 @@ class Torchvision:
                 f"{url} cannot be downloaded ({error}): place {path.name} into {folder}, "
                 "or set model.weights to the file or to none"
             ) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise WeightsError(f"{path}, from {url}, is damaged ({error}): delete it and try again") from error
 
 
@@ -128,12 +122,12 @@ def read_state(path: Path, sha256: str | None = None) -> State:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (*_UNREADABLE, safetensors.SafetensorError) as error:
+            state = read_torch(path)
+    except (*UNREADABLE, safetensors.SafetensorError) as error:
         raise WeightsError(f"{path} does not hold weights: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a state dict: it must map names to tensors")
     return State(dict(state), str(path))
 

@@ -50,13 +50,23 @@ def test_what_cannot_be_fitted_is_left_alone(judged: Judged) -> None:
     assert fit(judged) == (1.0, 0.0)
 
 
+def test_a_clean_separation_does_not_make_a_step() -> None:
+    scores = np.concatenate([np.linspace(0.01, 0.4, 200), np.linspace(0.6, 0.99, 60)])
+    judged = Judged(scores, scores > 0.5)
+    slope, offset = fit(judged)
+    assert 1 < slope < 6  # some 10 without Platt's targets
+    assert len(np.unique(calibrated(judged, slope, offset).scores.round(4))) > 100
+
+
 def test_reliability_by_hand() -> None:
     judged = Judged(np.array([0.05, 0.31, 0.39, 1.0, 0.95]), np.array([False, True, False, True, True]))
     rows = reliability(judged)
     assert [(row.count, row.precision) for row in rows] == [(1, 0.0), (2, 0.5), (2, 1.0)]
     assert [row.score for row in rows] == pytest.approx([0.05, 0.35, 0.975])
     assert expected_calibration_error(judged) == pytest.approx((0.05 + 2 * 0.15 + 2 * 0.025) / 5)
+    assert expected_calibration_error(judged, 0.9) == pytest.approx(0.025)
     assert np.isnan(expected_calibration_error(Judged(np.zeros(0), np.zeros(0, bool))))
+    assert np.isnan(expected_calibration_error(Judged(np.array([0.5]), np.ones(1, bool)), 0.6))
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from detector.model.network import DetectionNetwork
@@ -33,6 +35,11 @@ def example(boxes: list[list[float]], ignore: list[bool] | None = None, seed: in
         torch.zeros(3, HEIGHT, WIDTH), torch.zeros(0, 4), truth, torch.ones(len(truth), dtype=torch.int64), flags,
         flags & False, seed,
     )  # fmt: skip
+
+
+def target(boxes: torch.Tensor, ignore: torch.Tensor, crowd: bool = False) -> dict[str, torch.Tensor]:
+    flags = torch.full((len(ignore),), crowd)
+    return {"boxes": boxes, "ignore": ignore, "crowd": flags, "frame": torch.tensor([float(WIDTH), HEIGHT])}
 
 
 IMAGES = torch.zeros(1, 3, HEIGHT, WIDTH)
@@ -78,14 +85,54 @@ def test_anchors_on_ignored_objects_are_neither(rpn: ProposalNetwork) -> None:
     maps = features(1)
     anchors = rpn.anchor_generator(type("Images", (), {"tensors": IMAGES, "image_sizes": [(HEIGHT, WIDTH)]})(), maps)
     there, none = torch.tensor([OBJECT]), torch.zeros(0, 4)
-    wanted, _ = rpn.assign_targets_to_anchors(anchors, [{"boxes": there, "ignore": none}])
-    ignored, _ = rpn.assign_targets_to_anchors(anchors, [{"boxes": none, "ignore": there}])
+    wanted, _ = rpn.assign_targets_to_anchors(anchors, [target(there, none)])
+    ignored, _ = rpn.assign_targets_to_anchors(anchors, [target(none, there)])
     near = box_iou(anchors[0], there)[:, 0] >= 0.5
     assert near.any() and (wanted[0] == 1).any()
     assert (ignored[0][near] == -1).all() and (ignored[0][~near] == 0).all()
     # An object to learn stays one, even where it lies on an ignored one.
-    both, _ = rpn.assign_targets_to_anchors(anchors, [{"boxes": there, "ignore": there}])
+    both, _ = rpn.assign_targets_to_anchors(anchors, [target(there, there)])
     assert torch.equal(both[0] == 1, wanted[0] == 1)
+
+
+def test_anchors_in_a_crowd_are_neither(rpn: ProposalNetwork) -> None:
+    maps, none = features(1), torch.zeros(0, 4)
+    anchors = rpn.anchor_generator(ImageList(IMAGES, [(HEIGHT, WIDTH)]), maps)
+    crowd = torch.tensor([[0.0, 0, 90, 96]])
+    labels, _ = rpn.assign_targets_to_anchors(anchors, [target(none, crowd, crowd=True)])
+    inside = (anchors[0][:, :2] >= 0).all(dim=1) & (anchors[0][:, 2] <= 90) & (anchors[0][:, 3] <= 96)
+    assert inside.sum() > 100 and (labels[0][inside] == -1).all() and (labels[0] == 0).any()
+
+
+def test_padding_that_only_the_batch_has_is_not_drawn_from(rpn: ProposalNetwork) -> None:
+    # A picture of 64x96 beside one of 96x128: what is drawn for it is what is drawn for it alone.
+    small = replace(example([OBJECT], seed=4), image=torch.zeros(3, 64, 96))
+    maps = features(2)
+    drawn: list[torch.Tensor] = []
+    sampler = rpn.fg_bg_sampler
+
+    class Spy:
+        generators = property(
+            lambda self: sampler.generators, lambda self, value: setattr(sampler, "generators", value)
+        )
+
+        def __call__(self, labels: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+            positive, negative = sampler(labels)
+            drawn.append(positive[0] | negative[0])
+            return positive, negative
+
+    rpn.fg_bg_sampler = Spy()
+    rpn.learn(IMAGES.expand(2, -1, -1, -1), maps, [small, example([])], 30)
+    alone = [m[:1, :, : 64 // s, : 96 // s] for m, s in zip(maps, (8, 16, 32), strict=True)]
+    rpn.learn(torch.zeros(1, 3, 64, 96), alone, [small], 30)
+    together, single = (
+        rpn.anchor_generator(ImageList(images, [tuple(images.shape[2:])]), list(own))[0][mask]
+        for images, own, mask in (
+            (IMAGES, [m[:1] for m in maps], drawn[0]),
+            (torch.zeros(1, 3, 64, 96), alone, drawn[1]),
+        )
+    )
+    assert len(single) == 256 and torch.equal(together, single)
 
 
 def test_half_of_256_anchors_are_objects_at_most(rpn: ProposalNetwork) -> None:

@@ -167,7 +167,9 @@ def test_the_artifact_achieves_what_evaluate_measured(road: Road) -> None:
     assert {name for name in measured if measured[name] is not None} - set(stored) == {
         "proposal_recall_50", "proposal_mabo",
     }  # fmt: skip
-    assert set(stored) - set(measured) <= {"val_calibration_error_before", "val_calibration_error", "calibration_error"}
+    assert set(stored) - set(measured) <= {
+        "val_calibration_error_before", "val_calibration_error", "calibration_error", "calibration_error_operating",
+    }  # fmt: skip
     for name in set(stored) & set(measured):
         assert stored[name] == pytest.approx(measured[name], abs=0.02), name
 
@@ -207,6 +209,23 @@ def test_every_member_of_the_family_walks_the_road(road: Road, tmp_path: Path, n
     assert (windows is not None) == (METHODS[name] == "sliding_window")
     if windows:
         assert 10 < windows["looked_at"] <= 150 < windows["possible"]
+
+
+def test_an_export_that_is_stopped_leaves_the_artifact_that_was_there(
+    road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "artifact"
+    shutil.copytree(road.home / "artifact", out)
+    before = load_artifact(out)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(export, "figures", stopped)
+        export.run(road.params, road.dataset, road.weights, out, workers=1)
+    assert load_artifact(out) == before
+    export.run(road.params, road.dataset, road.weights, out, workers=1)
+    assert load_artifact(out) == before and not list(tmp_path.glob("*.new"))
 
 
 def test_a_killed_stage_resumes_with_the_same_settings_only(
