@@ -22,8 +22,8 @@ $(VENV)/.current: requirements.lock pyproject.toml
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV) --no-deps --editable .
 	@touch $@
 
-demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish
-	@python -m demo
+demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish; PHOTOS=FOLDER: then on yours too
+	@python -m demo $(if $(PHOTOS),"$(PHOTOS)")
 
 test: $(VENV)/.current ## the whole test suite
 	pytest

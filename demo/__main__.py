@@ -1,4 +1,5 @@
-"""Train on generated scenes through DVC, run the artifact over a bucket, publish, and show what came out."""
+"""Train on generated scenes through DVC, run the artifact over a bucket, publish, and show what came out; then the
+shipped artifact on real photographs: `python -m demo [FOLDER OF PHOTOGRAPHS]`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from demo import photographs
 from demo.local_s3 import serve
 from detector.drawing import draw_detections
 from detector.geometry.boxes import xywh_to_xyxy
@@ -22,10 +24,15 @@ IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")
 
 def main() -> None:
     """Stops with the exit code of the first command that fails."""
-    _title("1/3  dvc repro: fetch, propose, train, evaluate, export")
+    try:
+        folder = photographs.choose(sys.argv[1] if len(sys.argv) > 1 else None)  # before minutes of training, not after
+    except photographs.NoPhotographs as error:
+        sys.exit(f"error: {error}")
+
+    _title("1/4  dvc repro: fetch, propose, train, evaluate, export")
     _run("dvc", "repro")
 
-    _title("2/3  boxcar run, from a bucket of a local S3 server to another")
+    _title("2/4  boxcar run, from a bucket of a local S3 server to another")
     shutil.rmtree(HERE, ignore_errors=True)
     buckets = HERE / "s3"
     photos = buckets / "photos" / "test"
@@ -35,13 +42,14 @@ def main() -> None:
         shutil.copyfile(path, photos / path.name)
     with serve(buckets, HERE / "s3.log") as server:
         _run(
-            "boxcar", "run", "s3://photos/test/", "s3://boxes/demo/", "--latest", "s3://boxes/latest.json",
+            "boxcar", "run", "s3://photos/test/", "s3://boxes/demo/", "--model", str(ARTIFACT),
+            "--latest", "s3://boxes/latest.json",
             environment=server.environment(),
         )  # fmt: skip
     run = HERE / "run"
     shutil.copytree(buckets / "boxes" / "demo", run)
 
-    _title("3/3  what came out")
+    _title("3/4  what came out")
     picture = HERE / "boxes.png"
     _draw_fullest(run, photos, picture)
     metrics = json.loads((ARTIFACT / "metrics.json").read_text())
@@ -50,6 +58,9 @@ def main() -> None:
     print(f"{'manifest':<40}{run / 'manifest.json'}")
     print(f"{'picture with boxes':<40}{picture}")
     print(f"{'pictures of truth and detections':<40}build/evaluation/grid.png")
+
+    _title("4/4  boxcar run without --model: the shipped detector on real photographs")
+    sys.exit(photographs.run(folder))
 
 
 def _title(text: str) -> None:

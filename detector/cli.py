@@ -62,13 +62,13 @@ def fetch() -> None:
 
 @main.command()
 def propose() -> None:
-    """Stage 2: Selective Search over every image, into build/proposals."""
+    """Stage 2: the boxes that the detector will look at, into build/proposals."""
     from detector.params import load_params
     from detector.stages import layout
     from detector.stages.propose import run
 
     params = load_params(layout.PARAMS)
-    run(params.propose, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, _cores())
+    run(params.propose, params.model.name, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, _cores())
 
 
 @main.command()
@@ -100,7 +100,7 @@ def evaluate() -> None:
 
     params = load_params(layout.PARAMS)
     weights = layout.TRAINING / WEIGHTS_FILE
-    run(params.evaluate, params.propose.mode, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION)
+    run(params.evaluate, params.propose, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION)
 
 
 @main.command()
@@ -175,6 +175,80 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
         click.echo(f"{image}: {len(boxes)} boxes -> {out / name}.json, {out / name}.boxes.png")
     if failed:
         sys.exit(2)
+
+
+@main.command()
+@click.argument("artifact", type=_FOLDER)
+@click.option("--into", type=_FILE, metavar="PAGE", help="Renew the tables between the marks of this page instead.")
+def card(artifact: Path, into: Path | None) -> None:
+    """What ARTIFACT is and achieves, by its model.json, as the Markdown tables of a model card.
+
+    Example: detector card detector/artifacts/voc20 --into detector/artifacts/voc20/README.md
+    """
+    from detector.card import renewed, tables
+
+    made = tables(artifact)
+    if into is None:
+        click.echo(made, nl=False)
+    else:
+        into.write_text(renewed(into, made), "utf-8")
+
+
+@main.group()
+def compare() -> None:
+    """Compare what the pipeline can be built from: counted, measured on this machine, with tables and plots."""
+
+
+@compare.command("backbones")
+@click.option("--out", type=_FOLDER, default=Path("build/compare/backbones"), show_default=True, help="Tables, plots.")
+@click.option(
+    "--imagenet",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="ImageNet's validation images, a folder for each class, named by its WordNet id: measure top-1 too.",
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Forward passes timed.")
+def compare_backbones(out: Path, imagenet: Path | None, repeats: int) -> None:
+    """The eleven networks: top-1, parameters, operations, latency and memory, beside the lecture's table.
+
+    Takes some 3 GB of memory and a few minutes; OMP_NUM_THREADS sets the threads.
+    """
+    from detector.compare.backbones.compare import run
+
+    click.echo(run(out, imagenet, repeats, _cores()), nl=False)
+    click.echo(f"\nwritten to {out}: table.md, table.json and three plots")
+
+
+@compare.command("family")
+@click.option("--out", type=_FOLDER, default=Path("build/compare/family"), show_default=True, help="Table, plot, work.")
+@click.option("--train-images", type=click.IntRange(min=1), help="So many, drawn by the seed, instead of all.")
+@click.option("--test-images", type=click.IntRange(min=1), help="So many, drawn by the seed, instead of all.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
+@click.option("--member", "members", multiple=True, help="One of them only; may be repeated.")
+def compare_family(
+    out: Path, train_images: int | None, test_images: int | None, epochs: int | None, members: tuple[str, ...]
+) -> None:
+    """Every member of the family, trained and evaluated on the same data and backbone.
+
+    Takes the dataset of the last `detector fetch` and params.yaml. A run that was stopped goes on where it was.
+    """
+    from detector.compare.family.compare import run
+    from detector.compare.family.members import MEMBERS
+    from detector.params import load_params
+    from detector.stages import layout
+
+    if unknown := [name for name in members if name not in MEMBERS]:
+        raise click.UsageError(f"{unknown[0]} is no member of the family: {', '.join(MEMBERS)}")
+    page = run(
+        load_params(layout.PARAMS),
+        layout.DATASET,
+        out,
+        members=members or tuple(MEMBERS),
+        train_images=train_images,
+        test_images=test_images,
+        epochs=epochs,
+    )
+    click.echo(page, nl=False)
+    click.echo(f"\nwritten to {out}: table.md, table.json, family.png")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from jobs.manifest import Manifest, Plan, PlanPart
     from jobs.storage import Store
 
-# Where the pipeline leaves its artifact.
-DEFAULT_MODEL = Path("models/detector")
 # About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500
 # Any large bucket holds some damaged pictures; above one in ten something else is wrong: a policy, a prefix, a copy.
@@ -63,7 +61,7 @@ def _model_option(command: Command) -> Command:
         "--model",
         type=click.Path(path_type=Path),
         metavar="ARTIFACT",
-        help=f"Folder with model.onnx and model.json.  [default: {DEFAULT_MODEL}]",
+        help="Folder with model.onnx and model.json.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
     )(command)
 
 
@@ -321,15 +319,17 @@ def _store(uri: str) -> Store:
 
 
 def _make_plan(source: Store, output: Store, folder: Path | None, min_score: float | None, part_size: int) -> Plan:
+    from detector.artifact import SHIPPED
     from jobs.model import open_model
     from jobs.plan import Options, make_plan
 
-    folder = folder or DEFAULT_MODEL
-    if not folder.is_dir():
+    if folder is None:
+        _say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
+    elif not folder.is_dir():
         raise ModelError(
-            f"{folder}: no artifact here; build one with `dvc repro`, or name its folder with --model ARTIFACT"
+            f"{folder}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
         )
-    model = open_model(folder)
+    model = open_model(folder or SHIPPED)
     _say(f"reading the listing of {source.uri}")
     score = model.artifact.operating_score if min_score is None else min_score
     started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds

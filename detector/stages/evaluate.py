@@ -34,7 +34,8 @@ _GRID_PICTURES = 12
 
 @dataclass
 class _TorchDetector:
-    """The network as a function of an image, in float32 on the CPU, as it will be exported; notes its times."""
+    """The network as a function of an image, in float32 on the CPU; notes its times. The exported graph differs: its
+    weights are rounded to half precision, and its scores are calibrated."""
 
     network: DetectionNetwork
     image_size: int

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from detector.artifact import SHIPPED
 from jobs.manifest import Plan, PlannedImage, decode_lines, sha256
 from jobs.plan import plan_digest
 from jobs.storage import Entry, FolderStore
@@ -232,14 +233,24 @@ def test_artifact_that_cannot_be_used(boxcar: Boxcar, artifact: Path, tmp_path: 
     assert "sha256" in boxcar("work", tmp_path / "run", code=6).stderr
 
 
-def test_default_model(
+def test_the_default_model_is_the_shipped_one(
     boxcar: Boxcar, make_artifact: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Wherever the command is run, whatever the pipeline has built there."""
     monkeypatch.chdir(tmp_path)
-    photos = write_photos(tmp_path / "photos", 1)
-    assert "models/detector" in boxcar("plan", photos, "run", code=6).stderr
     make_artifact(tmp_path / "models/detector", proposals=False)
-    boxcar("plan", photos, "run")
+    boxcar("plan", write_photos(tmp_path / "photos", 1), "run")
+    for name in ("model.onnx", "model.json"):
+        assert (tmp_path / "run/model" / name).read_bytes() == (SHIPPED / name).read_bytes()
+
+
+def test_an_installation_without_its_artifact_says_what_is_missing(
+    boxcar: Boxcar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detector.artifact.SHIPPED", tmp_path / "gone")
+    photos = write_photos(tmp_path / "photos", 1)
+    assert "gone/model.json is missing" in boxcar("plan", photos, tmp_path / "run", code=6).stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_plan_that_is_reused_says_that_newer_images_are_not_in_it(
