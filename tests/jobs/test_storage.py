@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError, IncompleteReadError, ResponseStream
 from botocore.parsers import ResponseParserError
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage import Entry, FolderStore, S3Store, Store, open_store, split_uri
+from jobs.storage import Entry, FolderStore, S3Store, Store, open_store, read_ahead, split_uri
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
@@ -112,7 +113,9 @@ class _Client:
         return {"Body": _Body(self._outcomes.pop(0)), "ETag": '"e"'}
 
 
-def test_a_body_that_breaks_off_is_fetched_again() -> None:
+def test_a_body_that_breaks_off_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     store: Any = S3Store("s3://photos")
     cut = IncompleteReadError(actual_bytes=1, expected_bytes=2)
     reset = ResponseStreamingError(error="connection reset")
@@ -121,6 +124,55 @@ def test_a_body_that_breaks_off_is_fetched_again() -> None:
     store._client = _Client(cut, cut, cut, b"too late")
     with pytest.raises(StorageError, match=r"s3://photos/a\.jpg"):
         store.fetch(Entry("a.jpg", 5, etag="e"))
+
+
+@pytest.fixture(params=["s3", "folder"])
+def swapping(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Stores that know conditional writes."""
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    request.getfixturevalue("moto")
+    boto3.session.Session().client("s3").create_bucket(Bucket="boxes")
+    return open_store("s3://boxes/run")
+
+
+def test_swap_writes_over_the_version_that_was_seen(swapping: Store) -> None:
+    store = swapping
+    assert store.swap("a/latest.json", b"one", None)
+    assert not store.swap("a/latest.json", b"another", None)
+    seen = store.read_version("a/latest.json")
+    assert seen is not None and seen.data == b"one"
+    assert store.swap("a/latest.json", b"two", seen.etag)
+    assert not store.swap("a/latest.json", b"three", seen.etag)
+    assert not store.swap("a/gone.json", b"three", seen.etag)
+    assert store.read("a/latest.json") == b"two" and store.read("a/gone.json") is None
+
+
+def test_of_many_swaps_at_once_one_wins(swapping: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda index: swapping.swap("plan.json", b"%d" % index, None), range(8)))
+    assert sum(won) == 1
+    assert swapping.read("plan.json") == b"%d" % won.index(True)
+
+
+def test_a_server_without_conditional_writes_is_written_to(bucket: Bucket) -> None:
+    store: Any = S3Store(bucket.uri)
+
+    def refuse(params: dict[str, Any], **_others: object) -> None:
+        if "If-None-Match" in params["headers"]:
+            raise _refusal("NotImplemented")
+
+    store._client.meta.events.register("before-call.s3.PutObject", refuse)
+    assert store.swap("plan.json", b"{}", None)
+    assert store.read("plan.json") == b"{}"
+
+
+def test_read_ahead_keeps_the_order(tmp_path: Path) -> None:
+    store = FolderStore(str(tmp_path))
+    for index in range(0, 100, 2):
+        store.write(f"{index}", b"%d" % index)
+    found = list(read_ahead(store, (f"{index}" for index in range(100))))
+    assert found == [None if index % 2 else b"%d" % index for index in range(100)]
 
 
 class _WebServer(BaseHTTPRequestHandler):

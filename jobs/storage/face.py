@@ -1,0 +1,54 @@
+"""What a store is: the words that folders and S3 prefixes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object as a listing saw it. S3 tells an ETag; a folder tells a modification time."""
+
+    key: str
+    size: int  # bytes
+    etag: str | None = None
+    mtime_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of one object, and the version that they are."""
+
+    data: bytes
+    etag: str
+    version_id: str | None = None
+
+
+class Store(Protocol):
+    """A folder or an S3 prefix; `uri` ends with `/`, and keys are relative to it.
+
+    Methods may be called from several threads. What goes wrong with a single image is an `ItemError`, everything else
+    a `StorageError`.
+    """
+
+    uri: str
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        """Every object whose key begins with `below` (empty, or ending with `/`), in no particular order."""
+
+    def fetch(self, entry: Entry) -> Content:
+        """The bytes that the listing saw; raises ItemError `missing`, `forbidden` or `changed`."""
+
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an object of our own; None where there is none."""
+
+    def read_version(self, key: str) -> Content | None:
+        """As `read`, with the version that `swap` takes."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put an object in place of what was there, in one step: readers see the old bytes or the new."""
+
+    def swap(self, key: str, data: bytes, etag: str | None) -> bool:
+        """As `write`, if the version there is still `etag` (None: if there is none); False when it is another."""

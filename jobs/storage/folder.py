@@ -1,0 +1,164 @@
+"""A folder of this machine as a store."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from jobs.errors import ItemError, StorageError, UsageError
+from jobs.storage.face import Content, Entry
+
+
+class FolderStore:
+    """A folder on this machine.
+
+    Names that begin with a dot are not listed, neither files nor folders: our own half-written files are among
+    them. Links to files are read; links to folders are not entered, because they may form a ring.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.root = Path(os.path.realpath(path))
+        self.uri = f"{self.root.as_posix().rstrip('/')}/"
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        """Every regular file below the folder; see the class for what is left out.
+
+        Raises StorageError where the folder is missing; nothing lies below a `below` that is.
+        """
+        if not self.root.is_dir():
+            raise StorageError(f"{self.root}: no such folder; check the path")
+        for folder, subfolders, names in os.walk(self.root / below, onerror=_unreadable_folder):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            for name in names:
+                path = Path(folder, name)
+                if name.startswith(".") or (status := _stat(path)) is None:
+                    continue
+                key = path.relative_to(self.root).as_posix()
+                try:
+                    key.encode()
+                except UnicodeEncodeError as error:
+                    raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
+                yield Entry(key, status.st_size, mtime_ns=status.st_mtime_ns)
+
+    def fetch(self, entry: Entry) -> Content:
+        """The bytes that the listing saw: same size and time; the ETag is their MD5."""
+        path = self.root / entry.key
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                data = file.read() if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns) else None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ItemError("missing") from error
+        except IsADirectoryError as error:
+            raise ItemError("changed") from error
+        except PermissionError as error:
+            raise ItemError("forbidden") from error
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}; check the disk and run again") from error
+        if data is None or len(data) != entry.size:
+            raise ItemError("changed")
+        return Content(data, _md5(data))
+
+    def read(self, key: str) -> bytes | None:
+        """See Store."""
+        path = self.root / key
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+
+    def write(self, key: str, data: bytes) -> None:
+        """Through a hidden temporary file and a rename."""
+        path = self.root / key
+        with _write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, data)
+
+    def read_version(self, key: str) -> Content | None:
+        """See Store."""
+        data = self.read(key)
+        return None if data is None else Content(data, _md5(data))
+
+    def swap(self, key: str, data: bytes, etag: str | None) -> bool:
+        """Under a lock on the folder, which every `swap` takes and `write` does not."""
+        path = self.root / key
+        with _write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path.parent):
+                found = self.read_version(key)
+                if (None if found is None else found.etag) != etag:
+                    return False
+                _replace(path, data)
+                return True
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}; check permissions and space") from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Among the processes of this machine and, where the file system passes locks on, of others."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _unreadable_folder(error: OSError) -> NoReturn:
+    """A folder that cannot be listed ends the plan: its images would be lost without a word."""
+    raise StorageError(f"{error.filename}: cannot be listed: {error.strerror}; check its permissions") from error
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What a file is; None where it is no file (a pipe, a socket) or went away since its folder was read.
+
+    A link that leads nowhere is planned as it is, so that its record says `missing`.
+    """
+    for look in (path.stat, path.lstat):
+        try:
+            status = look()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be listed: {error.strerror}; check its permissions") from error
+        return status if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None
+    return None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside `path`, then rename over it; the disk has the bytes before the name does."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # it is gone where the rename was done already
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

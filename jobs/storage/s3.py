@@ -1,0 +1,236 @@
+"""An S3 prefix as a store, with boto3."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import ItemError, StorageError, UsageError
+from jobs.storage.face import Content, Entry
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+# A request is tried this often in all, unless AWS_MAX_ATTEMPTS or the profile says otherwise: where one in five fails,
+# one in four hundred thousand then still does.
+ATTEMPTS = 8
+# S3 answers within a second or two at its worst; a connection that has been silent for longer is lost.
+TIMEOUT_SECONDS = 10.0
+# Between the tries of a body that breaks off, doubled each time, with full jitter, as botocore does between requests.
+LONGEST_PAUSE_SECONDS = 20.0
+# At least as many connections as the worker opens at once, so that none waits for another.
+CONNECTIONS = 48
+
+
+class S3Store:
+    """An S3 prefix, read as a folder: `s3://bucket/a` holds `a/b.jpg`, not `ab.jpg`.
+
+    Endpoint, region, credentials and profiles come from the standard AWS settings.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not self.bucket:
+            raise UsageError(f"{uri}: names no bucket; give s3://bucket/prefix")
+        self.prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+        self.uri = f"s3://{self.bucket}/{self.prefix}"
+        self._client, self._attempts = _s3_client()
+
+    def list(self, below: str = "") -> Iterator[Entry]:
+        """Every object below, however many pages the listing has."""
+        prefix = self.prefix + below
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        with _storage_errors(self.uri):
+            for page in pages:
+                if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
+                    raise _not_s3(self.uri)
+                for found in page.get("Contents", []):
+                    etag = _etag(found, self.uri)
+                    yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
+
+    def fetch(self, entry: Entry) -> Content:
+        """The version that the listing saw; see Store."""
+        from botocore.exceptions import ClientError
+
+        # Without an ETag in the plan any version will do.
+        condition = {"IfMatch": f'"{entry.etag}"'} if entry.etag else {}
+        try:
+            content = self._get(entry.key, **condition)
+        except ClientError as error:
+            raise _item_error(error, self.uri + entry.key) from error
+        # Not every server knows If-Match.
+        if entry.etag and content.etag != entry.etag:
+            raise ItemError("changed")
+        return content
+
+    def read(self, key: str) -> bytes | None:
+        """See Store."""
+        content = self.read_version(key)
+        return None if content is None else content.data
+
+    def read_version(self, key: str) -> Content | None:
+        """See Store."""
+        from botocore.exceptions import ClientError
+
+        with _storage_errors(self.uri + key):
+            try:
+                return self._get(key)
+            except ClientError as error:
+                if error.response["Error"].get("Code") == "NoSuchKey":
+                    return None
+                raise
+
+    def write(self, key: str, data: bytes) -> None:
+        """One PUT, which S3 makes visible as a whole."""
+        with _storage_errors(self.uri + key):
+            self._put(key, data)
+
+    def swap(self, key: str, data: bytes, etag: str | None) -> bool:
+        """A conditional PUT. On a server that does not know it, a plain one: the last of two at once then wins."""
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
+        with _storage_errors(self.uri + key):
+            try:
+                self._put(key, data, **condition)
+            except ClientError as error:
+                match error.response["Error"].get("Code"):
+                    # 409: another conditional PUT is under way; 404: what was to be replaced is gone.
+                    case "PreconditionFailed" | "412" | "ConditionalRequestConflict" | "NoSuchKey":
+                        return False
+                    case "NotImplemented":
+                        self._put(key, data)
+                    case _:
+                        raise
+        return True
+
+    def _put(self, key: str, data: bytes, **condition: str) -> None:
+        answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
+        _etag(answer, self.uri + key)  # without it nothing says that the bytes were stored
+
+    def _get(self, key: str, **condition: str) -> Content:
+        """One object; a body that breaks off is fetched again. ClientErrors pass: the caller knows what they mean."""
+        from botocore.exceptions import (
+            BotoCoreError,
+            FlexibleChecksumError,
+            IncompleteReadError,
+            ReadTimeoutError,
+            ResponseStreamingError,
+        )
+        from botocore.parsers import ResponseParserError
+
+        broken = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+        attempt = 1
+        while True:
+            try:
+                response = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
+                data = response["Body"].read()
+            except broken as error:
+                if attempt == self._attempts:
+                    raise _unreachable(self.uri + key, error) from error
+                time.sleep(random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)))
+                attempt += 1
+            except BotoCoreError as error:
+                raise _unreachable(self.uri + key, error) from error
+            except ResponseParserError as error:
+                raise _not_s3(self.uri + key) from error
+            else:
+                version = response.get("VersionId")
+                return Content(data, _etag(response, self.uri + key), None if version == "null" else version)
+
+
+def _s3_client() -> tuple[Any, int]:
+    """A client, which threads may share, with botocore's retries; and how often it tries."""
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+        from botocore.session import get_session
+    except ImportError as error:
+        raise UsageError(
+            "s3://: boto3 is not installed; install the extra: pip install '.[job]' in the project's folder"
+        ) from error
+    try:
+        settings = get_session()
+        attempts = settings.get_config_variable("max_attempts") or ATTEMPTS
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=CONNECTIONS,
+            connect_timeout=TIMEOUT_SECONDS,
+            read_timeout=TIMEOUT_SECONDS,
+        )
+        return boto3.session.Session(botocore_session=settings).client("s3", config=config), attempts
+    except (BotoCoreError, ValueError) as error:  # a malformed endpoint is a ValueError
+        raise StorageError(f"s3://: the AWS settings cannot be used: {error}; check AWS_* and the profile") from error
+
+
+def _etag(answer: Mapping[str, Any], uri: str) -> str:
+    """The ETag that an answer or a line of a listing carries: HTTP quotes it, some servers list it bare."""
+    if "ETag" not in answer:
+        raise _not_s3(uri)
+    return str(answer["ETag"]).strip('"')
+
+
+def _not_s3(uri: str) -> StorageError:
+    """A proxy's login page, a web server, ...: it may well say 200."""
+    return StorageError(f"{uri}: the answer is not that of an S3 server; check AWS_ENDPOINT_URL and any proxy")
+
+
+def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
+    """What a refused GET says: something of this one object, or of the store."""
+    match error.response["Error"].get("Code"):
+        case "NoSuchKey":
+            return ItemError("missing")
+        # Bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ... InvalidObjectState is an
+        # archived object: it is there, and may not be read until it is restored.
+        case "AccessDenied" | "InvalidObjectState":
+            return ItemError("forbidden")
+        # The key that encrypts this object is out of use. Other KMS codes speak of limits and outages, which pass.
+        case (
+            "KMS.AccessDeniedException"
+            | "KMS.DisabledException"
+            | "KMS.InvalidKeyUsageException"
+            | "KMS.KMSInvalidStateException"
+            | "KMS.NotFoundException"
+        ):
+            return ItemError("forbidden")
+        case "PreconditionFailed" | "412":
+            return ItemError("changed")
+        case _:
+            return _refused(uri, error)
+
+
+def _refused(uri: str, error: ClientError) -> StorageError:
+    code = error.response["Error"].get("Code", "unknown")
+    advice = {
+        "NoSuchBucket": "the bucket does not exist; check its name, the region and AWS_ENDPOINT_URL",
+        "AccessDenied": "access denied; check the policy of the bucket and of the role",
+        "InvalidAccessKeyId": "wrong credentials; check AWS_ACCESS_KEY_ID or the profile",
+        "SignatureDoesNotMatch": "wrong credentials; check AWS_SECRET_ACCESS_KEY or the profile",
+        "ExpiredToken": "the credentials have expired; renew them and run again",
+    }
+    return StorageError(f"{uri}: {advice.get(code, 'S3 refused the request; run again')} ({code})")
+
+
+def _unreachable(uri: str, error: Exception) -> StorageError:
+    reason = " ".join(str(error).split())
+    return StorageError(f"{uri}: S3 cannot be used: {reason}; check the network and the AWS settings, then run again")
+
+
+@contextlib.contextmanager
+def _storage_errors(uri: str) -> Iterator[None]:
+    """Turn botocore's errors into ours, where no single image is at fault."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _refused(uri, error) from error
+    except BotoCoreError as error:
+        raise _unreachable(uri, error) from error
+    except ResponseParserError as error:
+        raise _not_s3(uri) from error
