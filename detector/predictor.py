@@ -13,12 +13,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detector.artifact import MODEL_FILE, Artifact, ProposalSettings, load_artifact
-from detector.data.preprocess import decode_image, normalise, resize
+from detector.data.preprocess import MAX_PIXELS, count_pixels, decode_image, normalise, resize
 from detector.errors import ArtifactError
 from detector.geometry.boxes import Boxes
 from detector.postprocess import Detections, postprocess
 
-__all__ = ["Detections", "Predictor", "Seconds", "decode_image"]
+__all__ = ["MAX_PIXELS", "Detections", "Predictor", "Seconds", "count_pixels", "decode_image"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,17 @@ class Predictor:
         self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """image (1, 3, H, W), proposals (N, 4) -> scores (N, C), boxes (N, C, 4); in as many calls as the artifact's
-        batch asks for."""
+        batch asks for. Raises ArtifactError."""
+        try:
+            return self._call(image, proposals)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+            raise ArtifactError(
+                f"{MODEL_FILE}: the network fails on a picture of {image.shape[3]}x{image.shape[2]} pixels: {error}"
+            ) from error
+
+    def _call(
+        self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         outputs = ["scores", "boxes"]
         if self.artifact.proposals is None or proposals is None:
             scores, boxes = self._session.run(outputs, {"image": image})
@@ -83,7 +93,10 @@ class Predictor:
         return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
 
     def predict(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> Detections:
-        """Detections in one picture, uint8 RGB (H, W, 3); min_score: the artifact's operating score unless given."""
+        """Detections in one picture, uint8 RGB (H, W, 3); min_score: the artifact's operating score unless given.
+
+        Raises ArtifactError when the network fails on it.
+        """
         return self.predict_timed(pixels, min_score=min_score)[0]
 
     def predict_timed(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> tuple[Detections, Seconds]:

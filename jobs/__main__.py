@@ -1,5 +1,22 @@
 """`python -m jobs` is `boxcar`."""
 
+from __future__ import annotations
+
+import os
+import sys
+
 from jobs.cli import main
 
-main(prog_name="boxcar")
+
+def boxcar() -> None:
+    """The program: ends with the command's exit code at once, where threads may hang in downloads for minutes."""
+    try:
+        main(prog_name="boxcar")
+    except SystemExit as end:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+
+
+if __name__ == "__main__":
+    boxcar()

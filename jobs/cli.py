@@ -5,11 +5,13 @@ Heavy imports stand inside the commands, so that `boxcar --help` answers at once
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +23,8 @@ from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, Stopped, stopped_by_sigterm
 if TYPE_CHECKING:
     from jobs.latest import LatestPointer
     from jobs.manifest import Manifest, Plan, PlanPart
+    from jobs.model import Model
+    from jobs.plan import Options, Survey
     from jobs.storage import Store
 
 # About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
@@ -65,7 +69,77 @@ def _model_option(command: Command) -> Command:
     )(command)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan is asked for with; the names are those of the options."""
+
+    model: Path | None
+    min_score: float | None
+    part_size: int
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    extensions: tuple[str, ...]
+    inventory: str | None
+    since: str | None
+    redo: tuple[str, ...]
+
+
+def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
+    if any(not name or "." in name or "/" in name for name in names):
+        raise click.BadParameter("takes what follows a name's last dot, separated by commas, as in jpg,png")
+    return tuple(names)
+
+
 def _plan_options(command: Command) -> Command:
+    """The options that a plan depends on; the command gets them together, as `wanted`."""
+
+    @functools.wraps(command)
+    def collected(*arguments: Any, **options: Any) -> Any:
+        wanted = Wanted(**{field.name: options.pop(field.name) for field in fields(Wanted)})
+        return command(*arguments, wanted=wanted, **options)
+
+    return _plan_option_list(collected)
+
+
+def _plan_option_list(command: Callable[..., Any]) -> Any:
+    command = click.option(
+        "--dry-run", is_flag=True, help="Show what would be read and written, from the listing alone; write nothing."
+    )(command)
+    command = click.option(
+        "--redo",
+        multiple=True,
+        metavar="STATUS",
+        help="With --since: compute images again whose record has this status, such as unreadable. Repeatable.",
+    )(command)
+    command = click.option(
+        "--since",
+        metavar="PREVIOUS",
+        help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
+    )(command)
+    command = click.option(
+        "--inventory",
+        metavar="URI",
+        help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
+    )(command)
+    command = click.option(
+        "--extensions",
+        metavar="LIST",
+        callback=_extensions,
+        help="Extensions of images, separated by commas, in any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
+    )(command)
+    command = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
+    )(command)
+    command = click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
+    )(command)
     command = click.option(
         "--part-size",
         type=click.IntRange(min=1),
@@ -81,7 +155,12 @@ def _plan_options(command: Command) -> Command:
     return _model_option(command)
 
 
-def _threads_option(command: Command) -> Command:
+def _machine_options(command: Command) -> Command:
+    command = click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        help="Processes that share the threads.  [default: one for every 8 threads]",
+    )(command)
     return click.option(
         "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the cores at hand]"
     )(command)
@@ -129,16 +208,26 @@ def main() -> None:
 @click.argument("source", metavar="INPUT")
 @click.argument("output")
 @_plan_options
-@_threads_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where parts are made: on this machine, or on a Ray cluster.",
+)
+@click.option("--address", help="Of the Ray cluster.  [default: one that is started on this machine]")
+@_machine_options
 @_max_failed_option
 @_latest_option
 def run(
     source: str,
     output: str,
-    model: Path | None,
-    min_score: float | None,
-    part_size: int,
+    wanted: Wanted,
+    dry_run: bool,
+    engine: str,
+    address: str | None,
     threads: int | None,
+    processes: int | None,
     max_failed: float,
     latest: str | None,
 ) -> None:
@@ -152,14 +241,24 @@ def run(
     from jobs.finish import finish as finish_run
     from jobs.finish import published
 
+    if engine == "ray" and (threads or processes):
+        raise UsageError("--threads and --processes are of this machine; on a Ray cluster every core makes parts")
+    if engine != "ray" and address:
+        raise UsageError("--address is that of a Ray cluster; give --engine ray too")
     check_installed()  # before hours of work, not after
     origin, destination = _store(source), _store(output)
     pointer = _pointer(latest, origin.uri, destination)
-    plan = _make_plan(origin, destination, model, min_score, part_size)
+    if dry_run:
+        _show_plan(origin, destination, wanted)
+        return
+    plan = _make_plan(origin, destination, wanted)
     manifest = published(destination, plan, max_failed)
     rate = None
     if manifest is None:
-        rate = _work(destination, plan, plan.parts, threads)
+        if engine == "ray":
+            rate = _work_on_ray(destination, plan, address)
+        else:
+            rate = _work(destination, plan, plan.parts, threads, processes)
         _say("validating the records")
         manifest = finish_run(destination, plan, max_failed)
     _conclude(destination, manifest, rate, pointer)
@@ -169,7 +268,7 @@ def run(
 @click.argument("source", metavar="INPUT")
 @click.argument("output")
 @_plan_options
-def plan(source: str, output: str, model: Path | None, min_score: float | None, part_size: int) -> None:
+def plan(source: str, output: str, wanted: Wanted, dry_run: bool) -> None:
     """Freeze the listing of INPUT in OUTPUT, with a copy of the artifact.
 
     \b
@@ -177,11 +276,16 @@ def plan(source: str, output: str, model: Path | None, min_score: float | None, 
       boxcar plan s3://photos/2024/ s3://boxes/2024/ --model models/detector
     """
     destination = _store(output)
-    made = _make_plan(_store(source), destination, model, min_score, part_size)
+    if dry_run:
+        _show_plan(_store(source), destination, wanted)
+        return
+    made = _make_plan(_store(source), destination, wanted)
     _print(
         {
             "run": made.run,
             "images": f"{made.images:,} in {len(made.parts):,} parts",
+            "unchanged": f"{made.copies:,} (their records may be copied)",
+            "filtered out": f"{made.filtered:,} (by --include and --exclude; not planned)",
             "other files": f"{made.other_files:,} (no images by their extension; not planned)",
             "plan": f"{destination.uri}plan.json",
         }
@@ -192,8 +296,8 @@ def plan(source: str, output: str, model: Path | None, min_score: float | None, 
 @click.argument("output")
 @click.option("--shard", type=click.IntRange(min=0), envvar="AWS_BATCH_JOB_ARRAY_INDEX", help="This worker, from 0.")
 @click.option("--shards", type=click.IntRange(min=1), envvar="AWS_BATCH_JOB_ARRAY_SIZE", help="Workers in all.")
-@_threads_option
-def work(output: str, shard: int | None, shards: int | None, threads: int | None) -> None:
+@_machine_options
+def work(output: str, shard: int | None, shards: int | None, threads: int | None, processes: int | None) -> None:
     """Make the parts of a plan that are not there yet: one shard's, or all.
 
     Without options, AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE choose the shard where they are set.
@@ -214,7 +318,7 @@ def work(output: str, shard: int | None, shards: int | None, threads: int | None
     destination = _store(output)
     found = require_plan(destination)
     parts = shard_parts(found, shard, shards)
-    rate = _work(destination, found, parts, threads)
+    rate = _work(destination, found, parts, threads, processes)
     _print({"parts": f"{len(parts):,} in place", "images/s": _rate(rate)})
 
 
@@ -291,9 +395,11 @@ def status(output: str) -> None:
             "run": found.run,
             "input": found.input,
             "parts": f"{state.parts:,} of {len(found.parts):,}",
-            "images": f"{state.images:,} of {found.images:,}",
+            "images": f"{state.images:,} of {found.images:,}" + (f", {state.copied:,} copied" if state.copied else ""),
             "failed": _failed(state.statuses),
             "boxes": f"{state.boxes:,}",
+            "images/s": _throughput(state.rate(datetime.now(UTC)), found.images - state.images),
+            "CPU": f"{1000 * state.cpu_seconds / state.images:.1f} ms an image" if state.images else "none yet",
             "published": "no" if manifest is None else f"{manifest.status}, {manifest.published_at}",
         }
     )
@@ -318,39 +424,110 @@ def _store(uri: str) -> Store:
     return open_store(uri)
 
 
-def _make_plan(source: Store, output: Store, folder: Path | None, min_score: float | None, part_size: int) -> Plan:
-    from detector.artifact import SHIPPED
-    from jobs.model import open_model
-    from jobs.plan import Options, make_plan
+def _make_plan(source: Store, output: Store, wanted: Wanted) -> Plan:
+    from jobs.plan import make_plan
 
-    if folder is None:
-        _say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
-    elif not folder.is_dir():
-        raise ModelError(
-            f"{folder}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
-        )
-    model = open_model(folder or SHIPPED)
+    model, options = _open_wanted(wanted)
     _say(f"reading the listing of {source.uri}")
-    score = model.artifact.operating_score if min_score is None else min_score
     started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
-    made = make_plan(source, output, model, Options(min_score=score, part_size=part_size))
+    made = make_plan(source, output, model, options, _warn)
     if datetime.fromisoformat(made.planned_at) < started:
-        click.echo(
+        _warn(
             f"plan of {made.planned_at} found: {made.images:,} images; "
-            "what changed in INPUT since then belongs to a new OUTPUT",
-            err=True,
+            "what changed in INPUT since then belongs to a new OUTPUT"
         )
     return made
 
 
-def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None) -> float | None:
-    """Make parts under a progress display; images a second."""
-    from jobs.progress import Shown
-    from jobs.worker import cores
-    from jobs.worker import work as make_parts
+def _show_plan(source: Store, output: Store, wanted: Wanted) -> None:
+    """What a plan would hold, or the one that is there does."""
+    from jobs.plan import survey
+    from jobs.status import read_status
 
+    model, options = _open_wanted(wanted)
+    _say(f"reading the listing of {source.uri}")
+    found = survey(source, output, model, options, _warn)
+    there = "none yet"
+    if found.plan is not None:
+        done = read_status(output, found.plan).parts
+        there = f"run {found.plan.run} of {found.plan.planned_at}, {done:,} of its parts in place"
+    _print(
+        {
+            "plan": there,
+            "images": f"{found.images:,} in {found.parts:,} parts",
+            "download": f"{found.bytes - found.copied_bytes:,} bytes of {found.images - found.copies:,} images",
+            "unchanged": _unchanged(found),
+            "filtered out": f"{found.filtered:,} (by --include and --exclude)",
+            "other files": f"{found.other_files:,} (no images by their extension)",
+            "output": f"{output.uri} (dry run: nothing was written)",
+        }
+    )
+
+
+def _unchanged(found: Survey) -> str:
+    if found.since is None or found.since.output is None:
+        return "0"
+    return f"{found.copies:,} ({found.copied_bytes:,} bytes; their records may be copied from {found.since.output})"
+
+
+def _open_wanted(wanted: Wanted) -> tuple[Model, Options]:
+    """The artifact, verified, and the options of its plan."""
+    from detector.artifact import SHIPPED
+    from jobs.manifest import STATUSES, Filters
+    from jobs.model import open_model
+    from jobs.plan import IMAGE_FILTERS, Options
+
+    if wanted.redo and wanted.since is None:
+        raise UsageError("--redo chooses among the records that --since copies; give --since too")
+    if unknown := sorted(set(wanted.redo) - set(STATUSES)):
+        raise UsageError(f"--redo {unknown[0]}: not a status; give one of {', '.join(STATUSES)}")
+    if wanted.model is None:
+        _say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
+    elif not wanted.model.is_dir():
+        raise ModelError(
+            f"{wanted.model}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
+        )
+    model = open_model(wanted.model or SHIPPED)
+    return model, Options(
+        min_score=model.artifact.operating_score if wanted.min_score is None else wanted.min_score,
+        part_size=wanted.part_size,
+        filters=Filters(
+            include=sorted(set(wanted.include)),
+            exclude=sorted(set(wanted.exclude)),
+            extensions=sorted(set(wanted.extensions)) or IMAGE_FILTERS.extensions,
+        ),
+        inventory=wanted.inventory,
+        since=wanted.since,
+        redo=sorted(set(wanted.redo)),
+    )
+
+
+def _warn(what: str) -> None:
+    """What a person or a log should know, though nothing is wrong."""
+    click.echo(what, err=True)
+
+
+def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None) -> float | None:
+    """Make parts on this machine under a progress display; images a second."""
+    from jobs.engines import local
+    from jobs.parts import missing_parts
+    from jobs.progress import Shown
+
+    threads = threads or max(local.cores(), processes or 1)
     with Shown(sum(part.count for part in parts)) as shown:
-        make_parts(_store(plan.input), output, plan, parts, threads or cores(), shown)
+        todo = missing_parts(output, plan, parts, shown)
+        local.make(output, plan, todo, threads, processes or local.spread(threads), shown)
+        return shown.rate
+
+
+def _work_on_ray(output: Store, plan: Plan, address: str | None) -> float | None:
+    """Make all parts on a Ray cluster under a progress display; images a second."""
+    from jobs.engines import ray
+    from jobs.parts import missing_parts
+    from jobs.progress import Shown
+
+    with Shown(plan.images) as shown:
+        ray.make(output, plan, missing_parts(output, plan, plan.parts, shown), address, shown)
         return shown.rate
 
 
@@ -394,6 +571,13 @@ def _failed(statuses: Mapping[str, int]) -> str:
     counts = {status: count for status, count in statuses.items() if status != "ok" and count}
     details = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     return f"{sum(counts.values()):,}" + (f" ({details})" if details else "")
+
+
+def _throughput(rate: float | None, left: int) -> str:
+    """Of the last minutes, and when what is left is done at this rate."""
+    if rate is None:
+        return "none in the last minutes" if left else "done"
+    return f"{rate:.1f}" + (f", {timedelta(seconds=round(left / rate))} left" if left and rate else "")
 
 
 def _rate(rate: float | None) -> str:

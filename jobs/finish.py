@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,14 +25,12 @@ from jobs.manifest import (
     summary,
 )
 from jobs.model import run_model
-from jobs.parts import Flaw, WholePart, check_part, records_key
-from jobs.plan import planned_parts
-from jobs.storage import Store
+from jobs.parts import Flaw, WholePart, find_parts, records_key
+from jobs.plan import PlanOrder
+from jobs.storage import Store, read_ahead
 
 MANIFEST = "manifest.json"
 VALIDATION = "quality/validation.json"
-# Parts that an error names; the rest is counted.
-MAX_NAMED = 20
 
 
 @dataclass
@@ -74,23 +73,39 @@ def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
         artifact = model.artifact
     review = Review(plan, artifact.classes, max_failed)
     tally = Tally()
-    flaws = []
-    for part, images in planned_parts(output, plan):
-        found = check_part(output, plan, part, images)
-        if isinstance(found, Flaw):
-            flaws.append(f"{part.name} ({found.reason})")
+    order = PlanOrder(output, plan)
+    flaws: list[tuple[str, str]] = []
+    for item in find_parts(output, plan, plan.parts):
+        order.add(item.part, item.images)
+        if isinstance(item.found, Flaw):
+            flaws.append((item.part.name, item.found.reason))
             continue
-        tally.add(records_key(part), found)
-        review.add([plan.input + image.key for image in images], found.records)
+        tally.add(records_key(item.part), item.found)
+        review.add([plan.input + image.key for image in item.images], item.found.records)
+    order.end()
     if flaws:
-        more = f" and {len(flaws) - MAX_NAMED} more" if len(flaws) > MAX_NAMED else ""
         raise IncompleteError(
-            f"{output.uri}: {len(flaws)} of {len(plan.parts)} parts are not there: "
-            f"{', '.join(flaws[:MAX_NAMED])}{more}; make them with: boxcar work {output.uri}"
+            f"{output.uri}: {len(flaws)} of {len(plan.parts)} parts are not there: {_ranges(flaws)}; "
+            f"make them with: boxcar work {output.uri}"
         )
     validation = review.verdict()
     output.write(VALIDATION, validation.pretty())
     return Examined(artifact, tally, validation)
+
+
+def _ranges(flaws: list[tuple[str, str]]) -> str:
+    """Parts by name and what is wrong with them; neighbours with the same flaw as "first to last"."""
+    runs: list[tuple[str, str, str]] = []
+    for name, reason in flaws:
+        if runs and runs[-1][2] == reason and _number(name) == _number(runs[-1][1]) + 1:
+            runs[-1] = (runs[-1][0], name, reason)
+        else:
+            runs.append((name, name, reason))
+    return ", ".join(f"{first if first == last else f'{first} to {last}'} ({reason})" for first, last, reason in runs)
+
+
+def _number(part_name: str) -> int:
+    return int(part_name.rpartition("-")[2])
 
 
 def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
@@ -167,11 +182,10 @@ def _has_its_parts(output: Store, plan: Plan, manifest: Manifest) -> bool:
     """Whether the manifest lists the plan's parts, and each is there with its digest."""
     if [entry.key for entry in manifest.parts] != [records_key(part) for part in plan.parts]:
         return False
-    for entry in manifest.parts:
-        data = output.read(entry.key)
-        if data is None or sha256(data) != entry.sha256:
-            return False
-    return True
+    with contextlib.closing(read_ahead(output, [entry.key for entry in manifest.parts])) as found:
+        return all(
+            data is not None and sha256(data) == entry.sha256 for entry, data in zip(manifest.parts, found, strict=True)
+        )
 
 
 def _package_version() -> str | None:

@@ -9,6 +9,9 @@ from jobs.finish import MANIFEST, parse_manifest
 from jobs.manifest import Latest, sha256, summary
 from jobs.storage import Store, split_uri
 
+# Each try that fails is another run's success.
+TRIES = 20
+
 
 class LatestPointer:
     """The object at `uri`; opened before a run's work, so that a wrong URI costs nothing."""
@@ -26,7 +29,7 @@ class LatestPointer:
     def move(self) -> str | None:
         """Let the object name the manifest in OUTPUT, or say why it stays; raises ValueError for a rejected run.
 
-        Two runs that end in the same instant both read before they write: then the last to write is named.
+        Of two runs that end in the same instant the one planned later is named: each writes only over what it saw.
         """
         stored = self._output.read(MANIFEST)
         if stored is None:
@@ -36,25 +39,28 @@ class LatestPointer:
             raise ValueError(f"run {manifest.run} is {manifest.status}")
         if not manifest.images:
             return "this run has no images"
-        named = self._read()
-        # Both are UTC to the second, written alike, so that their order as text is that of time.
-        if named is not None and named.planned_at > manifest.planned_at:
-            return f"it names run {named.run}, planned later ({named.planned_at})"
         latest = Latest(
             run=manifest.run,
             planned_at=manifest.planned_at,
             manifest=self._output.uri + MANIFEST,
             sha256=sha256(stored),
         )
-        self._store.write(self._key, latest.pretty())
-        return None
+        for _ in range(TRIES):
+            named, etag = self._read()
+            # Both are UTC to the second, written alike, so that their order as text is that of time.
+            if named is not None and named.planned_at > manifest.planned_at:
+                return f"it names run {named.run}, planned later ({named.planned_at})"
+            if named == latest or self._store.swap(self._key, latest.pretty(), etag):
+                return None
+        raise StorageError(f"{self.uri}: changed by others at every one of {TRIES} tries; run again")
 
-    def _read(self) -> Latest | None:
-        data = self._store.read(self._key)
-        if data is None:
-            return None
+    def _read(self) -> tuple[Latest | None, str | None]:
+        """What the object says, and its version."""
+        content = self._store.read_version(self._key)
+        if content is None:
+            return None, None
         try:
-            return Latest.model_validate_json(data)
+            return Latest.model_validate_json(content.data), content.etag
         except ValidationError as error:
             raise UsageError(
                 f"--latest {self.uri}: not a latest.json: {summary(error)}; remove it, or name another file"

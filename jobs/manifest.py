@@ -92,6 +92,26 @@ class PlannedImage(Row):
     size: int = Field(description="Bytes.")
     etag: str | None = Field(description="S3's ETag; null in a folder.")
     mtime_ns: int | None = Field(description="A file's modification time, nanoseconds since 1970; null on S3.")
+    previous: str | None = Field(
+        default=None, description="Name of the previous run's part that holds the record of this very version; or null."
+    )
+
+
+class Filters(Row):
+    """Which of the listed files are planned; patterns are shell globs over the key, in which * crosses /."""
+
+    include: list[str] = Field(default=[], description="An image matches one of these, where there are any; sorted.")
+    exclude: list[str] = Field(default=[], description="An image matches none of these; sorted.")
+    extensions: list[str] = Field(default=[], description="Of images; lower case, without the dot, sorted.")
+
+
+class Since(Row):
+    """The previous run, from which the records of unchanged images are copied."""
+
+    given: str = Field(description="As it was asked for: the OUTPUT of a run, or a latest.json that names one.")
+    output: str | None = Field(default=None, description="The previous run's OUTPUT; null when nothing can be copied.")
+    run: str | None = Field(default=None, description="The previous run's name; or null.")
+    manifest_sha256: str | None = Field(default=None, description="Of the previous run's manifest.json; or null.")
 
 
 class PlanPart(Row):
@@ -99,21 +119,32 @@ class PlanPart(Row):
 
     name: str = Field(description="part- and seven digits.")
     count: int = Field(description="Images.")
-    sha256: str = Field(description="Of plan/NAME.jsonl.")
+    sha256: str = Field(description="Of plan/NAME-DDDDDDDD.jsonl, whose name holds the first 8 digits of it.")
 
 
 class Plan(Versioned):
     """plan.json: the frozen listing of a run, and everything that decides its records."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
-    digest: str = Field(description="SHA-256 over input, artifact, min_score, part_size and parts.")
+    digest: str = Field(
+        description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo "
+        "and parts of this file."
+    )
     planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
     input: str = Field(description="The folder or S3 prefix that was listed, ending with /.")
+    inventory: str | None = Field(
+        default=None, description="URI of the S3 Inventory manifest that was read in place of a listing; or null."
+    )
+    filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
     artifact_sha256: str = Field(description="Of model/model.json, which names the sha256 of model/model.onnx.")
     min_score: float = Field(description="Boxes with a lower score are dropped.")
     part_size: int = Field(description="Images a part; the last one may have fewer.")
+    since: Since | None = Field(default=None, description="The previous run; null without one.")
+    redo: list[str] = Field(default=[], description="Statuses whose records are not copied but made again; sorted.")
     images: int = Field(description="Images planned.")
     other_files: int = Field(description="Files that were listed but are not images by their extension.")
+    filtered: int = Field(default=0, description="Images that the filters' patterns left out.")
+    copies: int = Field(default=0, description="Planned images whose record may be copied from the previous run.")
     parts: list[PlanPart] = Field(description="In order.")
 
 
@@ -124,11 +155,15 @@ class PartStats(Row):
     part: str = Field(description="The part's name.")
     sha256: str = Field(description="Of boxes/NAME.jsonl.")
     images: int = Field(description="Records in the part.")
+    copied: int = Field(description="Records copied from the previous run, of images that have not changed.")
     statuses: dict[str, int] = Field(description="Records by status; those that occur.")
     boxes: int = Field(description="Boxes in the part.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
-    cpu_seconds: float = Field(description="CPU time of the process that made the part.")
-    seconds: float = Field(description="Wall time that making the part took.")
+    started_at: str = Field(description="When its first image was taken up, UTC, ISO 8601.")
+    finished_at: str = Field(description="When its records were written, UTC, ISO 8601.")
+    cpu_seconds: float = Field(description="CPU time of the process since it finished the part before.")
+    seconds: float = Field(description="Wall time since the process finished the part before.")
+    step_seconds: dict[str, float] = Field(description="Wall time by step, added up over its images.")
     onnxruntime: str = Field(description="Version of ONNX Runtime.")
 
 

@@ -5,12 +5,16 @@ The worker (skip or make it?) and `finish` (publish it?) ask the same question, 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from jobs.manifest import PartStats, Plan, PlannedImage, PlanPart, Record, decode_lines, sha256, summary
-from jobs.storage import Store
+from jobs.plan import decode_planned, planned_key
+from jobs.progress import Progress
+from jobs.storage import Store, read_ahead
 
 
 def records_key(part: PlanPart) -> str:
@@ -39,9 +43,8 @@ class Flaw:
     reason: str
 
 
-def read_stats(output: Store, plan: Plan, part: PlanPart) -> PartStats | Flaw:
-    """What the maker of a part noted when it was done."""
-    data = output.read(stats_key(part))
+def decode_stats(plan: Plan, part: PlanPart, data: bytes | None) -> PartStats | Flaw:
+    """What the maker of a part noted when it was done, from what lies at its key."""
     if data is None:
         return Flaw("missing")
     try:
@@ -51,12 +54,31 @@ def read_stats(output: Store, plan: Plan, part: PlanPart) -> PartStats | Flaw:
     return stats if (stats.run, stats.part) == (plan.run, part.name) else Flaw(f"belongs to run {stats.run}")
 
 
-def check_part(output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage]) -> WholePart | Flaw:
-    """Read a part and hold it against its digest and the plan."""
-    stats = read_stats(output, plan, part)
-    if isinstance(stats, Flaw):
-        return stats
-    data = output.read(records_key(part))
+@dataclass(frozen=True)
+class FoundPart:
+    """A part's planned images, and what OUTPUT has of it."""
+
+    part: PlanPart
+    images: list[PlannedImage]
+    found: WholePart | Flaw
+
+
+def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator[FoundPart]:
+    """Each of `parts`, in order, held against its digest and the plan; several are read at a time.
+
+    Raises UsageError when the plan is damaged.
+    """
+    keys = (key for part in parts for key in (planned_key(part), stats_key(part), records_key(part)))
+    with contextlib.closing(read_ahead(output, keys)) as data:
+        for part in parts:
+            images = decode_planned(output, part, next(data))
+            stats = decode_stats(plan, part, next(data))
+            records = next(data)
+            found = stats if isinstance(stats, Flaw) else _hold_against(plan, images, stats, records)
+            yield FoundPart(part, images, found)
+
+
+def _hold_against(plan: Plan, images: list[PlannedImage], stats: PartStats, data: bytes | None) -> WholePart | Flaw:
     if data is None:
         return Flaw("missing")
     if sha256(data) != stats.sha256:
@@ -70,3 +92,14 @@ def check_part(output: Store, plan: Plan, part: PlanPart, images: list[PlannedIm
     if any(record.run != plan.run for record in records):
         return Flaw("holds records of another run")
     return WholePart(records, stats, len(data))
+
+
+def missing_parts(
+    output: Store, plan: Plan, parts: Sequence[PlanPart], progress: Progress
+) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
+    """Those of `parts` that are to be made, with their images; `progress` hears of the others."""
+    for item in find_parts(output, plan, parts):
+        if isinstance(item.found, WholePart):
+            progress.part(item.found.stats, skipped=True)
+        else:
+            yield item.part, item.images

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
-from pathlib import PurePosixPath
+from itertools import islice, pairwise
 from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.errors import StorageError, UsageError
+from jobs.errors import UsageError
+from jobs.inventory import read_inventory
+from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
 from jobs.manifest import (
     SCHEMA_VERSION,
+    Filters,
     Plan,
     PlannedImage,
     PlanPart,
+    Since,
     canonical_json,
     decode_lines,
-    encode_lines,
     sha256,
     summary,
 )
-from jobs.model import Model, copy_model
-from jobs.storage import Store
+from jobs.model import FILES, Model, copy_model
+from jobs.previous import find_previous
+from jobs.storage import Store, open_store, read_ahead
 
 # What Pillow decodes of the formats that photographs come in.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_FILTERS = Filters(extensions=sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = ("input", "artifact_sha256", "min_score", "part_size", "parts")
+DIGESTED = (
+    "input", "inventory", "filters", "artifact_sha256", "min_score", "part_size", "since", "redo", "parts",
+)  # fmt: skip
+# One PUT takes S3 some 50 ms, and ten million images make 20,000 parts.
+WRITES_AT_ONCE = 16
+
+Notice = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,48 +52,77 @@ class Options:
 
     min_score: float
     part_size: int
+    filters: Filters = IMAGE_FILTERS
+    inventory: str | None = None  # URI of an S3 Inventory's manifest.json, in place of a listing
+    since: str | None = None  # OUTPUT of the previous run, or a latest.json
+    redo: list[str] = field(default_factory=list)  # statuses; sorted
 
 
-def make_plan(source: Store, output: Store, model: Model, options: Options) -> Plan:
-    """Freeze the listing of `source` in `output`, or return the plan that is there.
+@dataclass(frozen=True)
+class Survey:
+    """What a plan holds, or would hold."""
+
+    plan: Plan | None  # the one that is there
+    since: Since | None
+    images: int
+    bytes: int  # of all images
+    other_files: int
+    filtered: int
+    parts: int
+    copies: int
+    copied_bytes: int  # of the images whose records may be copied
+
+
+def make_plan(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Plan:
+    """Freeze the listing of `source` in `output`, or return the plan that is there; `notice` hears what is odd.
 
     Raises UsageError when `output` lies inside `source`, or holds a plan of something else. A plan that is there
-    is not listed again: images that came since belong to the next run.
+    is not listed again: images that came since belong to the next run. Of two planners at once the plan of the
+    first one stands; parts of the other have names of their own, and nobody reads them.
     """
-    if output.uri.startswith(source.uri):
-        raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
-    existing = read_plan(output)
-    if existing is not None:
-        _refuse_other(existing, source, output, model, options)
-        return existing
-
-    images, other_files = _listing(source)
-    parts: list[PlanPart] = []
-    for start in range(0, len(images), options.part_size):
-        data = encode_lines(images[start : start + options.part_size])
-        name = f"part-{len(parts):07d}"
-        output.write(f"plan/{name}.jsonl", data)
-        parts.append(PlanPart(name=name, count=data.count(b"\n"), sha256=sha256(data)))
-    copy_model(model, output)
-
-    content: dict[str, Any] = {
-        "input": source.uri,
-        "artifact_sha256": model.sha256,
-        "min_score": options.min_score,
-        "part_size": options.part_size,
-        "parts": [part.model_dump() for part in parts],
-    }
-    digest = plan_digest(content)
-    plan = Plan(
-        run=digest[:8],
-        digest=digest,
-        planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        images=len(images),
-        other_files=other_files,
-        **content,
-    )
-    output.write(PLAN, plan.pretty())  # last: from here on the plan exists
+    plan = _plan_there(source, output, model, options)
+    if plan is None:
+        parts: list[PlanPart] = []
+        with _Draft(source, model, options, notice) as draft:
+            _write_all(output, draft.cut(parts))
+        plan = draft.plan(parts)
+        if not output.swap(PLAN, plan.pretty(), None):  # from here on a plan exists
+            ours, plan = plan, require_plan(output)
+            _refuse_other(plan, source, output, model, options)
+            if plan.digest != ours.digest:
+                notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
+    # Only now: of two planners with different artifacts the one whose plan stands writes its own.
+    _place_model(model, output)
     return plan
+
+
+def survey(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Survey:
+    """What `make_plan` would write, or find; writes nothing. Raises what it raises."""
+    there = _plan_there(source, output, model, options)
+    if there is not None:
+        size, copied = 0, 0
+        for _, images in planned_parts(output, there):
+            size += sum(image.size for image in images)
+            copied += sum(image.size for image in images if image.previous is not None)
+        counts = Counts(there.images, size, there.other_files, there.filtered)
+        return _survey(there, there.since, counts, len(there.parts), Copies(there.copies, copied))
+    with _Draft(source, model, options, notice) as draft:
+        parts = -(-sum(1 for _ in draft.lines) // options.part_size)
+    return _survey(None, draft.since, draft.counts, parts, draft.copies)
+
+
+def _survey(plan: Plan | None, since: Since | None, counts: Counts, parts: int, copies: Copies) -> Survey:
+    return Survey(
+        plan=plan,
+        since=since,
+        images=counts.images,
+        bytes=counts.bytes,
+        other_files=counts.other_files,
+        filtered=counts.filtered,
+        parts=parts,
+        copies=copies.images,
+        copied_bytes=copies.bytes,
+    )
 
 
 def plan_digest(content: Mapping[str, Any]) -> str:
@@ -88,34 +130,168 @@ def plan_digest(content: Mapping[str, Any]) -> str:
     return sha256(canonical_json({"schema": SCHEMA_VERSION} | {name: content[name] for name in DIGESTED}))
 
 
-def _listing(source: Store) -> tuple[list[PlannedImage], int]:
-    """The images, by key, and the number of other files; raises StorageError when a key is listed twice."""
-    images = []
-    other_files = 0
-    for entry in source.list():
-        if PurePosixPath(entry.key).suffix.lower() in IMAGE_SUFFIXES:
-            images.append(PlannedImage(key=entry.key, size=entry.size, etag=entry.etag, mtime_ns=entry.mtime_ns))
-        else:
-            other_files += 1
-    images.sort(key=lambda image: image.key.encode())
-    for image, following in pairwise(images):
-        if image.key == following.key:
-            raise StorageError(f"{source.uri}{image.key}: listed twice; check the server, then plan again")
-    return images, other_files
+class _Draft:
+    """A plan in the making: its lines are drawn once, and its counts stand when they have been."""
+
+    def __init__(self, source: Store, model: Model, options: Options, notice: Notice) -> None:
+        self._source = source
+        self._model = model
+        self._options = options
+        self.since, self._earlier = _previous(source, model, options, notice)
+        self._entries = source.list() if options.inventory is None else read_inventory(options.inventory, source)
+        selection = Selection(options.filters)
+        self.counts = selection.counts
+        self.copies = Copies()
+        self.lines = plan_lines(sort_lines(selection.lines(self._entries)), self._earlier, self.copies, source.uri)
+
+    def __enter__(self) -> _Draft:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        # An error's traceback would keep them, and with them the threads that read ahead.
+        for drawn in (self._entries, self._earlier):
+            if isinstance(drawn, Generator):
+                drawn.close()
+
+    def cut(self, parts: list[PlanPart]) -> Iterator[tuple[str, bytes]]:
+        """The key and the bytes of one part after the other, each of which is added to `parts`."""
+        while lines := list(islice(self.lines, self._options.part_size)):
+            data = b"".join(lines)
+            part = PlanPart(name=f"part-{len(parts):07d}", count=len(lines), sha256=sha256(data))
+            parts.append(part)
+            yield planned_key(part), data
+
+    def plan(self, parts: list[PlanPart]) -> Plan:
+        """The plan, when all parts are cut."""
+        options = self._options
+        content: dict[str, Any] = {
+            "input": self._source.uri,
+            "inventory": options.inventory,
+            "filters": options.filters.model_dump(),
+            "artifact_sha256": self._model.sha256,
+            "min_score": options.min_score,
+            "part_size": options.part_size,
+            "since": self.since and self.since.model_dump(),
+            "redo": options.redo,
+            "parts": [part.model_dump() for part in parts],
+        }
+        digest = plan_digest(content)
+        return Plan(
+            run=digest[:8],
+            digest=digest,
+            planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            images=self.counts.images,
+            other_files=self.counts.other_files,
+            filtered=self.counts.filtered,
+            copies=self.copies.images,
+            **content,
+        )
+
+
+def _previous(source: Store, model: Model, options: Options, notice: Notice) -> tuple[Since | None, Iterator[Earlier]]:
+    """The previous run and its images; without images, and with a notice why, when nothing of it can be copied.
+
+    A schedule that names the run before must not end because the artifact has changed.
+    """
+    if options.since is None:
+        return None, iter(())
+    since = find_previous(options.since)
+    if since.output is None:
+        notice(f"--since {options.since}: not there yet, so nothing is copied")
+        return since, iter(())
+    store = open_store(since.output)
+    plan = require_plan(store)
+    if plan.run != since.run:
+        raise UsageError(
+            f"--since {options.since}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
+        )
+    differences = _differences(
+        {
+            "INPUT": (plan.input, source.uri),
+            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
+            "--min-score": (plan.min_score, options.min_score),
+        }
+    )
+    if differences:
+        notice(f"--since {options.since}: nothing is copied from {store.uri}: {differences}")
+        return Since(given=options.since), iter(())
+    return since, _earlier(store, plan)
+
+
+def _earlier(output: Store, plan: Plan) -> Iterator[Earlier]:
+    for part, images in planned_parts(output, plan):
+        for image in images:
+            version = version_of(image.size, image.etag, image.mtime_ns)
+            yield Earlier(sortable(image.key), version, image.size, part.name)
+
+
+def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:
+    """Write key after key, some at once; when one fails, what is under way ends and the rest is left."""
+    under_way: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(WRITES_AT_ONCE, "write") as pool:
+        try:
+            for key, data in objects:
+                if len(under_way) == WRITES_AT_ONCE:
+                    under_way.popleft().result()
+                under_way.append(pool.submit(output.write, key, data))
+            while under_way:
+                under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _place_model(model: Model, output: Store) -> None:
+    """Copy the artifact unless it is there: also when a planner was killed between its plan and its artifact."""
+    wanted = dict(zip(FILES, (model.artifact.onnx_sha256, model.sha256), strict=True))
+    for name, digest in wanted.items():
+        data = output.read(f"model/{name}")
+        if data is None or sha256(data) != digest:
+            copy_model(model, output)
+            return
+
+
+def _plan_there(source: Store, output: Store, model: Model, options: Options) -> Plan | None:
+    if output.uri.startswith(source.uri):
+        raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
+    plan = read_plan(output)
+    if plan is not None:
+        _refuse_other(plan, source, output, model, options)
+    return plan
 
 
 def _refuse_other(plan: Plan, source: Store, output: Store, model: Model, options: Options) -> None:
-    pairs = {
-        "INPUT": (plan.input, source.uri),
-        "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
-        "--min-score": (plan.min_score, options.min_score),
-        "--part-size": (plan.part_size, options.part_size),
-    }
-    differences = [f"{name} is {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
+    filters = options.filters
+    differences = _differences(
+        {
+            "INPUT": (plan.input, source.uri),
+            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
+            "--min-score": (plan.min_score, options.min_score),
+            "--part-size": (plan.part_size, options.part_size),
+            "--include": (plan.filters.include, filters.include),
+            "--exclude": (plan.filters.exclude, filters.exclude),
+            "--extensions": (plan.filters.extensions, filters.extensions),
+            "--inventory": (plan.inventory, options.inventory),
+            # Not what it led to: a latest.json moves.
+            "--since": (plan.since and plan.since.given, options.since),
+            "--redo": (plan.redo, options.redo),
+        }
+    )
     if differences:
-        raise UsageError(
-            f"{output.uri} holds another plan: {'; '.join(differences)}. Choose a new OUTPUT, or ask for the same"
-        )
+        raise UsageError(f"{output.uri} holds another plan: {differences}. Choose a new OUTPUT, or ask for the same")
+
+
+def _differences(pairs: Mapping[str, tuple[object, object]]) -> str:
+    """What differs, for people; empty when nothing does."""
+    return "; ".join(
+        f"{name} is {_shown(old)} there, {_shown(new)} here" for name, (old, new) in pairs.items() if old != new
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value) or "none"
+    return "none" if value is None else str(value)
 
 
 def read_plan(output: Store) -> Plan | None:
@@ -146,33 +322,55 @@ def shard_parts(plan: Plan, shard: int, shards: int) -> list[PlanPart]:
     return plan.parts[shard::shards]
 
 
-def read_part(output: Store, part: PlanPart) -> list[PlannedImage]:
-    """The images of one part, in order; raises UsageError when they are not the ones that were planned."""
-    key = f"plan/{part.name}.jsonl"
-    data = output.read(key)
-    if data is None or sha256(data) != part.sha256:
-        reason = "missing" if data is None else "changed since it was planned"
-        raise UsageError(f"{output.uri}{key}: {reason}; plan the run again in a new OUTPUT")
-    return decode_lines(PlannedImage, data)
+def planned_key(part: PlanPart) -> str:
+    """Where the planned images of a part lie, relative to OUTPUT.
+
+    The name holds their digest, so that two planners at once never write over each other's parts.
+    """
+    return f"plan/{part.name}-{part.sha256[:8]}.jsonl"
 
 
 def planned_parts(output: Store, plan: Plan) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
-    """Every part with its images; raises UsageError unless each image is planned once and all are there.
+    """Every part with its images, several read at a time; raises UsageError when one is not what was planned."""
+    with contextlib.closing(read_ahead(output, map(planned_key, plan.parts))) as found:
+        for part, data in zip(plan.parts, found, strict=True):
+            yield part, decode_planned(output, part, data)
 
-    Keys increase strictly over all parts in the order of their UTF-8 bytes, so that none can be there twice.
+
+def decode_planned(output: Store, part: PlanPart, data: bytes | None) -> list[PlannedImage]:
+    """The images of one part, in order, from what lies at its key; raises UsageError when it is not what was
+    planned."""
+    if data is None or sha256(data) != part.sha256:
+        reason = "missing" if data is None else "changed since it was planned"
+        raise UsageError(f"{output.uri}{planned_key(part)}: {reason}; plan the run again in a new OUTPUT")
+    return decode_lines(PlannedImage, data)
+
+
+class PlanOrder:
+    """Watches that each image is planned once, over all parts in their order.
+
+    Keys increase strictly in the order of their UTF-8 bytes, so that none can be there twice.
     """
-    last, count = b"", 0
-    for part in plan.parts:
-        images = read_part(output, part)
-        keys = [last, *(image.key.encode() for image in images)]
+
+    def __init__(self, output: Store, plan: Plan) -> None:
+        self._output = output
+        self._plan = plan
+        self._last, self._count = b"", 0
+
+    def add(self, part: PlanPart, images: list[PlannedImage]) -> None:
+        """The next part; raises UsageError unless its images are as many as planned, and follow those before."""
+        keys = [self._last, *(image.key.encode() for image in images)]
         if len(images) != part.count or any(key >= following for key, following in pairwise(keys)):
-            raise _damaged(output, f"{part.name} has other images than planned, or images out of order")
-        yield part, images
-        last = keys[-1]
-        count += len(images)
-    if count != plan.images:
-        raise _damaged(output, f"its parts have {count} images, not {plan.images}")
+            raise self._damaged(f"{part.name} has other images than planned, or images out of order")
+        self._last = keys[-1]
+        self._count += len(images)
 
+    def end(self) -> None:
+        """After the last part; raises UsageError unless all images came."""
+        if self._count != self._plan.images:
+            raise self._damaged(f"its parts have {self._count} images, not {self._plan.images}")
 
-def _damaged(output: Store, reason: str) -> UsageError:
-    return UsageError(f"{output.uri}{PLAN}: the plan is damaged: {reason}; plan the run again in a new OUTPUT")
+    def _damaged(self, reason: str) -> UsageError:
+        return UsageError(
+            f"{self._output.uri}{PLAN}: the plan is damaged: {reason}; plan the run again in a new OUTPUT"
+        )

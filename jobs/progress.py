@@ -5,12 +5,29 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jobs.manifest import PartStats, canonical_json
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+class Progress(Protocol):
+    """Who watches parts being made."""
+
+    def images(self, status: str, count: int) -> None:
+        """So many records with one status were made."""
+
+    def part(self, stats: PartStats, *, skipped: bool) -> None:
+        """A part is in place; `skipped` when it was there before."""
+
+
+def report(stats: PartStats, progress: Progress) -> None:
+    """Tell of a part that was made elsewhere, with its images."""
+    for status, count in stats.statuses.items():
+        progress.images(status, count)
+    progress.part(stats, skipped=False)
 
 
 class Shown:
@@ -40,16 +57,16 @@ class Shown:
         """Images made a second since the start, loading the network included; None when none was made."""
         return self.made / (time.perf_counter() - self._started) if self.made else None
 
-    def image(self, status: str) -> None:
-        """One record was made."""
-        self.made += 1
-        self._failed += status != "ok"
+    def images(self, status: str, count: int) -> None:
+        """See Progress."""
+        self.made += count
+        self._failed += count if status != "ok" else 0
         if self._bar is not None:
             self._bar.set_postfix(failed=self._failed, refresh=False)
-            self._bar.update()
+            self._bar.update(count)
 
     def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """A part is in place."""
+        """See Progress."""
         if self._bar is None:
             print(canonical_json({**stats.model_dump(), "skipped": skipped}).decode(), file=sys.stderr, flush=True)
         elif skipped:

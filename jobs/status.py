@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from jobs.manifest import PartStats, Plan
-from jobs.parts import read_stats
-from jobs.storage import Store
+from jobs.parts import decode_stats, stats_key
+from jobs.storage import Store, read_ahead
+
+# Throughput is that of the last minutes: workers come and go, and a run may have stood still for a night.
+RECENT = timedelta(minutes=15)
 
 
 @dataclass
@@ -16,18 +21,46 @@ class Status:
 
     parts: int = 0
     images: int = 0
+    copied: int = 0
     boxes: int = 0
+    cpu_seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
+    spans: list[tuple[datetime, datetime, int]] = field(default_factory=list)  # start, end, images of each part
+
+    def add(self, stats: PartStats) -> None:
+        """One part that is done."""
+        self.parts += 1
+        self.images += stats.images
+        self.copied += stats.copied
+        self.boxes += stats.boxes
+        self.cpu_seconds += stats.cpu_seconds
+        self.statuses.update(stats.statuses)
+        self.spans.append(
+            (datetime.fromisoformat(stats.started_at), datetime.fromisoformat(stats.finished_at), stats.images)
+        )
+
+    def rate(self, now: datetime) -> float | None:
+        """Images a second of all workers over the `RECENT` before `now`; None when no part was finished in it.
+
+        A part's images are spread evenly over the time that it took.
+        """
+        since = now - RECENT
+        recent = [span for span in self.spans if span[1] > since]
+        if not recent:
+            return None
+        begun = max(since, min(start for start, _, _ in recent))
+        images = sum(
+            count * ((end - max(start, begun)) / (end - start) if end > start else 1.0) for start, end, count in recent
+        )
+        return images / max((now - begun).total_seconds(), 1e-3)
 
 
 def read_status(output: Store, plan: Plan) -> Status:
     """Add up the statistics of the parts that are done."""
     status = Status()
-    for part in plan.parts:
-        stats = read_stats(output, plan, part)
-        if isinstance(stats, PartStats):
-            status.parts += 1
-            status.images += stats.images
-            status.boxes += stats.boxes
-            status.statuses.update(stats.statuses)
+    with contextlib.closing(read_ahead(output, [stats_key(part) for part in plan.parts])) as found:
+        for part, data in zip(plan.parts, found, strict=True):
+            stats = decode_stats(plan, part, data)
+            if isinstance(stats, PartStats):
+                status.add(stats)
     return status

@@ -1,75 +1,176 @@
-"""One part: fetch, decode, predict, and write its records in the plan's order, whatever becomes of single images.
+"""Parts: their images fetched ahead, computed by threads, and written in the plan's order, one part flowing into the
+next.
 
-Downloads run ahead of the compute threads, within a bound on their number and their bytes. A part is written in
-one step and its statistics after it: a part without them is not finished, and is made again.
+A part is written in one step and its statistics after it: a part without them is not finished, and is made again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Protocol
 
-from detector.errors import ArtifactError, ImageError
-from detector.predictor import Detections, Predictor, decode_image
-from jobs.errors import ItemError, ModelError
-from jobs.manifest import ERRORS, BoxRecord, PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
+from detector.errors import ArtifactError
+from detector.predictor import MAX_PIXELS, Predictor
+from jobs.budget import Budget
+from jobs.errors import ModelError, StorageError
+from jobs.image import Imager, Made
+from jobs.manifest import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.model import run_model
-from jobs.parts import WholePart, check_part, records_key, stats_key
-from jobs.plan import read_part
-from jobs.storage import Content, Entry, Store
+from jobs.parts import records_key, stats_key
+from jobs.previous import PreviousRun
+from jobs.progress import Progress
+from jobs.storage import Store
 
 # Sixteen requests in flight hide S3's usual 20-100 ms to the first byte behind a few compute threads.
 FETCH_THREADS = 16
 # Encoded bytes of the images fetched or being fetched, not yet predicted, together; one larger image is fetched alone.
 AHEAD_BYTES = 256 * 2**20
-# The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
-MAX_BYTES = 640 * 2**20
+# Parts that wait to be written; a part of 500 photographs has some 300 kB.
+WRITES_AHEAD = 4
+# A PUT takes a moment; one that hangs when the worker is told to stop is given up, and its part made again.
+LAST_WRITE_SECONDS = 5.0
+# A few private pictures are a matter of theirs; when a whole part may not be read, the role or the policy is wrong.
+LEAST_ALL_FORBIDDEN = 10
+
+Todo = tuple[PlanPart, list[PlannedImage]]
 
 
-class Progress(Protocol):
-    """Who watches a worker."""
+@dataclass
+class _Draft:
+    """A part under way."""
 
-    def image(self, status: str) -> None:
-        """One record was made."""
+    part: PlanPart
+    count: int
+    started_at: str
+    records: list[Record] = field(default_factory=list)
+    bytes_read: int = 0
+    copied: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """A part is in place; `skipped` when it was there before."""
-
-
-@dataclass(frozen=True)
-class _Made:
-    record: Record
-    bytes_read: int
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def add(self, made: Made) -> None:
+        self.records.append(made.record)
+        self.bytes_read += made.bytes_read
+        self.copied += made.copied
+        for step, spent in made.seconds.items():
+            self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
 
-def work(source: Store, output: Store, plan: Plan, parts: list[PlanPart], threads: int, progress: Progress) -> None:
-    """Make those of `parts` that are not there yet."""
-    with contextlib.ExitStack() as stack:
-        maker: _Maker | None = None
-        for part in parts:
-            images = read_part(output, part)
-            found = check_part(output, plan, part, images)
-            if isinstance(found, WholePart):
-                progress.part(found.stats, skipped=True)
-                continue
-            if maker is None:  # a shard that is done loads no network
-                maker = stack.enter_context(_Maker(source, plan, _predictor(output, plan), threads, progress))
-            stats, data = maker.make(part, images)
-            output.write(records_key(part), data)
-            output.write(stats_key(part), stats.pretty())
-            progress.part(stats, skipped=False)
+class Worker:
+    """Makes parts of one plan. Keeps its network and its threads from part to part; close it, or use `with`."""
+
+    def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
+        """threads: images computed at once; share: how many workers divide this machine's memory."""
+        self._clock = _Clock()
+        self._output = output
+        self._plan = plan
+        self._previous = PreviousRun.open(plan)
+        self._imager = Imager(source, plan, _predictor(output, plan), Budget(max(1, MAX_PIXELS // share)))
+        self._ahead_bytes = AHEAD_BYTES // share
+        # Images in flight: every thread of both pools has one, and every compute thread the next one at hand.
+        self._ahead_images = 2 * threads + FETCH_THREADS
+        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
+        self._computers = ThreadPoolExecutor(threads, "compute")
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._writes: deque[Future[PartStats]] = deque()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # After an error nothing is waited for but a part on its way: what else is in flight belongs to parts that will
+        # not be written.
+        failed = exception[0] is not None
+        if failed:
+            wait(self._writes, LAST_WRITE_SECONDS)
+        for pool in (self._computers, self._fetchers, self._writer):
+            pool.shutdown(wait=not failed, cancel_futures=True)
+
+    def make(self, parts: Iterable[Todo], progress: Progress) -> None:
+        """Make and write every one of `parts`, each with its planned images."""
+        for draft, made in self._in_order(parts):
+            draft.add(made)
+            progress.images(made.record.status, 1)
+            if len(draft.records) == draft.count:
+                self._write(draft)
+            self._report(progress, at_most=WRITES_AHEAD)
+        self._report(progress, at_most=0)
+
+    def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[_Draft, Made]]:
+        """One result an image, in order, with as many images ahead of it as the bounds allow, whichever their parts."""
+        ahead: deque[tuple[_Draft, int, Future[Made]]] = deque()
+        bytes_ahead = 0
+        for part, images in parts:
+            draft = _Draft(part, len(images), _now())
+            for image in images:
+                copy = self._previous.record(image) if self._previous else None
+                size = image.size if copy is None else 0
+                while ahead and (len(ahead) >= self._ahead_images or bytes_ahead + size > self._ahead_bytes):
+                    earlier, returned, future = ahead.popleft()
+                    yield earlier, future.result()
+                    bytes_ahead -= returned
+                ahead.append((draft, size, self._start(image) if copy is None else _done(copy)))
+                bytes_ahead += size
+        for draft, _, future in ahead:
+            yield draft, future.result()
+
+    def _start(self, image: PlannedImage) -> Future[Made]:
+        # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
+        return self._computers.submit(self._imager.make, image, self._fetchers.submit(self._imager.fetch, image))
+
+    def _write(self, draft: _Draft) -> None:
+        """Hand a whole part to the writer; raises StorageError when nothing of it may be read."""
+        statuses = Counter(record.status for record in draft.records)
+        if statuses["forbidden"] == draft.count >= LEAST_ALL_FORBIDDEN:
+            raise StorageError(
+                f"{self._plan.input}: access denied to every one of the {draft.count} images of {draft.part.name}; "
+                "allow this role to read them (s3:GetObject), or plan without them (--exclude) in a new OUTPUT"
+            )
+        cpu_seconds, seconds = self._clock.lap()
+        self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
+
+    def _put(self, draft: _Draft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
+        data = encode_lines(draft.records)
+        self._output.write(records_key(draft.part), data)
+        stats = PartStats(
+            run=self._plan.run,
+            part=draft.part.name,
+            sha256=sha256(data),
+            images=draft.count,
+            copied=draft.copied,
+            statuses=dict(sorted(statuses.items())),
+            boxes=sum(len(record.boxes) for record in draft.records),
+            bytes_read=draft.bytes_read,
+            started_at=draft.started_at,
+            finished_at=_now(),
+            cpu_seconds=round(cpu_seconds, 3),
+            seconds=round(seconds, 3),
+            step_seconds={step: round(spent, 3) for step, spent in sorted(draft.seconds.items())},
+            onnxruntime=version("onnxruntime"),
+        )
+        self._output.write(stats_key(draft.part), stats.pretty())
+        return stats
+
+    def _report(self, progress: Progress, at_most: int) -> None:
+        """Tell of the parts that are written, and wait until at most so many are not."""
+        while self._writes and (len(self._writes) > at_most or self._writes[0].done()):
+            progress.part(self._writes.popleft().result(), skipped=False)
+
+
+class _Clock:
+    """CPU and wall seconds since the part before, so that the parts' sum is all that the process took."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
+    def lap(self) -> tuple[float, float]:
+        before = self._cpu, self._wall
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        return self._cpu - before[0], self._wall - before[1]
 
 
 def _predictor(output: Store, plan: Plan) -> Predictor:
@@ -81,116 +182,12 @@ def _predictor(output: Store, plan: Plan) -> Predictor:
             raise ModelError(str(error)) from error
 
 
-class _Maker:
-    """The two thread pools and what they share."""
-
-    def __init__(self, source: Store, plan: Plan, predictor: Predictor, threads: int, progress: Progress) -> None:
-        self._source = source
-        self._plan = plan
-        self._predictor = predictor
-        self._progress = progress
-        # Images in flight: every thread of both pools has one, and every compute thread the next one at hand.
-        self._ahead_images = 2 * threads + FETCH_THREADS
-        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
-        self._computers = ThreadPoolExecutor(threads, "compute")
-
-    def __enter__(self) -> _Maker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        # After an error nothing is waited for: what is in flight belongs to a part that will not be written.
-        for pool in (self._computers, self._fetchers):
-            pool.shutdown(wait=exception[0] is None, cancel_futures=True)
-
-    def make(self, part: PlanPart, images: list[PlannedImage]) -> tuple[PartStats, bytes]:
-        """The statistics and the bytes of one part."""
-        started, cpu_started = time.perf_counter(), time.process_time()
-        records: list[Record] = []
-        statuses: Counter[str] = Counter()
-        bytes_read = 0
-        for made in self._in_order(images):
-            records.append(made.record)
-            statuses[made.record.status] += 1
-            bytes_read += made.bytes_read
-            self._progress.image(made.record.status)
-        data = encode_lines(records)
-        stats = PartStats(
-            run=self._plan.run,
-            part=part.name,
-            sha256=sha256(data),
-            images=len(records),
-            statuses=dict(sorted(statuses.items())),
-            boxes=sum(len(record.boxes) for record in records),
-            bytes_read=bytes_read,
-            cpu_seconds=round(time.process_time() - cpu_started, 3),
-            seconds=round(time.perf_counter() - started, 3),
-            onnxruntime=version("onnxruntime"),
-        )
-        return stats, data
-
-    def _in_order(self, images: list[PlannedImage]) -> Iterator[_Made]:
-        """One result an image, in order, with as many images ahead of it as the bounds allow."""
-        ahead: deque[tuple[int, Future[_Made]]] = deque()
-        bytes_ahead = 0
-        for image in images:
-            while ahead and (len(ahead) >= self._ahead_images or bytes_ahead + image.size > AHEAD_BYTES):
-                size, future = ahead.popleft()
-                yield future.result()
-                bytes_ahead -= size
-            # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
-            fetched = self._fetchers.submit(self._fetch, image)
-            ahead.append((image.size, self._computers.submit(self._compute, image, fetched)))
-            bytes_ahead += image.size
-        for _, future in ahead:
-            yield future.result()
-
-    def _fetch(self, image: PlannedImage) -> Content:
-        if image.size > MAX_BYTES:
-            raise ItemError("too_large")
-        return self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
-
-    def _compute(self, image: PlannedImage, fetched: Future[Content]) -> _Made:
-        try:
-            content = fetched.result()
-        except ItemError as error:
-            return _Made(self._record(image, error.status), 0)
-        try:
-            pixels = decode_image(content.data)
-        except ImageError as error:
-            return _Made(self._record(image, error.status, content), len(content.data))
-        detections = self._predictor.predict(pixels, min_score=self._plan.min_score)
-        height, width = pixels.shape[:2]
-        boxes = _boxes(detections, self._predictor.artifact.classes)
-        return _Made(self._record(image, "ok", content, width, height, boxes), len(content.data))
-
-    def _record(
-        self,
-        image: PlannedImage,
-        status: str,
-        content: Content | None = None,
-        width: int | None = None,
-        height: int | None = None,
-        boxes: list[BoxRecord] | None = None,
-    ) -> Record:
-        return Record(
-            run=self._plan.run,
-            image=self._plan.input + image.key,
-            etag=content.etag if content else image.etag,
-            version_id=content.version_id if content else None,
-            bytes=image.size,
-            width=width,
-            height=height,
-            status=status,
-            error=ERRORS[status],
-            boxes=boxes or [],
-        )
+def _done(record: Record) -> Future[Made]:
+    """A record that needs no work."""
+    future: Future[Made] = Future()
+    future.set_result(Made(record, copied=True))
+    return future
 
 
-def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
-    """Edges become a size here; the numbers were rounded by the predictor, and differences of sixteenths are exact."""
-    return [
-        BoxRecord(label=classes[label], score=score, x=x1, y=y1, width=x2 - x1, height=y2 - y1)
-        for label, score, (x1, y1, x2, y2) in zip(
-            detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
-        )
-    ]
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -5,9 +5,11 @@ Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,20 +26,28 @@ SCALE = np.float32(1.0 / 128.0)
 STRIDE = 32
 # Decompression bombs are refused before decoding: 178 megapixels is twice what the largest consumer sensors give.
 MAX_PIXELS = 178_956_970
+# The formats that photographs come in. Pillow knows some forty more and goes by the bytes, not by the name: of what
+# looks like EPS it would start Ghostscript, on a stranger's program.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
-# What undoes each EXIF orientation (EXIF 2.32, tag 0x0112).
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# What undoes each EXIF orientation (EXIF 2.32, tag 0x0112), on pixels (H, W, 3).
+_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels, 1),
 }
+# Pictures are converted in bands of so many pixels: Pillow needs up to 20 bytes a pixel to convert one as a whole.
+_BAND_PIXELS = 2**22
 # Sizes and damage are judged here; filters are not thread-safe, so this one is set once.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow's own blocks of 16 MiB stay with the C library, once for every thread, when a large picture is done with; above
+# 32 MiB they are given back.
+Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 
 Pixels = NDArray[np.uint8]
 
@@ -45,42 +55,50 @@ Pixels = NDArray[np.uint8]
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow clips 16-bit values to 255 on conversion; keep the eight high bits instead.
-        values = np.asarray(image).astype(np.int64) >> 8
+        values = np.asarray(image) >> 8
         return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen. Pillow's own function also rewrites the EXIF block, and fails on one that
-    is damaged elsewhere."""
+def _pixels(image: Image.Image) -> Pixels:
+    """A loaded picture's pixels as they are stored, band by band."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    if rows >= height:
+        return np.asarray(_to_rgb(image), np.uint8)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        pixels[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, width, bottom))), np.uint8)
+    return pixels
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The EXIF orientation. Pillow's own `exif_transpose` also rewrites the EXIF block, and fails on one that is
+    damaged elsewhere."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
         # A block that cannot be parsed says nothing of the orientation.
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return orientation if isinstance(orientation, int) else None
 
 
-def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Encoded picture -> uint8 RGB (H, W, 3), EXIF orientation applied, first frame, alpha over white.
-
-    Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, known before decoding) or
-    `unreadable` (not an image, truncated, or the decoder failed).
-    """
+@contextlib.contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture with its header read; what goes wrong within the block becomes an ImageError."""
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
-            image.load()
-            return np.ascontiguousarray(np.asarray(_to_rgb(_upright(image)), np.uint8))
+            yield image
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -91,6 +109,26 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
         raise
     except Exception as error:  # decoders raise anything on damaged bytes: SyntaxError, struct.error, EOFError...
         raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
+
+
+def count_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
+    """What `decode_image` would decode, from the header alone; raises ImageError as it does."""
+    with _opened(data, max_pixels) as image:
+        return image.width * image.height
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Encoded picture -> uint8 RGB (H, W, 3), EXIF orientation applied, first frame, alpha over white.
+
+    Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, known before decoding) or
+    `unreadable` (not an image, truncated, or the decoder failed).
+    """
+    with _opened(data, max_pixels) as image:
+        image.load()
+        orientation = _orientation(image)
+        pixels = _pixels(image)
+    turn = _TURNS.get(orientation or 1)
+    return np.ascontiguousarray(pixels if turn is None else turn(pixels))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from jobs.storage.face import Store
@@ -12,7 +12,7 @@ from jobs.storage.face import Store
 THREADS = 16
 
 
-def read_ahead(store: Store, keys: Iterable[str]) -> Iterator[bytes | None]:
+def read_ahead(store: Store, keys: Iterable[str]) -> Generator[bytes | None]:
     """The bytes of each key, None where there is none, in order; at most two objects a thread are held at a time."""
     waiting: deque[Future[bytes | None]] = deque()
     with ThreadPoolExecutor(THREADS, "read") as pool:

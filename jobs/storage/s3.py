@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.face import Content, Entry
+from jobs.storage.s3_listing import list_in_sequence, list_keys, parse_keys
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -21,6 +23,8 @@ ATTEMPTS = 8
 TIMEOUT_SECONDS = 10.0
 # Between the tries of a body that breaks off, doubled each time, with full jitter, as botocore does between requests.
 LONGEST_PAUSE_SECONDS = 20.0
+# Of a body that goes to a file, held at a time.
+DOWNLOAD_BYTES = 2**20
 # At least as many connections as the worker opens at once, so that none waits for another.
 CONNECTIONS = 48
 
@@ -40,23 +44,27 @@ class S3Store:
         self._client, self._attempts = _s3_client()
 
     def list(self, below: str = "") -> Iterator[Entry]:
-        """Every object below, however many pages the listing has."""
-        prefix = self.prefix + below
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        """Every object below, however many pages the listing has; a long one is listed in parallel."""
+        self._client.meta.events.register("before-parse.s3.ListObjectsV2", parse_keys, unique_id="boxcar-keys")
+        # Directory buckets list in an order of their own, and begin nowhere but at the beginning.
+        listed = list_in_sequence if self.bucket.endswith("--x-s3") else list_keys
+        with contextlib.closing(listed(self._list_page, self.prefix + below, self.uri)) as keys:
+            for found in keys:
+                yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], _etag(found, self.uri))
+
+    def _list_page(self, **options: Any) -> dict[str, Any]:
         with _storage_errors(self.uri):
-            for page in pages:
-                if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
-                    raise _not_s3(self.uri)
-                for found in page.get("Contents", []):
-                    etag = _etag(found, self.uri)
-                    yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
+            page: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, **options)
+        if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
+            raise _not_s3(self.uri)
+        return page
 
     def fetch(self, entry: Entry) -> Content:
         """The version that the listing saw; see Store."""
         from botocore.exceptions import ClientError
 
         # Without an ETag in the plan any version will do.
-        condition = {"IfMatch": f'"{entry.etag}"'} if entry.etag else {}
+        condition: dict[str, Any] = {"IfMatch": f'"{entry.etag}"'} if entry.etag else {}
         try:
             content = self._get(entry.key, **condition)
         except ClientError as error:
@@ -70,6 +78,25 @@ class S3Store:
         """See Store."""
         content = self.read_version(key)
         return None if content is None else content.data
+
+    def download(self, key: str, path: Path) -> bool:
+        """Write an object of any size to a file; False where there is none. OSErrors of the file pass."""
+        from botocore.exceptions import ClientError
+
+        def save(body: Any) -> bytes:
+            with path.open("wb") as file:  # from the beginning, also when a body broke off
+                for piece in body.iter_chunks(DOWNLOAD_BYTES):
+                    file.write(piece)
+            return b""
+
+        with _storage_errors(self.uri + key):
+            try:
+                self._get(key, save)
+            except ClientError as error:
+                if error.response["Error"].get("Code") == "NoSuchKey":
+                    return False
+                raise
+        return True
 
     def read_version(self, key: str) -> Content | None:
         """See Store."""
@@ -111,8 +138,11 @@ class S3Store:
         answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
         _etag(answer, self.uri + key)  # without it nothing says that the bytes were stored
 
-    def _get(self, key: str, **condition: str) -> Content:
-        """One object; a body that breaks off is fetched again. ClientErrors pass: the caller knows what they mean."""
+    def _get(self, key: str, take: Callable[[Any], bytes] | None = None, **condition: str) -> Content:
+        """One object; a body that breaks off is fetched again. ClientErrors pass: the caller knows what they mean.
+
+        take: what reads the body, in place of holding it as a whole.
+        """
         from botocore.exceptions import (
             BotoCoreError,
             FlexibleChecksumError,
@@ -127,7 +157,7 @@ class S3Store:
         while True:
             try:
                 response = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
-                data = response["Body"].read()
+                data = take(response["Body"]) if take else response["Body"].read()
             except broken as error:
                 if attempt == self._attempts:
                     raise _unreachable(self.uri + key, error) from error

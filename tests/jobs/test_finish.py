@@ -11,7 +11,7 @@ import pytest
 
 from jobs.latest import LatestPointer
 from jobs.manifest import Manifest, sha256
-from jobs.storage import open_store
+from jobs.storage import FolderStore, open_store
 from tests.jobs.helpers import Boxcar, write_photos
 
 
@@ -43,6 +43,19 @@ def test_missing_part(boxcar: Boxcar, worked: Path, file: str) -> None:
     boxcar("validate", worked, code=4)
     boxcar("work", worked)
     boxcar("finish", worked)
+
+
+def test_missing_parts_are_named_as_ranges(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    boxcar("plan", write_photos(tmp_path / "photos", 12), output, "--model", artifact, "--part-size", 1)
+    boxcar("work", output)
+    for number in (0, 2, 3, 4, 9):
+        (output / f"boxes/part-{number:07d}.jsonl").unlink()
+    (output / "boxes/part-0000010.jsonl").write_bytes(b"")
+    assert (
+        "6 of 12 parts are not there: part-0000000 (missing), part-0000002 to part-0000004 (missing), "
+        "part-0000009 (missing), part-0000010 (changed since it was written); make them with: boxcar work"
+    ) in boxcar("finish", output, code=4).stderr
 
 
 def _drop(records: list[dict[str, Any]]) -> None:
@@ -147,6 +160,28 @@ def test_latest_names_the_stored_bytes(boxcar: Boxcar, worked: Path) -> None:
         boxcar(*command, "--latest", latest)
         assert json.loads(latest.read_bytes())["sha256"] == sha256(path.read_bytes())
         latest.unlink()
+
+
+@pytest.mark.parametrize("other", ["2000-01-01T00:00:00+00:00", "2100-01-01T00:00:00+00:00"])
+def test_latest_between_two_runs_that_end_at_once(
+    boxcar: Boxcar, worked: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Another run moves latest.json between our look at it and our write: the one planned later is named."""
+    latest = worked.parent / "latest.json"
+    boxcar("finish", worked, "--latest", latest)
+    ours = json.loads(latest.read_bytes())
+    latest.unlink()
+    swap = FolderStore.swap
+
+    def overtaken(self: FolderStore, key: str, data: bytes, etag: str | None) -> bool:
+        monkeypatch.setattr(FolderStore, "swap", swap)
+        latest.write_text(json.dumps(ours | {"run": "other", "planned_at": other}))
+        return self.swap(key, data, etag)
+
+    monkeypatch.setattr(FolderStore, "swap", overtaken)
+    result = boxcar("finish", worked, "--latest", latest)
+    assert json.loads(latest.read_bytes())["run"] == (ours["run"] if other < ours["planned_at"] else "other")
+    assert ("was kept: it names run other" in result.stdout) == (other > ours["planned_at"])
 
 
 def test_latest_moves_forward_only(boxcar: Boxcar, worked: Path) -> None:

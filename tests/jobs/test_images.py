@@ -1,99 +1,23 @@
-"""What becomes of single images: those that are hard to read, and those that cannot be."""
+"""What becomes of single images that change, vanish, are forbidden or too large; hostile ones: faults/."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
-import numpy as np
 import pytest
-from PIL import Image
 
-from jobs import worker
-from jobs.manifest import ERRORS, Record
+from jobs import image
+from jobs.manifest import Record
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
 
 
-def _save(image: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def _rotated() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # orientation: turn a quarter to the right
-    return _save(Image.new("RGB", (30, 20), "red"), "JPEG", exif=exif)
-
-
-def _bomb() -> bytes:
-    """A PNG that claims 20,000 x 20,000 pixels in a few hundred bytes."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _sixteen_bit() -> bytes:
-    return _save(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG")
-
-
-def _animated() -> bytes:
-    frames = [Image.new("P", (30, 20), color) for color in (0, 1, 2)]
-    return _save(frames[0], "GIF", save_all=True, append_images=frames[1:])
-
-
-# name -> (bytes, status, (width, height))
-HOSTILE: dict[str, tuple[Callable[[], bytes], str, tuple[int, int] | None]] = {
-    "empty.jpg": (lambda: b"", "empty", None),
-    "truncated.jpg": (lambda: encoded(1, 200, 200, "JPEG")[:3000], "unreadable", None),
-    "truncated.png": (lambda: encoded(1)[:-300], "unreadable", None),
-    "text.jpg": (lambda: b"<html>403 Forbidden</html>", "unreadable", None),
-    "header-only.png": (lambda: b"\x89PNG\r\n\x1a\n", "unreadable", None),
-    "bomb.png": (_bomb, "too_large", None),
-    "cmyk.jpg": (lambda: _save(Image.new("CMYK", (30, 20), (0, 200, 100, 0)), "JPEG"), "ok", (30, 20)),
-    "sixteen-bit.png": (_sixteen_bit, "ok", (30, 20)),
-    "palette.png": (lambda: _save(Image.new("RGB", (30, 20), "blue").quantize(4), "PNG"), "ok", (30, 20)),
-    "alpha.png": (lambda: _save(Image.new("RGBA", (30, 20), (255, 0, 0, 9)), "PNG"), "ok", (30, 20)),
-    "bits.tiff": (lambda: _save(Image.new("1", (30, 20), 1), "TIFF"), "ok", (30, 20)),
-    "rotated.jpg": (_rotated, "ok", (20, 30)),
-    "animated.gif": (_animated, "ok", (30, 20)),
-    "one-pixel.png": (lambda: encoded(1, 1, 1), "ok", (1, 1)),
-    "png-named.jpg": (lambda: encoded(1, 30, 20), "ok", (30, 20)),
-}
-
-
 def _by_name(output: Path) -> dict[str, Record]:
     return {record.image.rpartition("/")[2]: record for record in records_of(output)}
-
-
-def test_hostile_pictures(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for name, (make, _, _) in HOSTILE.items():
-        (photos / name).write_bytes(make())
-    boxcar("run", photos, tmp_path / "run", "--model", artifact, "--max-failed", 0.5)
-    records = _by_name(tmp_path / "run")
-    assert {name: record.status for name, record in records.items()} == {n: s for n, (_, s, _) in HOSTILE.items()}
-    for name, (_, status, size) in HOSTILE.items():
-        record = records[name]
-        assert record.error == ERRORS[status]
-        assert (record.width, record.height) == (size or (None, None))
-        if status != "ok":
-            assert record.boxes == []
-    for name in ("cmyk.jpg", "rotated.jpg"):
-        assert records[name].boxes
 
 
 def test_changed_and_vanished_in_a_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
@@ -184,7 +108,7 @@ def test_too_many_bytes(boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypa
     photos.mkdir()
     (photos / "small.png").write_bytes(encoded(1, 8, 8))
     (photos / "large.png").write_bytes(encoded(1, 100, 100))
-    monkeypatch.setattr(worker, "MAX_BYTES", 1000)
+    monkeypatch.setattr(image, "MAX_BYTES", 1000)
     boxcar("plan", photos, tmp_path / "run", "--model", artifact)
     boxcar("work", tmp_path / "run")
     large, small = records_of(tmp_path / "run")

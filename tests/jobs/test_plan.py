@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from detector.artifact import SHIPPED
+from jobs.errors import StorageError, UsageError
 from jobs.manifest import Plan, PlannedImage, decode_lines, sha256
-from jobs.plan import plan_digest
+from jobs.model import open_model, run_model
+from jobs.plan import Options, make_plan, plan_digest, planned_parts
 from jobs.storage import Entry, FolderStore
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, write_photos
@@ -64,7 +68,8 @@ def test_the_digest_names_the_content(boxcar: Boxcar, artifact: Path, tmp_path: 
     one, two, three, four = (_plan(tmp_path / name) for name in ("one", "two", "three", "four"))
     assert one.digest == two.digest and one.run == one.digest[:8]
     assert len({one.digest, three.digest, four.digest}) == 3
-    assert [part.sha256 for part in one.parts] == [sha256((tmp_path / "one/plan/part-0000000.jsonl").read_bytes())]
+    (part,) = one.parts
+    assert part.sha256 == sha256((tmp_path / f"one/plan/part-0000000-{part.sha256[:8]}.jsonl").read_bytes())
 
 
 def test_reused(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
@@ -102,6 +107,220 @@ def test_another_plan_is_refused(
     assert part_bytes(output) == before
 
 
+FILTERS = [("--include", "sub/*"), ("--exclude", "*1.png"), ("--extensions", "jpg,.PNG")]
+
+
+@pytest.mark.parametrize(("option", "value"), FILTERS)
+def test_filters_belong_to_the_plan(boxcar: Boxcar, artifact: Path, tmp_path: Path, option: str, value: str) -> None:
+    photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
+    (photos / "photo.webp").write_bytes(encoded(9))
+    arguments = ("plan", photos, output, "--model", artifact)
+    boxcar(*arguments, option, value)
+    plan = _plan(output)
+    keys = [image.key for image in _planned(output)]
+    match option:
+        case "--include":
+            assert keys == ["sub/0000.png", "sub/0003.png"]
+            assert (plan.filters.include, plan.filtered, plan.other_files) == (["sub/*"], 4, 0)
+        case "--exclude":
+            assert keys == ["0002.png", "0004.png", "photo.webp", "sub/0000.png", "sub/0003.png"]
+            assert (plan.filters.exclude, plan.filtered, plan.other_files) == (["*1.png"], 1, 0)
+        case "--extensions":
+            assert keys == ["0001.png", "0002.png", "0004.png", "sub/0000.png", "sub/0003.png"]
+            assert (plan.filters.extensions, plan.filtered, plan.other_files) == (["jpg", "png"], 0, 1)
+    boxcar(*arguments, option, value, option, value)  # twice the same
+    (line,) = boxcar(*arguments, code=2).stderr.splitlines()
+    shown = "jpg,png" if option == "--extensions" else value
+    assert f"holds another plan: {option} is {shown} there, " in line and line.count(" there, ") == 1
+    boxcar("plan", photos, tmp_path / "all", "--model", artifact)
+    assert _plan(tmp_path / "all").digest != plan.digest
+
+
+@pytest.mark.parametrize("value", ["", "jpg,", "a.b", "a/b"])
+def test_extensions_that_are_none(boxcar: Boxcar, artifact: Path, tmp_path: Path, value: str) -> None:
+    arguments = ("plan", write_photos(tmp_path / "photos", 1), tmp_path / "run", "--model", artifact)
+    assert "takes what follows a name" in boxcar(*arguments, "--extensions", value, code=2).stderr
+
+
+OPTIONS = Options(min_score=0.5, part_size=2)
+
+
+class _Overtaken(FolderStore):
+    """While this planner writes its parts, another one makes its plan."""
+
+    def __init__(self, path: str, first: Callable[[], object]) -> None:
+        super().__init__(path)
+        self._first = first
+
+    def swap(self, key: str, data: bytes, etag: str | None) -> bool:
+        self._first()
+        return super().swap(key, data, etag)
+
+
+def test_of_two_planners_at_once_one_plan_stands(artifact: Path, tmp_path: Path) -> None:
+    """The one that comes second takes over the other's plan, whatever came into the bucket in between."""
+    photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
+    source, model = FolderStore(str(photos)), open_model(artifact)
+    made: list[Plan] = []
+    told: list[str] = []
+
+    def first() -> None:
+        made.append(make_plan(source, FolderStore(str(output)), model, OPTIONS, told.append))
+
+    same = make_plan(source, _Overtaken(str(output), first), model, OPTIONS, told.append)
+    assert same == made[0] and not told
+
+    def first_with_more() -> None:
+        (photos / "0000-later.png").write_bytes(encoded(99))
+        first()
+
+    output = tmp_path / "other"
+    other = make_plan(source, _Overtaken(str(output), first_with_more), model, OPTIONS, told.append)
+    assert other == made[1] and other.images == 6 and "another planner was first" in told[0]
+    assert [len(images) for _, images in planned_parts(FolderStore(str(output)), other)] == [2, 2, 2]
+
+
+def test_of_two_planners_with_other_artifacts_one_model_stands(
+    artifact: Path, make_artifact: Callable[..., Path], tmp_path: Path
+) -> None:
+    source, output = FolderStore(str(write_photos(tmp_path / "photos", 3))), tmp_path / "run"
+    others = open_model(make_artifact(tmp_path / "model", bias=0.1, proposals=False))
+
+    def first() -> None:
+        make_plan(source, FolderStore(str(output)), others, OPTIONS, print)
+
+    with pytest.raises(UsageError, match="holds another plan: artifact is"):
+        make_plan(source, _Overtaken(str(output), first), open_model(artifact), OPTIONS, print)
+    with run_model(FolderStore(str(output)), _plan(output)) as model:
+        assert model.sha256 == others.sha256
+
+
+class _Killed(FolderStore):
+    """Goes away before it writes a key that begins so."""
+
+    def __init__(self, path: str, key: str) -> None:
+        super().__init__(path)
+        self._key = key
+
+    def write(self, key: str, data: bytes) -> None:
+        if key.startswith(self._key):
+            raise KeyboardInterrupt
+        super().write(key, data)
+
+    def swap(self, key: str, data: bytes, etag: str | None) -> bool:
+        if key.startswith(self._key):
+            raise KeyboardInterrupt
+        return super().swap(key, data, etag)
+
+
+@pytest.mark.parametrize("key", ["plan/part-0000001", "plan.json", "model/model.onnx", "model/model.json"])
+def test_a_planner_that_is_killed(boxcar: Boxcar, artifact: Path, tmp_path: Path, key: str) -> None:
+    """Planning again mends what is missing, also with other photographs when no plan was there yet."""
+    photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
+    source, model = FolderStore(str(photos)), open_model(artifact)
+    with pytest.raises(KeyboardInterrupt):
+        make_plan(source, _Killed(str(output), key), model, OPTIONS, print)
+    (photos / "0000-new.png").write_bytes(encoded(99))
+    plan = make_plan(source, FolderStore(str(output)), model, OPTIONS, print)
+    assert plan.images == (5 if key.startswith("model") else 6)
+    boxcar("work", output)
+    assert "published" not in boxcar("finish", output).stderr
+    assert json.loads((output / "manifest.json").read_bytes())["images"] == plan.images
+
+
+def test_a_part_that_cannot_be_written_ends_the_plan(artifact: Path, tmp_path: Path) -> None:
+    """Whichever it is: the writes are in flight side by side."""
+
+    class Full(FolderStore):
+        def write(self, key: str, data: bytes) -> None:
+            if "0000003" in key:
+                raise StorageError("no space")
+            super().write(key, data)
+
+    source, output = FolderStore(str(write_photos(tmp_path / "photos", 60))), tmp_path / "run"
+    with pytest.raises(StorageError, match="no space"):
+        make_plan(source, Full(str(output)), open_model(artifact), Options(min_score=0.5, part_size=1), print)
+    assert not (output / "plan.json").exists()
+    assert len(list((output / "plan").iterdir())) < 60  # and the rest is left
+
+
+def test_an_error_while_listing_leaves_no_thread(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would keep the command from ending."""
+    photos, output = write_photos(tmp_path / "photos", 1), FolderStore(str(tmp_path / "run"))
+    go_on = threading.Event()
+
+    def listed(_self: FolderStore) -> Iterator[Entry]:
+        with ThreadPoolExecutor(1, "listing") as pool:
+            try:
+                pool.submit(go_on.wait)
+                for index in range(10):
+                    yield Entry(f"{index}.png", 1, "e")
+            finally:
+                go_on.set()
+
+    def full(**_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FolderStore, "list", listed)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (100, 3))
+    with pytest.raises(StorageError, match="No space left") as caught:
+        make_plan(FolderStore(str(photos)), output, open_model(artifact), OPTIONS, print)
+    assert caught.tb and go_on.is_set()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_dry_run_writes_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path, command: str) -> None:
+    photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
+    (photos / "notes.txt").write_text("no picture")
+    size = sum(path.stat().st_size for path in photos.rglob("[0-9]*.png"))
+    arguments = (photos, output, "--model", artifact, "--part-size", 2, "--exclude", "*4.png")
+    left_out = (photos / "0004.png").stat().st_size
+    shown = boxcar(command, *arguments, "--dry-run").stdout
+    for line in (
+        "plan          none yet",
+        "images        4 in 2 parts",
+        f"download      {size - left_out:,} bytes of 4 images",
+        "unchanged     0",
+        "filtered out  1 ",
+        "other files   1 ",
+    ):
+        assert line in shown
+    assert not output.exists()
+
+    boxcar("run", *arguments)
+    run = _plan(output).run
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    (output / "stats/part-0000001.json").rename(tmp_path / "stats")
+    shown = boxcar(command, *arguments, "--dry-run").stdout
+    assert f"plan          run {run} of " in shown and ", 1 of its parts in place" in shown
+    assert f"download      {size - left_out:,} bytes of 4 images" in shown
+    (tmp_path / "stats").rename(output / "stats/part-0000001.json")
+    next_arguments = (photos, tmp_path / "next", "--model", artifact, "--since", output)
+    (photos / "0004.png").write_bytes(b"12345")
+    shown = boxcar(command, *next_arguments, "--dry-run").stdout
+    assert "download      5 bytes of 1 images" in shown
+    assert f"unchanged     4 ({size - left_out:,} bytes; their records may be copied from {output}/)" in shown
+    assert not (tmp_path / "next").exists()
+    assert "--exclude is *4.png there, none here" in boxcar(command, *arguments[:-2], "--dry-run", code=2).stderr
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == {
+        path: time for path, time in before.items() if path.is_file()
+    }
+
+
+def test_a_long_listing_goes_over_the_disk(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same plan, whether it was sorted in memory or in pieces."""
+    photos = write_photos(tmp_path / "photos", 40)
+    boxcar("plan", photos, tmp_path / "memory", "--model", artifact, "--part-size", 3)
+    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (500, 3))
+    boxcar("plan", photos, tmp_path / "disk", "--model", artifact, "--part-size", 3)
+    assert _plan(tmp_path / "disk").digest == _plan(tmp_path / "memory").digest
+
+
 @pytest.mark.parametrize("inside", ["", "boxes", "a/b"])
 def test_output_inside_input(boxcar: Boxcar, artifact: Path, tmp_path: Path, inside: str) -> None:
     photos = write_photos(tmp_path / "photos", 1)
@@ -120,7 +339,7 @@ def test_output_beside_input(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> 
 def test_a_changed_plan_is_refused(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     boxcar("plan", write_photos(tmp_path / "photos", 3), output, "--model", artifact)
-    part = output / "plan/part-0000000.jsonl"
+    (part,) = (output / "plan").iterdir()
     part.write_bytes(part.read_bytes().splitlines(keepends=True)[0])
     assert "changed since it was planned" in boxcar("work", output, code=2).stderr
     (output / "plan.json").write_text(json.dumps({"schema": 2}))
@@ -168,24 +387,28 @@ def test_a_key_that_is_listed_twice(
     photos, output = write_photos(tmp_path / "photos", 3), tmp_path / "run"
     result = boxcar("plan", photos, output, "--model", artifact, "--part-size", part_size, code=5)
     assert f"{photos}/0002.png: listed twice" in result.stderr
-    assert not output.exists()
+    assert not (output / "plan.json").exists() and not (output / "model").exists()
+
+
+def _rewrite(plan: dict[str, Any], folder: Path, part: int, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Another part of the plan, under the name and with the digest of its bytes."""
+    (path,) = folder.glob(f"part-{part:07d}-*.jsonl")
+    data = b"".join(change(path.read_bytes().splitlines(keepends=True)))
+    (folder / f"part-{part:07d}-{sha256(data)[:8]}.jsonl").write_bytes(data)
+    plan["parts"][part]["sha256"] = sha256(data)
 
 
 def _repeat(plan: dict[str, Any], folder: Path) -> None:
-    (folder / "part-0000001.jsonl").write_bytes((folder / "part-0000000.jsonl").read_bytes())
-    plan["parts"][1]["sha256"] = plan["parts"][0]["sha256"]
+    (first,) = folder.glob("part-0000000-*.jsonl")
+    _rewrite(plan, folder, 1, lambda _lines: [first.read_bytes()])
 
 
 def _swap(plan: dict[str, Any], folder: Path) -> None:
-    path = folder / "part-0000000.jsonl"
-    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
-    plan["parts"][0]["sha256"] = sha256(path.read_bytes())
+    _rewrite(plan, folder, 0, lambda lines: lines[::-1])
 
 
 def _drop(plan: dict[str, Any], folder: Path) -> None:
-    path = folder / "part-0000000.jsonl"
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    plan["parts"][0]["sha256"] = sha256(path.read_bytes())
+    _rewrite(plan, folder, 0, lambda lines: lines[:1])
 
 
 def _drop_part(plan: dict[str, Any], _folder: Path) -> None:

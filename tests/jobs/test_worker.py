@@ -9,11 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
+from detector.predictor import Detections, Predictor, Seconds
 from jobs import worker
+from jobs.budget import Budget
+from jobs.errors import ItemError
 from jobs.storage import Content, Entry, FolderStore
 from tests.jobs.helpers import Boxcar, part_bytes, records_of, write_photos
 
@@ -41,6 +47,75 @@ def test_threads_and_shards_give_the_same_bytes(boxcar: Boxcar, planned: Path) -
     assert part_bytes(one) == part_bytes(many) == part_bytes(sharded)
 
 
+def test_processes_give_the_same_bytes(boxcar: Boxcar, planned: Path) -> None:
+    one, several = _copy(planned, "one"), _copy(planned, "several")
+    boxcar("work", one)
+    boxcar("work", several, "--threads", 4, "--processes", 2)
+    assert part_bytes(one) == part_bytes(several)
+    assert "17 of 17" in boxcar("status", several).stdout
+
+
+def test_errors_of_a_process_are_those_of_the_command(boxcar: Boxcar, planned: Path) -> None:
+    (planned / "plan").rename(planned / "elsewhere")
+    (planned / "boxes").write_text("in the way")
+    boxcar("work", planned, "--processes", 2, code=2)
+    (planned / "elsewhere").rename(planned / "plan")
+    assert "cannot be written" in boxcar("work", planned, "--processes", 2, code=5).stderr
+
+
+def test_a_process_that_dies(boxcar: Boxcar, planned: Path) -> None:
+    """The kernel ends what takes too much memory: the command says so, and the next one goes on."""
+    script = """
+import os, signal, sys
+from detector.predictor import Predictor
+def die(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+Predictor.predict_timed = die
+if __name__ == "__main__":
+    from jobs.cli import main
+    main(sys.argv[1:])
+"""
+    path = planned.parent / "dies.py"
+    path.write_text(script)
+    command = [sys.executable, str(path), "work", str(planned), "--processes", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+    assert ended.returncode == 4, ended.stderr
+    assert "a worker process ended unexpectedly" in ended.stderr
+    boxcar("work", planned, "--processes", 2)
+    boxcar("finish", planned)
+
+
+def test_processes_end_with_their_parent(boxcar: Boxcar, planned: Path) -> None:
+    """kill -9 of the command leaves nothing behind that goes on writing."""
+    script = """
+import os, sys, time
+from detector.predictor import Predictor
+def wait(*arguments, **options):
+    with open(os.environ["PIDS"], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(60)
+Predictor.predict_timed = wait
+if __name__ == "__main__":
+    from jobs.cli import main
+    main(sys.argv[1:])
+"""
+    path, pids = planned.parent / "waits.py", planned.parent / "pids"
+    path.write_text(script.replace("\\\\n", "\\n"))
+    pids.touch()
+    command = [sys.executable, str(path), "work", str(planned), "--processes", "2"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.getcwd(), "PIDS": str(pids)})
+    deadline = time.monotonic() + 60
+    while len(set(pids.read_text().split())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = {int(line) for line in pids.read_text().split()}
+    process.kill()
+    process.wait(10)
+    assert len(workers) == 2
+    while workers and time.monotonic() < deadline:
+        workers = {pid for pid in workers if Path(f"/proc/{pid}").exists()}
+    assert not workers
+
+
 def test_two_workers_at_once(boxcar: Boxcar, planned: Path) -> None:
     """Both make the same parts; whoever writes last writes the same bytes."""
     alone, shared = _copy(planned, "alone"), _copy(planned, "shared")
@@ -65,9 +140,9 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
     """With a slow network, no more encoded images wait in memory than the bounds allow."""
     lock = threading.Lock()
     fetched = predicted = most = 0
-    predict, fetch = worker.Predictor.predict, FolderStore.fetch
+    predict, fetch = Predictor.predict_timed, FolderStore.fetch
 
-    def slow_predict(self: worker.Predictor, *arguments: object, **options: object) -> worker.Detections:
+    def slow_predict(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
         nonlocal predicted
         time.sleep(0.02)
         with lock:
@@ -84,7 +159,7 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
     photos = write_photos(planned.parent / "others", 20)
     output = planned.parent / "bounded"
     boxcar("plan", photos, output, "--model", planned / "model")
-    monkeypatch.setattr(worker.Predictor, "predict", slow_predict)
+    monkeypatch.setattr(Predictor, "predict_timed", slow_predict)
     monkeypatch.setattr(FolderStore, "fetch", counted_fetch)
     monkeypatch.setattr(worker, "FETCH_THREADS", 1)
     boxcar("work", output, "--threads", 2)
@@ -100,27 +175,127 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
 def test_many_threads_all_have_work(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound on images in flight grows with the threads: forty of them predict at once."""
     together = threading.Barrier(40)
-    predict = worker.Predictor.predict
+    predict = Predictor.predict_timed
 
-    def wait_for_all(self: worker.Predictor, *arguments: object, **options: object) -> worker.Detections:
+    def wait_for_all(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
         together.wait(timeout=10)
         return predict(self, *arguments, **options)  # type: ignore[arg-type]
 
     output = planned.parent / "many"
     boxcar("plan", write_photos(planned.parent / "forty", 40), output, "--model", planned / "model")
-    monkeypatch.setattr(worker.Predictor, "predict", wait_for_all)
+    monkeypatch.setattr(Predictor, "predict_timed", wait_for_all)
     boxcar("work", output, "--threads", 40)
+
+
+def test_one_part_flows_into_the_next(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one image a part, six threads still have six images at once."""
+    together = threading.Barrier(6)
+    predict = Predictor.predict_timed
+
+    def wait_for_all(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
+        together.wait(timeout=10)
+        return predict(self, *arguments, **options)  # type: ignore[arg-type]
+
+    output = planned.parent / "small"
+    photos = write_photos(planned.parent / "twelve", 12)
+    boxcar("plan", photos, output, "--model", planned / "model", "--part-size", 1)
+    monkeypatch.setattr(Predictor, "predict_timed", wait_for_all)
+    boxcar("work", output, "--threads", 6)
+    assert len(part_bytes(output)) == 12
+
+
+def test_large_pictures_are_decoded_alone(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads never hold more pixels than the largest single picture may have."""
+    lock = threading.Lock()
+    held = most = 0
+    predict = Predictor.predict_timed
+
+    def watched(self: Predictor, pixels: Any, **options: Any) -> tuple[Detections, Seconds]:
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+        time.sleep(0.02)
+        result = predict(self, pixels, **options)
+        with lock:
+            held -= 1
+        return result
+
+    monkeypatch.setattr(Predictor, "predict_timed", watched)
+    roomy, tight = _copy(planned, "roomy"), _copy(planned, "tight")
+    boxcar("work", roomy, "--threads", 4)
+    assert most > 1
+    most = 0
+    monkeypatch.setattr(worker, "MAX_PIXELS", 45 * 40)  # about one of these pictures
+    boxcar("work", tight, "--threads", 4)
+    assert most == 1
+    assert part_bytes(roomy) == part_bytes(tight)
+
+
+def test_a_budget_gives_a_giant_all_and_keeps_its_bound() -> None:
+    budget = Budget(10)
+    lock = threading.Lock()
+    held = most = 0
+
+    def take(units: int) -> None:
+        nonlocal held, most
+        with budget.hold(units):
+            with lock:
+                held += min(units, 10)
+                most = max(most, held)
+            time.sleep(0.001)
+            with lock:
+                held -= min(units, 10)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, [3, 4, 25, 1, 10, 2, 6, 5, 9, 100, 1, 1] * 5))
+    assert 3 < most <= 10 and held == 0
+
+
+def test_nothing_of_a_part_may_be_read(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role without s3:GetObject must not fill a run with `forbidden` records: nothing is written, and the mended
+    role resumes."""
+
+    def denied(self: FolderStore, entry: Entry) -> Content:
+        raise ItemError("forbidden")
+
+    output = planned.parent / "run"
+    boxcar("plan", planned.parent / "photos", output, "--model", planned / "model", "--part-size", 12)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "fetch", denied)
+        assert "access denied to every one of the 12 images" in boxcar("work", output, code=5).stderr
+    assert not part_bytes(output)
+    boxcar("work", output)
+    assert {record.status for record in records_of(output)} == {"ok", "unreadable"}
+
+
+def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no fault of the picture's, so that no record may hide it: the run ends, and names the image."""
+    call = Predictor._call
+
+    def fails(self: Predictor, image: Any, proposals: Any) -> Any:
+        if image.shape[2:] == (32, 64):
+            raise RuntimeError("out of range")
+        return call(self, image, proposals)
+
+    photos = planned.parent / "photos"
+    Image.new("RGB", (90, 40)).save(photos / "0002.png")
+    output = planned.parent / "run"
+    boxcar("plan", photos, output, "--model", planned / "model")
+    monkeypatch.setattr(Predictor, "_call", fails)
+    result = boxcar("work", output, code=6)
+    assert f"{photos}/0002.png: model.onnx: the network fails" in result.stderr and "out of range" in result.stderr
 
 
 # A worker whose network takes 20 ms an image, so that a signal finds it at work.
 SLOW = """
 import sys, time
 from detector.predictor import Predictor
-predict = Predictor.predict
+predict = Predictor.predict_timed
 def slow(self, *arguments, **options):
     time.sleep(0.02)
     return predict(self, *arguments, **options)
-Predictor.predict = slow
+Predictor.predict_timed = slow
 from jobs.cli import main
 main(sys.argv[1:])
 """

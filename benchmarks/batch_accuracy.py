@@ -1,6 +1,6 @@
-"""`boxcar run` over a split in a bucket of a local S3 server: images a second, and the AP of the published manifest.
+"""The AP of a manifest that `boxcar run` published over a split in a bucket of a local S3 server.
 
-    python -m benchmarks.batch
+    python -m benchmarks.batch_accuracy
 
 Uses the artifact and the test split of the last `dvc repro`; the AP read back from the manifest is compared with the
 one that `export` stored.

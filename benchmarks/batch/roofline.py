@@ -1,0 +1,84 @@
+"""CPU milliseconds an image of each step of the batch job, alone in one thread:
+
+    python -m benchmarks.batch.roofline ARTIFACT INPUT OUTPUT COUNT
+
+The best that any batch job made of these steps could do is cores / their sum. Prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from detector.predictor import Predictor, decode_image
+from jobs.budget import Budget
+from jobs.image import Fetched, Imager
+from jobs.manifest import Plan, PlannedImage, encode_lines
+from jobs.storage import Entry, open_store
+
+
+class Steps:
+    """CPU time by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the CPU time of a block, all threads included."""
+        start = time.process_time()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - start
+
+
+def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dict[str, float]:
+    """Milliseconds an image by step, over the first `count` images below `source_uri`."""
+    source, output = open_store(source_uri), open_store(output_uri)
+    entries = list(islice(source.list(), count))
+    predictor = Predictor(artifact)
+    plan = Plan(
+        run="roofline", digest="", planned_at="", input=source.uri, artifact_sha256="",
+        min_score=predictor.artifact.operating_score, part_size=count, images=count, other_files=0, parts=[],
+    )  # fmt: skip
+    warm = decode_image(source.fetch(entries[0]).data)
+    for _ in range(5):
+        predictor.predict(warm)
+
+    steps = Steps()
+    with steps.step("get"):
+        contents = [source.fetch(Entry(entry.key, entry.size, entry.etag, entry.mtime_ns)) for entry in entries]
+    with steps.step("decode"):
+        for content in contents:
+            decode_image(content.data)
+    # Proposals, network and post-processing follow each other within a call; their wall times share out its CPU time.
+    shares = {"proposals": 0.0, "network": 0.0, "post-processing": 0.0}
+    spent = Steps()
+    for content in contents:
+        pixels = decode_image(content.data)
+        with spent.step("predict"):
+            _, took = predictor.predict_timed(pixels)
+        for name, seconds in zip(shares, (took.proposals, took.network, took.postprocess), strict=True):
+            shares[name] += seconds
+    for name, seconds in shares.items():
+        steps.seconds[name] = spent.seconds["predict"] * seconds / sum(shares.values())
+    # The records themselves are made beforehand: only their encoding and writing is counted here.
+    imager = Imager(source, plan, predictor, Budget(2**40))
+    records = []
+    for entry, content in zip(entries, contents, strict=True):
+        fetched: Future[Fetched] = Future()
+        fetched.set_result(Fetched(content, 0.0))
+        image = PlannedImage(key=entry.key, size=entry.size, etag=entry.etag, mtime_ns=entry.mtime_ns)
+        records.append(imager.make(image, fetched).record)
+    with steps.step("encode and put"):
+        output.write("boxes/roofline.jsonl", encode_lines(records))
+    return {name: 1000 * seconds / len(entries) for name, seconds in steps.seconds.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))))

@@ -1,0 +1,88 @@
+"""Parts over a Ray cluster: Ray schedules, retries and reports; `make_part` is all that it runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from jobs.engines.part import make_part
+from jobs.errors import IncompleteError, JobError, StorageError, UsageError
+from jobs.manifest import Plan
+from jobs.progress import Progress, report
+from jobs.storage import Store
+from jobs.worker import Todo
+
+# A node that goes takes its tasks with it, and a part may be unlucky several times; Ray also tries a part again
+# whose storage failed for longer than boto's own retries last.
+TRIES = 8
+# Tasks a core that are handed to Ray ahead, so that no core waits for the next.
+TASKS_A_CORE = 2
+KNOCK_SECONDS = 5.0
+
+
+def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, progress: Progress) -> None:
+    """Make the parts of `todo` on the cluster at `address`, or on one that is started on this machine.
+
+    Every core of the cluster makes one part at a time. OUTPUT, and INPUT, must be reachable from every node under the
+    same name.
+    """
+    ray = _ray()
+    if address is not None:
+        _knock(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(f"--address {address}: no Ray cluster answers: {error}") from error
+    try:
+        _map(ray, output, plan, todo, progress)
+    finally:
+        ray.shutdown()
+
+
+def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[Todo], progress: Progress) -> None:
+    task = ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=[StorageError])(make_part)
+    share = int(max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]))
+    running: list[Any] = []
+
+    def finish_one() -> None:
+        nonlocal running
+        done, running = ray.wait(running, num_returns=1)
+        try:
+            report(ray.get(done[0]), progress)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, JobError):
+                raise error.cause from error
+            raise
+        except ray.exceptions.RayError as error:
+            raise IncompleteError(f"Ray gave a part up: {error}; run the same command again to resume") from error
+
+    for part, _ in todo:
+        running.append(task.remote(output.uri, plan.digest, part, 1, share))
+        while len(running) >= TASKS_A_CORE * max(1, int(ray.cluster_resources().get("CPU", 1))):
+            finish_one()
+    while running:
+        finish_one()
+
+
+def _knock(address: str) -> None:
+    """Ray itself would ask a silent address for minutes, and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--address {address}: no Ray cluster answers: {error}; give HOST:PORT of its head node, or auto"
+        ) from error
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError(
+            "--engine ray: Ray is not installed; install the extra: pip install '.[ray]' in the project's folder"
+        ) from error
+    return ray

@@ -1,0 +1,122 @@
+"""One planned image: fetched, decoded, predicted, and described by its record, whatever becomes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from detector.errors import ArtifactError, ImageError
+from detector.predictor import Detections, Predictor, count_pixels, decode_image
+from jobs.budget import Budget
+from jobs.errors import ItemError, ModelError
+from jobs.manifest import ERRORS, BoxRecord, Plan, PlannedImage, Record
+from jobs.storage import Content, Entry, Store
+
+# The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
+MAX_BYTES = 640 * 2**20
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An image's bytes, and the wall time that they took."""
+
+    content: Content
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """A record, and what making it took: `seconds` of wall time by step."""
+
+    record: Record
+    bytes_read: int = 0
+    copied: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+class Imager:
+    """Makes the records of one plan; its methods may be called from several threads."""
+
+    def __init__(self, source: Store, plan: Plan, predictor: Predictor, pixels: Budget) -> None:
+        """pixels: of the pictures that all threads hold decoded at a time."""
+        self._source = source
+        self._plan = plan
+        self._predictor = predictor
+        self._pixels = pixels
+
+    def fetch(self, image: PlannedImage) -> Fetched:
+        """The bytes that were planned; raises ItemError or StorageError."""
+        if image.size > MAX_BYTES:
+            raise ItemError("too_large")
+        start = time.perf_counter()
+        content = self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
+        return Fetched(content, time.perf_counter() - start)
+
+    def make(self, image: PlannedImage, fetching: Future[Fetched]) -> Made:
+        """The record of an image, once it is fetched; raises StorageError, and ModelError when the network fails."""
+        try:
+            fetched = fetching.result()
+        except ItemError as error:
+            return Made(self._record(image, error.status))
+        content = fetched.content
+        try:
+            with self._pixels.hold(count_pixels(content.data)):
+                record, seconds = self._look(image, content)
+        except ImageError as error:
+            record, seconds = self._record(image, error.status, content), {}
+        return Made(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+
+    def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
+        """The record of a picture, and the wall time of its steps."""
+        start = time.perf_counter()
+        pixels = decode_image(content.data)
+        decoded = time.perf_counter() - start
+        try:
+            detections, took = self._predictor.predict_timed(pixels, min_score=self._plan.min_score)
+        except ArtifactError as error:
+            raise ModelError(
+                f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
+                "and report it"
+            ) from error
+        height, width = pixels.shape[:2]
+        record = self._record(image, "ok", content, width, height, _boxes(detections, self._predictor.artifact.classes))
+        return record, {
+            "decode": decoded,
+            "proposals": took.proposals,
+            "network": took.network,
+            "postprocess": took.postprocess,
+        }
+
+    def _record(
+        self,
+        image: PlannedImage,
+        status: str,
+        content: Content | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        boxes: list[BoxRecord] | None = None,
+    ) -> Record:
+        return Record(
+            run=self._plan.run,
+            image=self._plan.input + image.key,
+            etag=content.etag if content else image.etag,
+            version_id=content.version_id if content else None,
+            bytes=image.size,
+            width=width,
+            height=height,
+            status=status,
+            error=ERRORS[status],
+            boxes=boxes or [],
+        )
+
+
+def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
+    """Edges become a size here; the numbers were rounded by the predictor, and differences of sixteenths are exact."""
+    return [
+        BoxRecord(label=classes[label], score=score, x=x1, y=y1, width=x2 - x1, height=y2 - y1)
+        for label, score, (x1, y1, x2, y2) in zip(
+            detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,119 @@
+"""The previous run: which one it is, and the records that can be taken over from it as they are."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import PurePosixPath
+
+from pydantic import ValidationError
+
+from jobs.errors import UsageError
+from jobs.manifest import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, decode_lines, sha256, summary
+from jobs.storage import Store, open_store, split_uri
+
+MANIFEST = "manifest.json"
+# What these say follows from the image's bytes. The others speak of permissions and moments, and are looked at again.
+COPIED = frozenset({"ok", "empty", "unreadable", "too_large"})
+# Both plans are sorted, so that parts are met in order, each of them once; a second one bridges the borders.
+PARTS_HELD = 2
+
+
+def find_previous(given: str) -> Since:
+    """The run that `given` names: its OUTPUT, or a latest.json; without `output` when there is no latest.json yet.
+
+    Raises UsageError when that run is not published as valid.
+    """
+    if given.endswith(".json"):
+        found = _read_latest(given)
+        if found is None:
+            return Since(given=given)
+        store, key = split_uri(found.manifest)
+        data = store.read(key)
+        if data is None or sha256(data) != found.sha256:
+            reason = "missing" if data is None else "not the manifest that was published"
+            raise UsageError(f"--since {given}: {found.manifest} is {reason}; leave --since out, or name another run")
+    else:
+        store = open_store(given)
+        data = store.read(MANIFEST)
+        if data is None:
+            raise UsageError(f"--since {given}: no published run there: {store.uri}{MANIFEST} is missing; name another")
+    manifest = _decode(store, data)
+    if manifest.status != "valid":
+        raise UsageError(f"--since {given}: that run was published as {manifest.status}; name a valid one")
+    return Since(given=given, output=store.uri, run=manifest.run, manifest_sha256=sha256(data))
+
+
+def _read_latest(uri: str) -> Latest | None:
+    store, key = split_uri(uri)
+    data = store.read(key)
+    if data is None:
+        return None
+    try:
+        return Latest.model_validate_json(data)
+    except ValidationError as error:
+        raise UsageError(f"--since {uri}: not a latest.json: {summary(error)}; name a run's OUTPUT instead") from error
+
+
+def _decode(store: Store, data: bytes) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise UsageError(f"{store.uri}{MANIFEST}: not a manifest: {summary(error)}; plan without --since") from error
+
+
+class PreviousRun:
+    """The previous run's records, to be asked for in the plan's order from one thread; two parts are held at most."""
+
+    def __init__(self, plan: Plan, store: Store, manifest: Manifest) -> None:
+        self._plan = plan
+        self._store = store
+        self._entries = {PurePosixPath(entry.key).stem: entry for entry in manifest.parts}
+        self._parts: OrderedDict[str, dict[str, Record]] = OrderedDict()
+
+    @classmethod
+    def open(cls, plan: Plan) -> PreviousRun | None:
+        """None where the plan has no previous run; raises UsageError when its manifest is not the planned one."""
+        if plan.since is None or plan.since.output is None:
+            return None
+        store = open_store(plan.since.output)
+        data = store.read(MANIFEST)
+        if data is None or sha256(data) != plan.since.manifest_sha256:
+            raise _unusable(store, MANIFEST, "missing" if data is None else "changed since this run was planned")
+        return cls(plan, store, _decode(store, data))
+
+    def record(self, image: PlannedImage) -> Record | None:
+        """The record of an unchanged image, under this run's name; None where the image is to be computed.
+
+        Raises UsageError when the previous run's part is gone, or is not the one that was published.
+        """
+        if image.previous is None:
+            return None
+        found = self._part(image.previous).get(self._plan.input + image.key)
+        if found is None:
+            raise _unusable(self._store, image.previous, f"has no record of {image.key!r}")
+        if found.status not in COPIED or found.status in self._plan.redo:
+            return None
+        return found.model_copy(update={"run": self._plan.run})
+
+    def _part(self, name: str) -> dict[str, Record]:
+        if name not in self._parts:
+            entry = self._entries.get(name)
+            if entry is None:
+                raise _unusable(self._store, MANIFEST, f"lists no {name}")
+            while len(self._parts) >= PARTS_HELD:
+                self._parts.popitem(last=False)
+            self._parts[name] = {record.image: record for record in self._read(entry)}
+        return self._parts[name]
+
+    def _read(self, entry: PartEntry) -> list[Record]:
+        data = self._store.read(entry.key)
+        if data is None or sha256(data) != entry.sha256:
+            raise _unusable(self._store, entry.key, "missing" if data is None else "changed since it was published")
+        try:
+            return decode_lines(Record, data)
+        except ValueError as error:
+            raise _unusable(self._store, entry.key, str(error)) from error
+
+
+def _unusable(store: Store, key: str, reason: str) -> UsageError:
+    return UsageError(f"{store.uri}{key}: of the previous run: {reason}; plan again without --since, in a new OUTPUT")

@@ -1,0 +1,337 @@
+"""Long listings: which images are taken, in which order, and that none is lost or met twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import StorageError
+from jobs.listing import (
+    Copies,
+    Earlier,
+    Selection,
+    key_of,
+    plan_line,
+    plan_lines,
+    sort_lines,
+    sortable,
+    version_of,
+)
+from jobs.manifest import Filters, PlannedImage
+from jobs.storage import Entry, S3Store, s3_listing
+from jobs.storage.s3_listing import between, list_keys
+from tests.conftest import Bucket
+
+# Anything that UTF-8 can say, often the characters that lines and escapes are made of.
+ODD = '\x00\x01\x02\t\n\r"\\/.a\x7f\u2028é雪\U0001f600'
+KEYS = (
+    st.text(st.sampled_from("\x00\x01\x02\t\na"))
+    | st.text(st.sampled_from(ODD))
+    | st.text(st.characters(codec="utf-8"))
+)
+ETAGS = st.none() | KEYS
+
+
+@given(key=KEYS, size=st.integers(0, 2**60), etag=ETAGS, mtime=st.none() | st.integers(), previous=st.none() | KEYS)
+def test_a_plans_line_is_the_canonical_one(
+    key: str, size: int, etag: str | None, mtime: int | None, previous: str | None
+) -> None:
+    line = plan_line(key, version_of(size, etag, mtime), previous)
+    image = PlannedImage(key=key, size=size, etag=etag, mtime_ns=mtime, previous=previous)
+    assert line == image.canonical() + b"\n"
+
+
+@given(st.sets(KEYS))
+def test_lines_sort_as_keys_do(keys: set[str]) -> None:
+    written = {key: sortable(key) for key in keys}
+    assert all(key_of(line) == key and not set(line) & set(b"\n\0") for key, line in written.items())
+    assert sorted(keys, key=str.encode) == sorted(keys, key=lambda key: written[key] + b"\0after")
+
+
+@given(st.lists(KEYS), st.sampled_from([1, 200, 10_000]), st.sampled_from([2, 3, 100]))
+def test_sorted_in_memory_and_on_disk_alike(keys: list[str], chunk_bytes: int, max_files: int) -> None:
+    lines = [sortable(key) + b"\n" for key in keys]
+    assert list(sort_lines(iter(lines), chunk_bytes, max_files)) == sorted(lines)
+
+
+def test_a_small_listing_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    lines = [b"%06d\n" % index for index in range(100_000)]
+    assert list(sort_lines(reversed(lines))) == lines
+
+
+def test_a_temporary_folder_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(StorageError, match="No space left on device; let TMPDIR name"):
+        list(sort_lines([b"b\n", b"a\n"], chunk_bytes=1))
+
+
+def _chosen(filters: Filters, keys: list[str]) -> tuple[list[str], Selection]:
+    selection = Selection(filters)
+    lines = selection.lines(Entry(key, 3, "e") for key in keys)
+    return [key_of(line.partition(b"\0")[0]) for line in lines], selection
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, ["2023/a.jpg", "2024/a.JPG", "2024/x/b.png", "top.jpg"]),
+        ({"include": ["2024/*"]}, ["2024/a.JPG", "2024/x/b.png"]),
+        ({"include": ["2024/*", "top.*"]}, ["2024/a.JPG", "2024/x/b.png", "top.jpg"]),
+        ({"exclude": ["*/x/*", "2023*"]}, ["2024/a.JPG", "top.jpg"]),
+        ({"include": ["*/?.*"], "exclude": ["*.png"]}, ["2023/a.jpg", "2024/a.JPG"]),
+        ({"include": ["A.jpg"]}, []),
+        ({"extensions": ["png"]}, ["2024/x/b.png"]),
+        ({"extensions": ["heic", "png"]}, ["2024/c.heic", "2024/x/b.png"]),
+    ],
+)
+def test_filters(filters: dict[str, list[str]], expected: list[str]) -> None:
+    images = ["2023/a.jpg", "2024/a.JPG", "2024/x/b.png", "top.jpg"]
+    others = ["2024/c.heic", "2024/.jpg", ".png", "jpg", "2024/", "a.jpg/", "a.jpg/readme"]
+    chosen, selection = _chosen(Filters(**({"extensions": ["jpg", "png"]} | filters)), images + others)
+    assert sorted(chosen) == expected
+    counts = selection.counts
+    assert (counts.images, counts.bytes) == (len(expected), 3 * len(expected))
+    assert counts.images + counts.filtered + counts.other_files == len(images + others)
+    if "extensions" not in filters:
+        assert counts.other_files == len(others)
+
+
+def _line(key: str, version: bytes) -> bytes:
+    return sortable(key) + b"\0" + version + b"\n"
+
+
+def test_the_same_version_is_that_of_the_previous_run() -> None:
+    """By size, and ETag or time; what nobody knows the version of is computed."""
+    there = {
+        "a": version_of(1, "e", None), "b": version_of(1, "e", None), "c": version_of(1, None, 5),
+        "d": version_of(1, None, None), "gone": version_of(1, "e", None), "z": version_of(1, "e", None),
+    }  # fmt: skip
+    here = {
+        "a": version_of(1, "e", None), "b": version_of(2, "e", None), "c": version_of(1, None, 5),
+        "d": version_of(1, None, None), "new": version_of(1, "e", None), "z": version_of(1, "f", None),
+    }  # fmt: skip
+    copies = Copies()
+    earlier = (Earlier(sortable(key), version, 1, "part-0000007") for key, version in there.items())
+    lines = list(plan_lines([_line(key, version) for key, version in here.items()], earlier, copies, "s3://b/"))
+    images = [PlannedImage.model_validate_json(line) for line in lines]
+    assert [image.key for image in images if image.previous == "part-0000007"] == ["a", "c"]
+    assert (copies.images, copies.bytes) == (2, 2)
+
+
+class Server:
+    """ListObjectsV2 over keys in memory, as S3 answers it."""
+
+    def __init__(self, keys: set[str], page: int) -> None:
+        self.keys = sorted(keys)
+        self.page = page
+        self.requests = 0
+
+    def ask(
+        self,
+        Prefix: str,
+        StartAfter: str = "",
+        ContinuationToken: str = "",
+        Delimiter: str = "",
+        MaxKeys: int = 1000,
+    ) -> dict[str, Any]:
+        self.requests += 1
+        limit = min(self.page, MaxKeys)
+        contents: list[dict[str, Any]] = []
+        folders: dict[str, None] = {}
+        last = ""
+        for key in self.keys:
+            end = key.find(Delimiter, len(Prefix)) if Delimiter else -1
+            folder = key[: end + 1] if end >= 0 else None
+            if not key.startswith(Prefix) or key <= max(StartAfter, ContinuationToken) or folder in folders:
+                continue
+            if len(contents) + len(folders) == limit:
+                page = {"IsTruncated": True, "NextContinuationToken": last}
+                break
+            if folder is None:
+                contents.append({"Key": key})
+            else:
+                folders[folder] = None
+            last = key
+        else:
+            page = {"IsTruncated": False}
+        return page | {"Contents": contents, "CommonPrefixes": [{"Prefix": folder} for folder in folders]}
+
+
+TREES = st.sets(
+    st.lists(st.text(st.sampled_from("ab0~!é\U0001f600"), max_size=3), min_size=1, max_size=5).map("/".join)
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(keys=TREES, page=st.integers(1, 4), head=st.integers(1, 3), prefix=st.sampled_from(["", "a/", "é"]))
+def test_every_key_once_whatever_the_tree(
+    monkeypatch: pytest.MonkeyPatch, keys: set[str], page: int, head: int, prefix: str
+) -> None:
+    monkeypatch.setattr(s3_listing, "HEAD_PAGES", head)
+    monkeypatch.setattr(s3_listing, "ENOUGH", 3)
+    monkeypatch.setattr(s3_listing, "THREADS", 4)
+    keys.discard("")
+    listed = [found["Key"] for found in list_keys(Server(keys, page).ask, prefix, "s3://b/")]
+    assert sorted(listed) == sorted(key for key in keys if key.startswith(prefix))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [f"{index:06d}.jpg" for index in range(3000)],
+        [f"u/{index * 7919 % 100_003:08x}/photo.jpg" for index in range(3000)],
+        [f"a/very/deep/folder/{index:04d}.jpg" for index in range(3000)],
+        [f"2024/{index % 12:02d}/{index % 28:02d}/{index}.jpg" for index in range(3000)],
+        # Borders that are keys: consoles make such objects for folders.
+        [f"{index // 60:02d}/{index % 60 or ''}" for index in range(3000)],
+    ],
+    ids=["flat", "many folders", "deep", "dates", "markers"],
+)
+def test_ranges_are_shared(keys: list[str]) -> None:
+    """More threads than one have keys to list, for not many more requests than pages."""
+    server = Server(set(keys), 10)
+    listing: set[str] = set()
+
+    def ask(**options: Any) -> dict[str, Any]:
+        if "MaxKeys" not in options and "Delimiter" not in options:
+            listing.add(threading.current_thread().name)
+        time.sleep(0.001)  # as a server does: the others get their turn
+        return server.ask(**options)
+
+    assert sorted(found["Key"] for found in list_keys(ask, "", "s3://b/")) == sorted(keys)
+    assert len(listing) > 8
+    assert server.requests < 3 * len(keys) / 10
+
+
+@given(low=KEYS, high=st.none() | KEYS)
+def test_between(low: str, high: str | None) -> None:
+    if high is None or low < high:
+        middle = between(low, high)
+        assert middle is None or (low < middle and (high is None or middle < high))
+        assert middle is None or middle.encode()
+
+
+def test_a_small_prefix_costs_one_request() -> None:
+    server = Server({f"p/{index}" for index in range(1000)} | {"q"}, 1000)
+    assert len(list(list_keys(server.ask, "p/", "s3://b/"))) == 1000
+    assert server.requests == 1
+
+
+def test_a_server_that_lists_out_of_order() -> None:
+    for count in (20, 2000):  # within the first pages, and in a range
+        server = Server({f"{index:06d}" for index in range(count)}, 10)
+        server.keys[-2:] = server.keys[:-3:-1]
+        with pytest.raises(StorageError, match="not in the order of UTF-8 bytes"):
+            list(list_keys(server.ask, "", "s3://b/"))
+    assert not _listing_threads()
+
+
+def _listing_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("list")]
+
+
+def test_an_error_in_a_thread_ends_the_listing() -> None:
+    server = Server({f"{index:06d}" for index in range(2000)}, 10)
+
+    def ask(**options: Any) -> dict[str, Any]:
+        if server.requests > 100:
+            raise StorageError("s3://b/: gone")
+        return server.ask(**options)
+
+    with pytest.raises(StorageError, match="gone"):
+        list(list_keys(ask, "", "s3://b/"))
+    assert not _listing_threads()
+
+
+def test_a_consumer_that_leaves_or_is_slow() -> None:
+    """What is not taken is not fetched, and nothing is left behind."""
+    server = Server({f"{index:06d}" for index in range(20_000)}, 10)
+    listing = list_keys(server.ask, "", "s3://b/")
+    for _ in range(1000):
+        next(listing)
+    before, requests = -1, server.requests
+    while before != requests:  # until every thread waits
+        time.sleep(0.2)
+        before, requests = requests, server.requests
+    assert requests < 400
+    listing.close()
+    assert not _listing_threads()
+
+
+def _tree(count: int) -> list[str]:
+    return [f"{index % 7}/{index % 3} é/{index:05d}+%.jpg" for index in range(count)]
+
+
+@pytest.fixture
+def cut_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges from the second page on."""
+    monkeypatch.setattr(s3_listing, "HEAD_PAGES", 1)
+
+
+def _listed(store: Any) -> tuple[dict[str, Entry], list[dict[str, Any]]]:
+    """What the store lists, in small pages, and with which requests."""
+    asked: list[dict[str, Any]] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        params.setdefault("MaxKeys", 20)
+        asked.append(dict(params))
+
+    store._client.meta.events.register("before-parameter-build.s3.ListObjectsV2", note)
+    entries = list(store.list())
+    assert len({entry.key for entry in entries}) == len(entries)
+    return {entry.key: entry for entry in entries}, asked
+
+
+def test_rclone_lists_every_key_once(bucket: Bucket, cut_early: None, tmp_path: Path) -> None:
+    keys = _tree(300)
+    for key in keys:
+        path = tmp_path / "photos" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    bucket.upload(tmp_path / "photos", "photos")
+    bucket.put("photos-not/1.jpg", b"x")
+    entries, asked = _listed(S3Store(f"{bucket.uri}/photos"))
+    assert sorted(entries) == sorted(keys)
+    assert any("StartAfter" in options for options in asked)
+
+
+@pytest.mark.parametrize("name", ["photos", "photos--use1-az4--x-s3"])
+def test_moto_lists_every_key_once(moto: str, cut_early: None, name: str) -> None:
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="photos")
+    keys = [*_tree(200), "control\x01\t.jpg", "a+b c%20.jpg"]
+    for key in keys:
+        client.put_object(Bucket="photos", Key=f"in/{key}", Body=b"xy")
+    store: Any = S3Store("s3://photos/in")
+    if name != "photos":  # moto has no directory buckets; this one only bears the name of one
+        store.bucket = name
+        store._client.meta.events.register(
+            "before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(Bucket="photos")
+        )
+    entries, asked = _listed(store)
+    assert sorted(entries) == sorted(keys)
+    assert {(entry.size, entry.etag) for entry in entries.values()} == {(2, "3e44107170a520582ade522fa73c1d15")}
+    assert any("StartAfter" in options for options in asked) == (name == "photos")
+
+
+def test_the_quick_reader_reads_what_botocores_does(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = boto3.session.Session().client("s3")
+    client.create_bucket(Bucket="photos")
+    for key in ("a b+c.jpg", "<&>\"'.jpg", "\x01.jpg", "é/雪.jpg"):
+        client.put_object(Bucket="photos", Key=key, Body=key.encode())
+    quick = list(S3Store("s3://photos").list())
+    seen: list[int] = []
+    monkeypatch.setattr("jobs.storage.s3.parse_keys", lambda **_options: seen.append(1))
+    slow = list(S3Store("s3://photos").list())
+    assert seen and len(quick) == 4 and quick == slow
