@@ -575,9 +575,11 @@ def _failed(statuses: Mapping[str, int]) -> str:
 
 def _throughput(rate: float | None, left: int) -> str:
     """Of the last minutes, and when what is left is done at this rate."""
-    if rate is None:
-        return "none in the last minutes" if left else "done"
-    return f"{rate:.1f}" + (f", {timedelta(seconds=round(left / rate))} left" if left and rate else "")
+    if not left:
+        return "all done"
+    if not rate:
+        return "nothing was finished in the last quarter of an hour"
+    return f"{rate:.1f}, {timedelta(seconds=round(left / rate))} left"
 
 
 def _rate(rate: float | None) -> str:
