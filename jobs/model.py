@@ -49,7 +49,9 @@ def run_model(output: Store, plan: Plan) -> Iterator[Model]:
         for file in FILES:
             data = output.read(f"model/{file}")
             if data is None:
-                raise ModelError(f"{output.uri}model/{file}: missing; plan the run again in a new OUTPUT")
+                raise ModelError(
+                    f"{output.uri}model/{file}: missing; plan again with the same --model: that puts it back"
+                )
             (folder / file).write_bytes(data)
         model = open_model(folder)
         if model.sha256 != plan.artifact_sha256:

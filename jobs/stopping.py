@@ -18,7 +18,7 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Within this block SIGTERM raises Stopped in the main thread, which is also the only one that writes."""
+    """Within this block SIGTERM raises Stopped in the main thread, which waits for a write on its way."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.face import Content, Entry
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 ATTEMPTS = 8
 # S3 answers within a second or two at its worst; a connection that has been silent for longer is lost.
 TIMEOUT_SECONDS = 10.0
+# An answer without what every S3 server says may have been cut on its way; a login page stays one.
+GARBLED_ATTEMPTS = 3
 # Between the tries of a body that breaks off, doubled each time, with full jitter, as botocore does between requests.
 LONGEST_PAUSE_SECONDS = 20.0
 # Of a body that goes to a file, held at a time.
 DOWNLOAD_BYTES = 2**20
 # At least as many connections as the worker opens at once, so that none waits for another.
 CONNECTIONS = 48
+
+T = TypeVar("T")
 
 
 class S3Store:
@@ -50,14 +54,19 @@ class S3Store:
         listed = list_in_sequence if self.bucket.endswith("--x-s3") else list_keys
         with contextlib.closing(listed(self._list_page, self.prefix + below, self.uri)) as keys:
             for found in keys:
-                yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], _etag(found, self.uri))
+                if "ETag" not in found:
+                    raise _not_s3(self.uri)
+                yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], _unquoted(found["ETag"]))
 
     def _list_page(self, **options: Any) -> dict[str, Any]:
-        with _storage_errors(self.uri):
+        def ask() -> dict[str, Any]:
             page: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, **options)
-        if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
-            raise _not_s3(self.uri)
-        return page
+            if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
+                raise _Garbled
+            return page
+
+        with _storage_errors(self.uri):
+            return self._tried(self.uri, ask)
 
     def fetch(self, entry: Entry) -> Content:
         """The version that the listing saw; see Store."""
@@ -135,16 +144,37 @@ class S3Store:
         return True
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
-        answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
-        _etag(answer, self.uri + key)  # without it nothing says that the bytes were stored
+        def ask() -> None:
+            answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
+            if "ETag" not in answer:  # nothing says that the bytes were stored
+                raise _Garbled
+
+        self._tried(self.uri + key, ask)
 
     def _get(self, key: str, take: Callable[[Any], bytes] | None = None, **condition: str) -> Content:
-        """One object; a body that breaks off is fetched again. ClientErrors pass: the caller knows what they mean.
+        """One object. ClientErrors pass: the caller knows what they mean.
 
         take: what reads the body, in place of holding it as a whole.
         """
+        from botocore.exceptions import BotoCoreError
+
+        def ask() -> Content:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
+            if "ETag" not in answer or "ContentLength" not in answer:  # without a length a cut body looks whole
+                raise _Garbled
+            data = take(answer["Body"]) if take else answer["Body"].read()
+            version = answer.get("VersionId")
+            return Content(data, _unquoted(answer["ETag"]), None if version == "null" else version)
+
+        try:
+            return self._tried(self.uri + key, ask)
+        except BotoCoreError as error:
+            raise _unreachable(self.uri + key, error) from error
+
+    def _tried(self, uri: str, ask: Callable[[], T]) -> T:
+        """What `ask` gives; asks again when the answer breaks off, which botocore leaves to its callers."""
         from botocore.exceptions import (
-            BotoCoreError,
+            ClientError,
             FlexibleChecksumError,
             IncompleteReadError,
             ReadTimeoutError,
@@ -152,24 +182,28 @@ class S3Store:
         )
         from botocore.parsers import ResponseParserError
 
-        broken = (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
         attempt = 1
         while True:
             try:
-                response = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
-                data = take(response["Body"]) if take else response["Body"].read()
-            except broken as error:
-                if attempt == self._attempts:
-                    raise _unreachable(self.uri + key, error) from error
-                time.sleep(random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)))
-                attempt += 1
-            except BotoCoreError as error:
-                raise _unreachable(self.uri + key, error) from error
-            except ResponseParserError as error:
-                raise _not_s3(self.uri + key) from error
-            else:
-                version = response.get("VersionId")
-                return Content(data, _etag(response, self.uri + key), None if version == "null" else version)
+                return ask()
+            except (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError) as error:
+                if attempt >= self._attempts:
+                    raise _unreachable(uri, error) from error
+            except (_Garbled, ResponseParserError) as error:
+                if attempt >= min(self._attempts, GARBLED_ATTEMPTS):
+                    raise _not_s3(uri) from error
+            except ClientError as error:
+                # A refusal without a word: S3 says which bucket or key it means, in a body that may have been cut. That
+                # a condition does not hold is said by the number alone.
+                code = error.response["Error"].get("Code", "")
+                if not code.isdigit() or code == "412" or attempt >= min(self._attempts, GARBLED_ATTEMPTS):
+                    raise
+            time.sleep(random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)))
+            attempt += 1
+
+
+class _Garbled(Exception):
+    """An answer lacks what every answer of S3 to this request has."""
 
 
 def _s3_client() -> tuple[Any, int]:
@@ -197,11 +231,9 @@ def _s3_client() -> tuple[Any, int]:
         raise StorageError(f"s3://: the AWS settings cannot be used: {error}; check AWS_* and the profile") from error
 
 
-def _etag(answer: Mapping[str, Any], uri: str) -> str:
-    """The ETag that an answer or a line of a listing carries: HTTP quotes it, some servers list it bare."""
-    if "ETag" not in answer:
-        raise _not_s3(uri)
-    return str(answer["ETag"]).strip('"')
+def _unquoted(etag: str) -> str:
+    """HTTP quotes ETags, some servers list them bare."""
+    return etag.strip('"')
 
 
 def _not_s3(uri: str) -> StorageError:
@@ -254,7 +286,6 @@ def _unreachable(uri: str, error: Exception) -> StorageError:
 def _storage_errors(uri: str) -> Iterator[None]:
     """Turn botocore's errors into ours, where no single image is at fault."""
     from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -262,5 +293,3 @@ def _storage_errors(uri: str) -> Iterator[None]:
         raise _refused(uri, error) from error
     except BotoCoreError as error:
         raise _unreachable(uri, error) from error
-    except ResponseParserError as error:
-        raise _not_s3(uri) from error

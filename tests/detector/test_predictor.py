@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -171,3 +172,11 @@ print(len(Predictor(Path(sys.argv[1])).predict(np.zeros((40, 64, 3), np.uint8), 
     result = subprocess.run([sys.executable, "-c", program, str(searching)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) >= 1
+
+
+def test_onnx_runtime_leaves_the_home_folder_alone(artifact: Path, tmp_path: Path) -> None:
+    """It keeps and sends telemetry unless it is told not to."""
+    script = "import sys, pathlib, detector.predictor as p; p.Predictor(pathlib.Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", script, str(artifact)], check=True, env=environment | {"HOME": str(tmp_path)})
+    assert not list(tmp_path.rglob("*"))

@@ -110,7 +110,7 @@ class _Client:
         self._outcomes = list(outcomes)
 
     def get_object(self, **_request: object) -> dict[str, Any]:
-        return {"Body": _Body(self._outcomes.pop(0)), "ETag": '"e"'}
+        return {"Body": _Body(self._outcomes.pop(0)), "ETag": '"e"', "ContentLength": 5}
 
 
 def test_a_body_that_breaks_off_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +173,37 @@ def test_read_ahead_keeps_the_order(tmp_path: Path) -> None:
         store.write(f"{index}", b"%d" % index)
     found = list(read_ahead(store, (f"{index}" for index in range(100))))
     assert found == [None if index % 2 else b"%d" % index for index in range(100)]
+
+
+@pytest.mark.parametrize("lost", ["ETag", "ContentLength"])
+def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its length a body that was cut would look like a whole one: an empty picture, a damaged part."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    store: Any = S3Store("s3://photos")
+    store._client = _Client(b"", b"whole")
+    whole, answers = store._client.get_object, []
+
+    def get_object(**request: object) -> dict[str, Any]:
+        answer = whole(**request)
+        if not answers:
+            del answer[lost]
+        answers.append(answer)
+        return answer
+
+    store._client.get_object = get_object
+    assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
+    assert len(answers) == 2
+
+
+def test_a_refusal_without_a_word_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """404 and nothing else: the key, the bucket, or an answer that was cut."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    store: Any = S3Store("s3://photos")
+    store._client = _Client(_refusal("404"), _refusal("404"), _refusal("NoSuchKey"))
+    assert store.read("plan.json") is None
+    store._client = _Client(*[_refusal("404")] * 3)
+    with pytest.raises(StorageError, match="404"):
+        store.read("plan.json")
 
 
 class _WebServer(BaseHTTPRequestHandler):
