@@ -26,6 +26,7 @@ from detector.stages import layout
 from jobs.engines.local import cores
 
 BUCKET_IN, BUCKET_OUT = "photos", "boxes"
+BOXCAR = (sys.executable, "-m", "jobs")
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,18 @@ def run_job(server: LocalS3, artifact: Path, name: str, options: list[str]) -> R
     """Plan, then work and finish under the clock."""
     output = f"s3://{BUCKET_OUT}/{name}/"
     environment = server.environment()
-    plan = ["boxcar", "plan", f"s3://{BUCKET_IN}/all/", output, "--model", str(artifact)]
+    plan = [*BOXCAR, "plan", f"s3://{BUCKET_IN}/all/", output, "--model", str(artifact)]
     subprocess.run(plan, env=environment, check=True, stdout=subprocess.DEVNULL)
     before, children, start = cpu_seconds(server.pid), os.times().children_user, time.perf_counter()
     system = os.times().children_system
     subprocess.run(
-        ["boxcar", "work", output, *options],
+        [*BOXCAR, "work", output, *options],
         env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     seconds, after = time.perf_counter() - start, os.times()
     server_cpu = cpu_seconds(server.pid) - before
     start = time.perf_counter()
-    subprocess.run(["boxcar", "finish", output], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*BOXCAR, "finish", output], env=environment, check=True, stdout=subprocess.DEVNULL)
     cpu = after.children_user - children + after.children_system - system
     return Run(seconds, server_cpu, cpu, time.perf_counter() - start)
 
