@@ -355,7 +355,8 @@ def validate(output: str) -> None:
     Example:
       boxcar validate s3://boxes/2024/
     """
-    from jobs.finish import VALIDATION, examine, read_manifest
+    from jobs.finish import VALIDATION, examine
+    from jobs.manifest_file import read_manifest
     from jobs.plan import require_plan
 
     destination = _store(output)
@@ -382,7 +383,7 @@ def status(output: str) -> None:
     Example:
       boxcar status s3://boxes/2024/
     """
-    from jobs.finish import read_manifest
+    from jobs.manifest_file import read_manifest
     from jobs.plan import require_plan
     from jobs.status import read_status
 
@@ -539,7 +540,8 @@ def _pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer |
 
 def _conclude(output: Store, manifest: Manifest, rate: float | None, pointer: LatestPointer | None) -> None:
     """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
-    from jobs.finish import MANIFEST, VALIDATION
+    from jobs.finish import VALIDATION
+    from jobs.manifest_file import MANIFEST
 
     _print(
         {

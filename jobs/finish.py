@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from pydantic import ValidationError
-
 from detector.artifact import Artifact
-from jobs.errors import IncompleteError, UsageError
+from jobs.errors import IncompleteError, StorageError, UsageError
 from jobs.expectations import Review
 from jobs.manifest import (
     STATUSES,
@@ -22,14 +20,13 @@ from jobs.manifest import (
     Plan,
     Validation,
     sha256,
-    summary,
 )
+from jobs.manifest_file import MANIFEST, read_manifest
 from jobs.model import run_model
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PlanOrder
 from jobs.storage import Store, read_ahead
 
-MANIFEST = "manifest.json"
 VALIDATION = "quality/validation.json"
 
 
@@ -111,11 +108,12 @@ def _number(part_name: str) -> int:
 def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
     """Examine the run and publish it with its verdict; what `published` finds stays as it is.
 
-    Raises what `examine` and `published` raise.
+    Raises what `examine` and `published` raise, and StorageError when another verdict was published meanwhile.
     """
     manifest = published(output, plan, max_failed)
     if manifest is not None:
         return manifest
+    before = output.read_version(MANIFEST)
     examined = examine(output, plan, max_failed)
     artifact, tally = examined.artifact, examined.tally
     manifest = Manifest(
@@ -143,22 +141,14 @@ def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
         ),
         cost=Cost(cpu_seconds=round(tally.cpu_seconds, 3), bytes_read=tally.bytes_read),
     )
-    output.write(MANIFEST, manifest.pretty())
+    data = manifest.pretty()
+    if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
+        return manifest
+    # Another `finish` was first; what is valid stays, because latest.json may name its bytes.
+    manifest = published(output, plan, max_failed)
+    if manifest is None:
+        raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
     return manifest
-
-
-def read_manifest(output: Store) -> Manifest | None:
-    """The published manifest in `output`; None where there is none."""
-    data = output.read(MANIFEST)
-    return None if data is None else parse_manifest(output, data)
-
-
-def parse_manifest(output: Store, data: bytes) -> Manifest:
-    """The manifest whose bytes were read from `output`; raises UsageError."""
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise UsageError(f"{output.uri}{MANIFEST}: not a manifest: {summary(error)}; choose another OUTPUT") from error
 
 
 def published(output: Store, plan: Plan, max_failed: float) -> Manifest | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from jobs.errors import StorageError, UsageError
-from jobs.finish import MANIFEST, parse_manifest
+from jobs.errors import RejectedError, StorageError, UsageError
 from jobs.manifest import Latest, sha256, summary
+from jobs.manifest_file import MANIFEST, parse_manifest
 from jobs.storage import Store, split_uri
 
 # Each try that fails is another run's success.
@@ -27,7 +27,7 @@ class LatestPointer:
         self._read()
 
     def move(self) -> str | None:
-        """Let the object name the manifest in OUTPUT, or say why it stays; raises ValueError for a rejected run.
+        """Let the object name the manifest in OUTPUT, or say why it stays; raises RejectedError for a rejected run.
 
         Of two runs that end in the same instant the one planned later is named: each writes only over what it saw.
         """
@@ -36,7 +36,9 @@ class LatestPointer:
             raise StorageError(f"{self._output.uri}{MANIFEST}: gone since it was published; run again")
         manifest = parse_manifest(self._output, stored)
         if manifest.status != "valid":
-            raise ValueError(f"run {manifest.run} is {manifest.status}")
+            raise RejectedError(
+                f"{self._output.uri}: published as rejected by another command meanwhile; {self.uri} was kept"
+            )
         if not manifest.images:
             return "this run has no images"
         latest = Latest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.errors import UsageError
+from jobs.errors import StorageError, UsageError
 from jobs.inventory import read_inventory
 from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
 from jobs.manifest import (
@@ -42,6 +43,7 @@ DIGESTED = (
 )  # fmt: skip
 # One PUT takes S3 some 50 ms, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
+CREATIONS = 5
 
 Notice = Callable[[str], None]
 
@@ -86,14 +88,25 @@ def make_plan(source: Store, output: Store, model: Model, options: Options, noti
         with _Draft(source, model, options, notice) as draft:
             _write_all(output, draft.cut(parts))
         plan = draft.plan(parts)
-        if not output.swap(PLAN, plan.pretty(), None):  # from here on a plan exists
-            ours, plan = plan, require_plan(output)
-            _refuse_other(plan, source, output, model, options)
-            if plan.digest != ours.digest:
-                notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
+        ours, plan = plan, _create(output, plan)  # from here on a plan exists
+        _refuse_other(plan, source, output, model, options)
+        if plan.digest != ours.digest:
+            notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
     # Only now: of two planners with different artifacts the one whose plan stands writes its own.
     _place_model(model, output)
     return plan
+
+
+def _create(output: Store, plan: Plan) -> Plan:
+    """Write plan.json where there is none; the plan that is there then."""
+    for attempt in range(CREATIONS):
+        if output.swap(PLAN, plan.pretty(), None):
+            return plan
+        there = read_plan(output)
+        if there is not None:
+            return there
+        time.sleep(attempt)  # S3 also refuses while another planner's is under way, which may come to nothing
+    raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
 def survey(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Survey:

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from jobs.errors import UsageError
 from jobs.manifest import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, decode_lines, sha256, summary
+from jobs.manifest_file import MANIFEST, parse_manifest
 from jobs.storage import Store, open_store, split_uri
 
-MANIFEST = "manifest.json"
 # What these say follows from the image's bytes. The others speak of permissions and moments, and are looked at again.
 COPIED = frozenset({"ok", "empty", "unreadable", "too_large"})
 # Both plans are sorted, so that parts are met in order, each of them once; a second one bridges the borders.
@@ -37,7 +37,7 @@ def find_previous(given: str) -> Since:
         data = store.read(MANIFEST)
         if data is None:
             raise UsageError(f"--since {given}: no published run there: {store.uri}{MANIFEST} is missing; name another")
-    manifest = _decode(store, data)
+    manifest = parse_manifest(store, data)
     if manifest.status != "valid":
         raise UsageError(f"--since {given}: that run was published as {manifest.status}; name a valid one")
     return Since(given=given, output=store.uri, run=manifest.run, manifest_sha256=sha256(data))
@@ -52,13 +52,6 @@ def _read_latest(uri: str) -> Latest | None:
         return Latest.model_validate_json(data)
     except ValidationError as error:
         raise UsageError(f"--since {uri}: not a latest.json: {summary(error)}; name a run's OUTPUT instead") from error
-
-
-def _decode(store: Store, data: bytes) -> Manifest:
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise UsageError(f"{store.uri}{MANIFEST}: not a manifest: {summary(error)}; plan without --since") from error
 
 
 class PreviousRun:
@@ -79,7 +72,7 @@ class PreviousRun:
         data = store.read(MANIFEST)
         if data is None or sha256(data) != plan.since.manifest_sha256:
             raise _unusable(store, MANIFEST, "missing" if data is None else "changed since this run was planned")
-        return cls(plan, store, _decode(store, data))
+        return cls(plan, store, parse_manifest(store, data))
 
     def record(self, image: PlannedImage) -> Record | None:
         """The record of an unchanged image, under this run's name; None where the image is to be computed.

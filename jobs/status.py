@@ -11,7 +11,7 @@ from jobs.manifest import PartStats, Plan
 from jobs.parts import decode_stats, stats_key
 from jobs.storage import Store, read_ahead
 
-# Throughput is that of the last minutes: workers come and go, and a run may have stood still for a night.
+# Throughput is that of the last minutes at work: workers come and go, and a run may have stood still for a night.
 RECENT = timedelta(minutes=15)
 
 
@@ -25,7 +25,9 @@ class Status:
     boxes: int = 0
     cpu_seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
-    spans: list[tuple[datetime, datetime, int]] = field(default_factory=list)  # start, end, images of each part
+    spans: list[tuple[datetime, datetime, int]] = field(
+        default_factory=list
+    )  # start, end, images computed, of each part
 
     def add(self, stats: PartStats) -> None:
         """One part that is done."""
@@ -36,23 +38,32 @@ class Status:
         self.cpu_seconds += stats.cpu_seconds
         self.statuses.update(stats.statuses)
         self.spans.append(
-            (datetime.fromisoformat(stats.started_at), datetime.fromisoformat(stats.finished_at), stats.images)
+            (
+                datetime.fromisoformat(stats.started_at),
+                datetime.fromisoformat(stats.finished_at),
+                stats.images - stats.copied,
+            )
         )
 
     def rate(self, now: datetime) -> float | None:
-        """Images a second of all workers over the `RECENT` before `now`; None when no part was finished in it.
+        """Images computed a second by all workers, up to the last part that was finished; None when that is so long
+        ago that nobody is at the next one.
 
-        A part's images are spread evenly over the time that it took.
+        Looks back over `RECENT`, or over the longest part where that took longer; a part's images are spread evenly
+        over its time, and copied ones took none.
         """
-        since = now - RECENT
-        recent = [span for span in self.spans if span[1] > since]
-        if not recent:
+        if not self.spans:
             return None
-        begun = max(since, min(start for start, _, _ in recent))
+        span = max(RECENT, max(end - start for start, end, _ in self.spans))
+        until = max(end for _, end, _ in self.spans)
+        if until < now - 2 * span:
+            return None
+        recent = [part for part in self.spans if part[1] > until - span]
+        begun = max(until - span, min(start for start, _, _ in recent))
         images = sum(
             count * ((end - max(start, begun)) / (end - start) if end > start else 1.0) for start, end, count in recent
         )
-        return images / max((now - begun).total_seconds(), 1e-3)
+        return images / max((until - begun).total_seconds(), 1e-3)
 
 
 def read_status(output: Store, plan: Plan) -> Status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,17 @@ from types import FrameType
 EXIT_SIGTERM, EXIT_SIGINT = 143, 130
 
 
+# For the clean-up, which may meet a request that hangs; nothing depends on it, since every write is atomic.
+LONGEST_SECONDS = 8.0
+
+
 class Stopped(BaseException):
     """SIGTERM came. Like KeyboardInterrupt no Exception, so that no library takes it for a failure of its own."""
+
+
+def _leave(*_arguments: object) -> None:
+    os.write(2, b"stopped by SIGTERM; run the same command again to resume\n")
+    os._exit(EXIT_SIGTERM)
 
 
 @contextlib.contextmanager
@@ -24,7 +34,10 @@ def stopped_by_sigterm() -> Iterator[None]:
         return
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; the clean-up must not be interrupted
+        signal.signal(signal.SIGTERM, _leave)  # whoever asks twice does not want to wait
+        limit = threading.Timer(LONGEST_SECONDS, _leave)
+        limit.daemon = True
+        limit.start()
         raise Stopped
 
     before = signal.signal(signal.SIGTERM, stop)

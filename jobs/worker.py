@@ -34,8 +34,8 @@ AHEAD_BYTES = 256 * 2**20
 WRITES_AHEAD = 4
 # A PUT takes a moment; one that hangs when the worker is told to stop is given up, and its part made again.
 LAST_WRITE_SECONDS = 5.0
-# A few private pictures are a matter of theirs; when a whole part may not be read, the role or the policy is wrong.
-LEAST_ALL_FORBIDDEN = 10
+# A few private pictures are a matter of theirs; when so many in a row may not be read, the role or the policy is wrong.
+MOST_FORBIDDEN_IN_A_ROW = 9
 
 Todo = tuple[PlanPart, list[PlannedImage]]
 
@@ -77,6 +77,7 @@ class Worker:
         self._computers = ThreadPoolExecutor(threads, "compute")
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
+        self._forbidden = 0  # images in a row
 
     def __enter__(self) -> Worker:
         return self
@@ -94,6 +95,7 @@ class Worker:
         """Make and write every one of `parts`, each with its planned images."""
         for draft, made in self._in_order(parts):
             draft.add(made)
+            self._watch_for_denial(made)
             progress.images(made.record.status, 1)
             if len(draft.records) == draft.count:
                 self._write(draft)
@@ -122,14 +124,20 @@ class Worker:
         # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
         return self._computers.submit(self._imager.make, image, self._fetchers.submit(self._imager.fetch, image))
 
-    def _write(self, draft: _Draft) -> None:
-        """Hand a whole part to the writer; raises StorageError when nothing of it may be read."""
-        statuses = Counter(record.status for record in draft.records)
-        if statuses["forbidden"] == draft.count >= LEAST_ALL_FORBIDDEN:
+    def _watch_for_denial(self, made: Made) -> None:
+        """Raise StorageError when nothing may be read any more; the part under way is not written then."""
+        if made.copied:
+            return
+        self._forbidden = self._forbidden + 1 if made.record.status == "forbidden" else 0
+        if self._forbidden > MOST_FORBIDDEN_IN_A_ROW:
             raise StorageError(
-                f"{self._plan.input}: access denied to every one of the {draft.count} images of {draft.part.name}; "
+                f"{self._plan.input}: access denied to {self._forbidden} images in a row, up to {made.record.image}; "
                 "allow this role to read them (s3:GetObject), or plan without them (--exclude) in a new OUTPUT"
             )
+
+    def _write(self, draft: _Draft) -> None:
+        """Hand a whole part to the writer."""
+        statuses = Counter(record.status for record in draft.records)
         cpu_seconds, seconds = self._clock.lap()
         self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
 
@@ -158,6 +166,7 @@ class Worker:
     def _report(self, progress: Progress, at_most: int) -> None:
         """Tell of the parts that are written, and wait until at most so many are not."""
         while self._writes and (len(self._writes) > at_most or self._writes[0].done()):
+            wait([self._writes[0]])  # while it is among those that a stop waits for
             progress.part(self._writes.popleft().result(), skipped=False)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,10 +32,15 @@ def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, p
     ray = _ray()
     if address is not None:
         _knock(address)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"--address {address}: no Ray cluster answers: {error}") from error
+        place = "on this machine" if address is None else f"--address {address}"
+        raise UsageError(f"{place}: no Ray cluster answers: {error}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own in place, which ends with exit 15
     try:
         _map(ray, output, plan, todo, progress)
     finally:

@@ -35,8 +35,8 @@ class Store(Protocol):
 
     uri: str
 
-    def list(self, below: str = "") -> Iterator[Entry]:
-        """Every object whose key begins with `below` (empty, or ending with `/`), in no particular order."""
+    def list(self) -> Iterator[Entry]:
+        """Every object below, in no particular order."""
 
     def fetch(self, entry: Entry) -> Content:
         """The bytes that the listing saw; raises ItemError `missing`, `forbidden` or `changed`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,9 @@ from typing import NoReturn
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.face import Content, Entry
+
+# There is no such file, or a link that leads to none: by way of a file, or in a ring.
+NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class FolderStore:
@@ -27,14 +31,11 @@ class FolderStore:
         self.root = Path(os.path.realpath(path))
         self.uri = f"{self.root.as_posix().rstrip('/')}/"
 
-    def list(self, below: str = "") -> Iterator[Entry]:
-        """Every regular file below the folder; see the class for what is left out.
-
-        Raises StorageError where the folder is missing; nothing lies below a `below` that is.
-        """
+    def list(self) -> Iterator[Entry]:
+        """Every regular file below the folder; see the class for what is left out."""
         if not self.root.is_dir():
             raise StorageError(f"{self.root}: no such folder; check the path")
-        for folder, subfolders, names in os.walk(self.root / below, onerror=_unreadable_folder):
+        for folder, subfolders, names in os.walk(self.root, onerror=_unreadable_folder):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             for name in names:
                 path = Path(folder, name)
@@ -54,13 +55,13 @@ class FolderStore:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 data = file.read() if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns) else None
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ItemError("missing") from error
         except IsADirectoryError as error:
             raise ItemError("changed") from error
         except PermissionError as error:
             raise ItemError("forbidden") from error
         except OSError as error:
+            if error.errno in NOWHERE:
+                raise ItemError("missing") from error
             raise StorageError(f"{path}: cannot be read: {error.strerror}; check the disk and run again") from error
         if data is None or len(data) != entry.size:
             raise ItemError("changed")
@@ -137,9 +138,9 @@ def _stat(path: Path) -> os.stat_result | None:
     for look in (path.stat, path.lstat):
         try:
             status = look()
-        except FileNotFoundError:
-            continue
         except OSError as error:
+            if error.errno in NOWHERE:
+                continue
             raise StorageError(f"{path}: cannot be listed: {error.strerror}; check its permissions") from error
         return status if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None
     return None

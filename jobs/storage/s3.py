@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,12 +24,21 @@ ATTEMPTS = 8
 TIMEOUT_SECONDS = 10.0
 # An answer without what every S3 server says may have been cut on its way; a login page stays one.
 GARBLED_ATTEMPTS = 3
-# Between the tries of a body that breaks off, doubled each time, with full jitter, as botocore does between requests.
+# Between tries: doubled each time, with full jitter.
 LONGEST_PAUSE_SECONDS = 20.0
+# What passes, besides every status from 500 on.
+PASSING = frozenset({
+    "BandwidthLimitExceeded", "InternalError", "KMS.DependencyTimeoutException", "KMS.KMSInternalException",
+    "KMS.ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "ServiceUnavailable", "SlowDown",
+    "Throttling", "ThrottlingException", "TooManyRequestsException",
+})  # fmt: skip
 # Of a body that goes to a file, held at a time.
 DOWNLOAD_BYTES = 2**20
 # At least as many connections as the worker opens at once, so that none waits for another.
 CONNECTIONS = 48
+
+# Directory buckets and their access points list in an order of their own, and begin nowhere but at the beginning.
+UNSORTED = ("--x-s3", "--xa-s3")
 
 T = TypeVar("T")
 
@@ -47,16 +57,17 @@ class S3Store:
         self.uri = f"s3://{self.bucket}/{self.prefix}"
         self._client, self._attempts = _s3_client()
 
-    def list(self, below: str = "") -> Iterator[Entry]:
-        """Every object below, however many pages the listing has; a long one is listed in parallel."""
+    def list(self) -> Iterator[Entry]:
+        """Every object below the prefix, however many pages the listing has; a long one is listed in parallel."""
         self._client.meta.events.register("before-parse.s3.ListObjectsV2", parse_keys, unique_id="boxcar-keys")
-        # Directory buckets list in an order of their own, and begin nowhere but at the beginning.
-        listed = list_in_sequence if self.bucket.endswith("--x-s3") else list_keys
-        with contextlib.closing(listed(self._list_page, self.prefix + below, self.uri)) as keys:
+        listed = list_in_sequence if self.bucket.endswith(UNSORTED) else list_keys
+        with contextlib.closing(listed(self._list_page, self.prefix, self.uri)) as keys:
             for found in keys:
                 if "ETag" not in found:
                     raise _not_s3(self.uri)
-                yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], _unquoted(found["ETag"]))
+                # Some servers know none, and list an empty one.
+                etag = _unquoted(found["ETag"]) or None
+                yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
 
     def _list_page(self, **options: Any) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
@@ -172,34 +183,49 @@ class S3Store:
             raise _unreachable(self.uri + key, error) from error
 
     def _tried(self, uri: str, ask: Callable[[], T]) -> T:
-        """What `ask` gives; asks again when the answer breaks off, which botocore leaves to its callers."""
+        """What `ask` gives; asks again where that may help, with pauses.
+
+        The one place that does: botocore would give up after one try once a quota for the whole process is spent, which
+        a burst of SlowDown does, and leaves bodies that break off to its callers.
+        """
         from botocore.exceptions import (
             ClientError,
+            ConnectionError,
             FlexibleChecksumError,
+            HTTPClientError,
             IncompleteReadError,
-            ReadTimeoutError,
-            ResponseStreamingError,
         )
         from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
+
+        broken = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError, HTTPError)
 
         attempt = 1
         while True:
             try:
                 return ask()
-            except (FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError) as error:
+            except broken as error:
                 if attempt >= self._attempts:
                     raise _unreachable(uri, error) from error
             except (_Garbled, ResponseParserError) as error:
                 if attempt >= min(self._attempts, GARBLED_ATTEMPTS):
                     raise _not_s3(uri) from error
             except ClientError as error:
-                # A refusal without a word: S3 says which bucket or key it means, in a body that may have been cut. That
-                # a condition does not hold is said by the number alone.
-                code = error.response["Error"].get("Code", "")
-                if not code.isdigit() or code == "412" or attempt >= min(self._attempts, GARBLED_ATTEMPTS):
+                if attempt >= min(self._attempts, _tries(error)):
                     raise
             time.sleep(random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)))
             attempt += 1
+
+
+def _tries(error: ClientError) -> int:
+    """How often a request that was refused is made in all."""
+    code = error.response["Error"].get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in PASSING or status == 429 or status >= 500:
+        return sys.maxsize
+    # A refusal without a word: S3 says which bucket or key it means, in a body that may have been cut. That a condition
+    # does not hold is said by the number alone.
+    return GARBLED_ATTEMPTS if code.isdigit() and code != "412" else 1
 
 
 class _Garbled(Exception):
@@ -207,7 +233,7 @@ class _Garbled(Exception):
 
 
 def _s3_client() -> tuple[Any, int]:
-    """A client, which threads may share, with botocore's retries; and how often it tries."""
+    """A client, which threads may share and which tries once; and how often a request is to be tried."""
     try:
         import boto3
         from botocore.config import Config
@@ -221,7 +247,7 @@ def _s3_client() -> tuple[Any, int]:
         settings = get_session()
         attempts = settings.get_config_variable("max_attempts") or ATTEMPTS
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
             connect_timeout=TIMEOUT_SECONDS,
             read_timeout=TIMEOUT_SECONDS,
@@ -248,7 +274,8 @@ def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
             return ItemError("missing")
         # Bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ... InvalidObjectState is an
         # archived object: it is there, and may not be read until it is restored.
-        case "AccessDenied" | "InvalidObjectState":
+        # InvalidRequest: it is encrypted with a key that every request must bring along (SSE-C).
+        case "AccessDenied" | "InvalidObjectState" | "InvalidRequest":
             return ItemError("forbidden")
         # The key that encrypts this object is out of use. Other KMS codes speak of limits and outages, which pass.
         case (

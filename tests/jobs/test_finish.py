@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jobs.errors import RejectedError
 from jobs.latest import LatestPointer
 from jobs.manifest import Manifest, sha256
 from jobs.storage import FolderStore, open_store
@@ -120,7 +121,7 @@ def test_broken_rule_is_rejected(boxcar: Boxcar, worked: Path) -> None:
     manifest = Manifest.model_validate_json((worked / "manifest.json").read_bytes())
     assert manifest.status == "rejected"
     assert not (worked.parent / "latest.json").exists()
-    with pytest.raises(ValueError, match="rejected"):
+    with pytest.raises(RejectedError, match="rejected"):
         LatestPointer(str(worked.parent / "latest.json"), "/photos/", open_store(str(worked))).move()
 
 
@@ -160,6 +161,29 @@ def test_latest_names_the_stored_bytes(boxcar: Boxcar, worked: Path) -> None:
         boxcar(*command, "--latest", latest)
         assert json.loads(latest.read_bytes())["sha256"] == sha256(path.read_bytes())
         latest.unlink()
+
+
+@pytest.mark.parametrize("ours", ["valid", "rejected"])
+def test_of_two_that_finish_at_once_the_first_valid_one_stays(
+    boxcar: Boxcar, worked: Path, monkeypatch: pytest.MonkeyPatch, ours: str
+) -> None:
+    """latest.json may name its bytes, in which at least the time differs."""
+    swap = FolderStore.swap
+
+    def overtaken(self: FolderStore, key: str, data: bytes, etag: str | None) -> bool:
+        monkeypatch.setattr(FolderStore, "swap", swap)
+        assert json.loads(data)["status"] == ours
+        theirs = json.loads(data) | {"published_at": "2000-01-01T00:00:00+00:00", "status": "valid"}
+        (worked / key).write_text(json.dumps(theirs))
+        return self.swap(key, data, etag)
+
+    if ours == "rejected":
+        (worked.parent / "photos/0001.png").write_bytes(b"broken")
+        (worked / "boxes/part-0000000.jsonl").unlink()
+        boxcar("work", worked)
+    monkeypatch.setattr(FolderStore, "swap", overtaken)
+    boxcar("finish", worked)
+    assert json.loads((worked / "manifest.json").read_bytes())["published_at"].startswith("2000")
 
 
 @pytest.mark.parametrize("other", ["2000-01-01T00:00:00+00:00", "2100-01-01T00:00:00+00:00"])

@@ -15,10 +15,10 @@ from tests.jobs.helpers import Boxcar, write_photos
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def _part(start: float, end: float, images: int = 600) -> PartStats:
+def _part(start: float, end: float, images: int = 600, copied: int = 0) -> PartStats:
     """A part that was under way from `start` to `end` minutes before NOW."""
     return PartStats(
-        run="r", part="part-0000000", sha256="", images=images, copied=0, statuses={"ok": images}, boxes=0,
+        run="r", part="part-0000000", sha256="", images=images, copied=copied, statuses={"ok": images}, boxes=0,
         bytes_read=0,
         started_at=(NOW - timedelta(minutes=start)).isoformat(), finished_at=(NOW - timedelta(minutes=end)).isoformat(),
         cpu_seconds=1.0, seconds=1.0, step_seconds={}, onnxruntime="",
@@ -29,12 +29,14 @@ def _part(start: float, end: float, images: int = 600) -> PartStats:
     ("parts", "rate"),
     [
         ([], None),
-        ([_part(30, 20)], None),  # nothing lately: a run that stands still has no rate
+        ([_part(50, 40)], None),  # nothing lately: a run that stands still has no rate
         ([_part(10, 0)], 1.0),
-        ([_part(10, 5)], 1.0),  # five of the ten minutes were idle
+        ([_part(15, 5)], 1.0),  # the next part is under way
+        ([_part(80, 20)], 1 / 6),  # also when a part takes an hour
         ([_part(10, 0), _part(10, 0)], 2.0),  # two workers
         ([_part(20, 10), _part(10, 0)], 1.0),  # of the first part only what falls into the last minutes counts
-        ([_part(100, 10), _part(10, 0)], (600 * 5 / 90 + 600) / 900),
+        ([_part(30, 10), _part(10, 0)], (600 * 10 / 20 + 600) / 1200),
+        ([_part(10, 0, copied=300)], 0.5),
     ],
 )
 def test_rate(parts: list[PartStats], rate: float | None) -> None:

@@ -12,8 +12,16 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import SSLError
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage import Entry, FolderStore, S3Store, Store, open_store, read_ahead, split_uri
@@ -296,10 +304,33 @@ def test_an_object_that_may_not_be_read(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["KMS.ThrottlingException", "KMS.DependencyTimeoutException", "SlowDown"])
-def test_what_passes_is_no_record(code: str) -> None:
+def test_what_passes_is_tried_again_and_is_no_record(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     store: Any = S3Store("s3://photos")
-    store._client = _Client(_refusal(code))
+    store._client = _Client(*[_refusal(code)] * 7, b"whole")
+    assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
+    store._client = _Client(*[_refusal(code)] * 8)
     with pytest.raises(StorageError, match=code):
+        store.fetch(Entry("a.jpg", 5, etag="e"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionClosedError(endpoint_url="http://s3"),
+        EndpointConnectionError(endpoint_url="http://s3"),
+        SSLError("bad record mac"),
+        ReadTimeoutError(endpoint_url="http://s3"),
+    ],
+)
+def test_connections_that_break_are_opened_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as often as was said, whichever layer says so and however many other requests fail."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    store: Any = S3Store("s3://photos")
+    store._client = _Client(*[error] * 7, b"whole")
+    assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
+    store._client = _Client(*[error] * 8)
+    with pytest.raises(StorageError, match="check the network"):
         store.fetch(Entry("a.jpg", 5, etag="e"))
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from detector.predictor import Detections, Predictor, Seconds
 from jobs import worker
 from jobs.budget import Budget
+from jobs.engines.local import cores
 from jobs.errors import ItemError
 from jobs.storage import Content, Entry, FolderStore
 from tests.jobs.helpers import Boxcar, part_bytes, records_of, write_photos
@@ -252,21 +253,52 @@ def test_a_budget_gives_a_giant_all_and_keeps_its_bound() -> None:
     assert 3 < most <= 10 and held == 0
 
 
-def test_nothing_of_a_part_may_be_read(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A role without s3:GetObject must not fill a run with `forbidden` records: nothing is written, and the mended
-    role resumes."""
+@pytest.mark.parametrize(
+    ("allowed", "since", "part_size"), [(0, False, 12), (5, False, 17), (0, False, 3), (0, True, 40)]
+)
+def test_nothing_may_be_read_any_more(
+    boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch, allowed: int, since: bool, part_size: int
+) -> None:
+    """A role that loses s3:GetObject must not fill a run with `forbidden` records, also when most records are copied:
+    the part is not written, and the mended role resumes."""
+    fetch, fetched = FolderStore.fetch, 0
 
     def denied(self: FolderStore, entry: Entry) -> Content:
-        raise ItemError("forbidden")
+        nonlocal fetched
+        fetched += 1
+        if fetched > allowed:
+            raise ItemError("forbidden")
+        return fetch(self, entry)
 
+    photos = planned.parent / "photos"
+    options: list[object] = ["--model", planned / "model", "--part-size", part_size]
+    if since:
+        boxcar("run", photos, planned.parent / "previous", *options)
+        write_photos(photos / "new", 12)
+        options += ["--since", planned.parent / "previous"]
     output = planned.parent / "run"
-    boxcar("plan", planned.parent / "photos", output, "--model", planned / "model", "--part-size", 12)
+    boxcar("plan", photos, output, *options)
     with monkeypatch.context() as patch:
+        patch.setattr(worker, "FETCH_THREADS", 1)
         patch.setattr(FolderStore, "fetch", denied)
-        assert "access denied to every one of the 12 images" in boxcar("work", output, code=5).stderr
-    assert not part_bytes(output)
+        assert "access denied to 10 images in a row" in boxcar("work", output, "--threads", 1, code=5).stderr
     boxcar("work", output)
-    assert {record.status for record in records_of(output)} == {"ok", "unreadable"}
+    whole = [record for record in records_of(output) if record.status != "forbidden"]
+    assert {record.status for record in whole} <= {"ok", "unreadable"}
+    assert len(records_of(output)) - len(whole) == (9 if part_size == 3 else 0)  # parts that were whole before
+
+
+def test_private_pictures_among_others(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch = FolderStore.fetch
+
+    def denied(self: FolderStore, entry: Entry) -> Content:
+        if "sub/" in entry.key:
+            raise ItemError("forbidden")
+        return fetch(self, entry)
+
+    monkeypatch.setattr(FolderStore, "fetch", denied)
+    boxcar("work", planned)
+    assert sum(record.status == "forbidden" for record in records_of(planned)) == 6
 
 
 def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +317,47 @@ def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeyp
     monkeypatch.setattr(Predictor, "_call", fails)
     result = boxcar("work", output, code=6)
     assert f"{photos}/0002.png: model.onnx: the network fails" in result.stderr and "out of range" in result.stderr
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_sigterm_while_a_request_hangs(boxcar: Boxcar, planned: Path, again: bool) -> None:
+    """Also where the clean-up would wait for it: the command ends within seconds, or at a second SIGTERM."""
+    script = """
+import sys, time
+from jobs import stopping
+from jobs.storage import FolderStore
+stopping.LONGEST_SECONDS = float(sys.argv.pop(1))
+read = FolderStore.read
+def hang(self, key):
+    if key.startswith("stats/"):
+        print("hangs", flush=True)
+        time.sleep(60)
+    return read(self, key)
+FolderStore.read = hang
+from jobs.cli import main
+main(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", script, "50" if again else "1", "status", str(planned)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.5)
+    process.terminate()
+    if again:
+        time.sleep(0.5)
+        process.terminate()
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (143, "stopped by SIGTERM; run the same command again to resume\n")
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max 100000", 4), ("150000 100000", 2), ("1000 100000", 1), ("", 4)])
+def test_a_containers_share_of_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    (tmp_path / "cpu.max").write_text(limit)
+    assert cores(tmp_path / "cpu.max") == expected
+    assert cores(tmp_path / "none") == 4
 
 
 # A worker whose network takes 20 ms an image, so that a signal finds it at work.

@@ -76,6 +76,23 @@ def test_a_node_goes_away(boxcar: Boxcar, cluster: Any, artifact: Path, tmp_path
     assert (ours.statuses, ours.boxes) == (theirs.statuses, theirs.boxes)
 
 
+def test_sigterm(boxcar: Boxcar, cluster: Any, artifact: Path, tmp_path: Path) -> None:
+    """Ray's own handler would end with exit 15 and a dump of the stack."""
+    photos, output = write_photos(tmp_path / "photos", 300), tmp_path / "run"
+    options = ("--model", artifact, "--part-size", 10)
+    command = [sys.executable, "-m", "jobs", "run", str(photos), str(output), *map(str, options)]
+    command += ["--engine", "ray", "--address", cluster.address]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait_until(lambda: (output / "boxes").is_dir(), process)
+    process.terminate()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert stderr.splitlines()[-1] == "stopped by SIGTERM; run the same command again to resume"
+    boxcar("run", photos, output, *options)
+    boxcar("run", photos, tmp_path / "whole", *options)
+    assert part_bytes(output) == part_bytes(tmp_path / "whole")
+
+
 def test_no_cluster(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     options = ("--model", artifact, "--engine", "ray")
     photos = write_photos(tmp_path / "photos", 1)
