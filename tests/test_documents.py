@@ -87,7 +87,7 @@ def test_every_link_leads_somewhere(path: str) -> None:
     "path", [Path("params.yaml"), *sorted(p.relative_to(ROOT) for p in ROOT.glob("settings/*.yaml"))]
 )
 def test_every_settings_file_loads(path: Path) -> None:
-    assert load_params(ROOT / path).model.name == "fast_rcnn"
+    load_params(ROOT / path)
 
 
 def test_the_lock_names_no_index_and_pins_every_line() -> None:
