@@ -57,7 +57,11 @@ def serve(root: Path, log: Path) -> Iterator[LocalS3]:
             yield LocalS3(f"http://127.0.0.1:{port}", root, process.pid)
         finally:
             process.terminate()
-            process.wait(10)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # it waits for connections that nobody will close
+                process.kill()
+                process.wait()
 
 
 def _free_port() -> int:

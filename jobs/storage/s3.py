@@ -23,7 +23,7 @@ ATTEMPTS = 8
 # S3 answers within a second or two at its worst; a connection that has been silent for longer is lost.
 TIMEOUT_SECONDS = 10.0
 # An answer without what every S3 server says may have been cut on its way; a login page stays one.
-GARBLED_ATTEMPTS = 3
+GARBLED_ATTEMPTS = 5
 # Between tries: doubled each time, with full jitter.
 LONGEST_PAUSE_SECONDS = 20.0
 # What passes, besides every status from 500 on.
@@ -89,8 +89,8 @@ class S3Store:
             content = self._get(entry.key, **condition)
         except ClientError as error:
             raise _item_error(error, self.uri + entry.key) from error
-        # Not every server knows If-Match.
-        if entry.etag and content.etag != entry.etag:
+        # Not every server knows If-Match, and not every plan the ETag.
+        if (entry.etag and content.etag != entry.etag) or len(content.data) != entry.size:
             raise ItemError("changed")
         return content
 

@@ -209,7 +209,7 @@ def test_a_refusal_without_a_word_is_asked_again(monkeypatch: pytest.MonkeyPatch
     store: Any = S3Store("s3://photos")
     store._client = _Client(_refusal("404"), _refusal("404"), _refusal("NoSuchKey"))
     assert store.read("plan.json") is None
-    store._client = _Client(*[_refusal("404")] * 3)
+    store._client = _Client(*[_refusal("404")] * 5)
     with pytest.raises(StorageError, match="404"):
         store.read("plan.json")
 

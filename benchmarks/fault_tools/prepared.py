@@ -1,0 +1,73 @@
+"""`boxcar` in processes that are forked from one with everything imported, with short time-outs and pauses: for tests.
+
+A hundred starts then take seconds, not minutes. The benchmark starts the command as people do.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.fault_tools.runs import HANGS_SECONDS, ROOT, Broken, Ended
+
+# great_expectations alone takes three seconds.
+_IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.finish", "jobs.worker"]
+TIMEOUT_SECONDS = 1.0
+_SLEEP = time.sleep
+
+
+def _nap(seconds: float) -> None:
+    _SLEEP(seconds / 20)
+
+
+def _boxcar(arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[str, str]) -> None:
+    """In the new process."""
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in zip((1, 2), streams, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    import jobs.storage.s3 as s3
+    from jobs.cli import main
+
+    s3.TIMEOUT_SECONDS = TIMEOUT_SECONDS
+    time.sleep = _nap  # type: ignore[assignment]
+    main(list(arguments), prog_name="boxcar")
+
+
+class Prepared:
+    """See runs.Running."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTED)
+        self._folder = tempfile.TemporaryDirectory()
+        self._streams = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        for stream in self._streams:
+            stream.touch()
+        names = tuple(map(str, self._streams))
+        self._process = context.Process(target=_boxcar, args=(list(arguments), dict(environment), names))
+        self._process.start()
+
+    def send(self, number: signal.Signals) -> None:
+        """See runs.Running."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
+
+    def wait(self) -> Ended:
+        """See runs.Running."""
+        self._process.join(HANGS_SECONDS)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            raise Broken(f"no end after {HANGS_SECONDS:.0f} s")
+        stdout, stderr = (stream.read_text() for stream in self._streams)
+        self._folder.cleanup()
+        return Ended(code, stdout, stderr)

@@ -1,0 +1,13 @@
+"""The records of a run, as an analyst reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def records(output: Path) -> list[dict[str, Any]]:
+    """In the plan's order."""
+    parts = sorted((output / "boxes").glob("*.jsonl"))
+    return [json.loads(line) for part in parts for line in part.read_bytes().split(b"\n") if line]

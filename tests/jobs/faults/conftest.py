@@ -1,0 +1,18 @@
+"""The stage of every fault, once for all tests: what happens to it is in benchmarks/fault_tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fault_tools.world import World, build_world
+from demo.local_s3 import LocalS3
+from tests.jobs.helpers import encoded
+
+
+@pytest.fixture(scope="session")
+def world(s3_server: LocalS3, artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Twenty small pictures in parts of four, in processes that start quickly and wait briefly."""
+    photos = {f"{index:02d}.png": encoded(index) for index in range(20)}
+    return build_world(s3_server, tmp_path_factory.mktemp("faults"), artifact, photos, part_size=4, hasty=True)

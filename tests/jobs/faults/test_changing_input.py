@@ -1,0 +1,14 @@
+"""An INPUT that changes after it was listed."""
+
+from __future__ import annotations
+
+from benchmarks.fault_tools.inputs import changed_between, changed_during
+from benchmarks.fault_tools.world import World
+
+
+def test_between_plan_and_work(world: World) -> None:
+    changed_between(world, "changed-between")
+
+
+def test_while_work_goes_on(world: World) -> None:
+    changed_during(world, "changed-during")
