@@ -50,6 +50,7 @@ class _Draft:
     records: list[Record] = field(default_factory=list)
     bytes_read: int = 0
     copied: int = 0
+    denied: bool = False  # its last image that was looked at
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, made: Made) -> None:
@@ -78,6 +79,7 @@ class Worker:
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
         self._forbidden = 0  # images in a row
+        self._held: list[_Draft] = []  # whole parts that end within such a row: it may be the role that is wrong
 
     def __enter__(self) -> Worker:
         return self
@@ -95,11 +97,12 @@ class Worker:
         """Make and write every one of `parts`, each with its planned images."""
         for draft, made in self._in_order(parts):
             draft.add(made)
-            self._watch_for_denial(made)
+            self._watch_for_denial(draft, made)
             progress.images(made.record.status, 1)
             if len(draft.records) == draft.count:
-                self._write(draft)
+                (self._held.append if draft.denied else self._write)(draft)
             self._report(progress, at_most=WRITES_AHEAD)
+        self._release()
         self._report(progress, at_most=0)
 
     def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[_Draft, Made]]:
@@ -124,16 +127,27 @@ class Worker:
         # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
         return self._computers.submit(self._imager.make, image, self._fetchers.submit(self._imager.fetch, image))
 
-    def _watch_for_denial(self, made: Made) -> None:
-        """Raise StorageError when nothing may be read any more; the part under way is not written then."""
+    def _watch_for_denial(self, draft: _Draft, made: Made) -> None:
+        """Raise StorageError when nothing may be read any more; parts with images of that row are not written then."""
         if made.copied:
             return
-        self._forbidden = self._forbidden + 1 if made.record.status == "forbidden" else 0
+        draft.denied = made.record.status == "forbidden"
+        if draft.denied:
+            self._forbidden += 1
+        else:
+            self._forbidden = 0
+            self._release()
         if self._forbidden > MOST_FORBIDDEN_IN_A_ROW:
             raise StorageError(
                 f"{self._plan.input}: access denied to {self._forbidden} images in a row, up to {made.record.image}; "
                 "allow this role to read them (s3:GetObject), or plan without them (--exclude) in a new OUTPUT"
             )
+
+    def _release(self) -> None:
+        """Write the parts that were held back."""
+        for draft in self._held:
+            self._write(draft)
+        self._held.clear()
 
     def _write(self, draft: _Draft) -> None:
         """Hand a whole part to the writer."""
