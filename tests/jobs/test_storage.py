@@ -29,6 +29,12 @@ from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between tries."""
+    monkeypatch.setattr("jobs.storage.s3.LONGEST_PAUSE_SECONDS", 0.01)
+
+
 def test_missing_bucket(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
     result = boxcar("run", "s3://no-such-bucket/photos", tmp_path / "run", "--model", artifact, code=5)
     assert result.stderr.startswith("error: s3://no-such-bucket/photos/: the bucket does not exist")
@@ -122,7 +128,6 @@ class _Client:
 
 
 def test_a_body_that_breaks_off_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     store: Any = S3Store("s3://photos")
     cut = IncompleteReadError(actual_bytes=1, expected_bytes=2)
@@ -184,9 +189,8 @@ def test_read_ahead_keeps_the_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["ETag", "ContentLength"])
-def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str) -> None:
     """Without its length a body that was cut would look like a whole one: an empty picture, a damaged part."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     store: Any = S3Store("s3://photos")
     store._client = _Client(b"", b"whole")
     whole, answers = store._client.get_object, []
@@ -203,9 +207,8 @@ def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str, monkeypa
     assert len(answers) == 2
 
 
-def test_a_refusal_without_a_word_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_without_a_word_is_asked_again() -> None:
     """404 and nothing else: the key, the bucket, or an answer that was cut."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     store: Any = S3Store("s3://photos")
     store._client = _Client(_refusal("404"), _refusal("404"), _refusal("NoSuchKey"))
     assert store.read("plan.json") is None
@@ -304,8 +307,7 @@ def test_an_object_that_may_not_be_read(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["KMS.ThrottlingException", "KMS.DependencyTimeoutException", "SlowDown"])
-def test_what_passes_is_tried_again_and_is_no_record(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def test_what_passes_is_tried_again_and_is_no_record(code: str) -> None:
     store: Any = S3Store("s3://photos")
     store._client = _Client(*[_refusal(code)] * 7, b"whole")
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
@@ -323,9 +325,8 @@ def test_what_passes_is_tried_again_and_is_no_record(code: str, monkeypatch: pyt
         ReadTimeoutError(endpoint_url="http://s3"),
     ],
 )
-def test_connections_that_break_are_opened_again(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_that_break_are_opened_again(error: Exception) -> None:
     """Each as often as was said, whichever layer says so and however many other requests fail."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
     store: Any = S3Store("s3://photos")
     store._client = _Client(*[error] * 7, b"whole")
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
