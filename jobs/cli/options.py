@@ -1,0 +1,150 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+# About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
+DEFAULT_PART_SIZE = 500
+# Any large bucket holds some damaged pictures; above one in ten something else is wrong: a policy, a prefix, a copy.
+DEFAULT_MAX_FAILED = 0.1
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _model_option(command: Command) -> Command:
+    return click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        metavar="ARTIFACT",
+        help="Folder with model.onnx and model.json.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
+    )(command)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plan is asked for with; the names are those of the options."""
+
+    model: Path | None
+    min_score: float | None
+    part_size: int
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    extensions: tuple[str, ...]
+    inventory: str | None
+    since: str | None
+    redo: tuple[str, ...]
+
+
+def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
+    if any(not name or "." in name or "/" in name for name in names):
+        raise click.BadParameter("takes what follows a name's last dot, separated by commas, as in jpg,png")
+    return tuple(names)
+
+
+def plan_options(command: Command) -> Command:
+    """The options that a plan depends on; the command gets them together, as `wanted`."""
+
+    @functools.wraps(command)
+    def collected(*arguments: Any, **options: Any) -> Any:
+        wanted = Wanted(**{field.name: options.pop(field.name) for field in fields(Wanted)})
+        return command(*arguments, wanted=wanted, **options)
+
+    return _plan_option_list(collected)
+
+
+def _plan_option_list(command: Callable[..., Any]) -> Any:
+    command = click.option(
+        "--dry-run", is_flag=True, help="Show what would be read and written, from the listing alone; write nothing."
+    )(command)
+    command = click.option(
+        "--redo",
+        multiple=True,
+        metavar="STATUS",
+        help="With --since: compute images again whose record has this status, such as unreadable. Repeatable.",
+    )(command)
+    command = click.option(
+        "--since",
+        metavar="PREVIOUS",
+        help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
+    )(command)
+    command = click.option(
+        "--inventory",
+        metavar="URI",
+        help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
+    )(command)
+    command = click.option(
+        "--extensions",
+        metavar="LIST",
+        callback=_extensions,
+        help="Extensions of images, separated by commas, in any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
+    )(command)
+    command = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
+    )(command)
+    command = click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
+    )(command)
+    command = click.option(
+        "--part-size",
+        type=click.IntRange(min=1),
+        default=DEFAULT_PART_SIZE,
+        show_default=True,
+        help="Images a part: the unit of work and of retry.",
+    )(command)
+    command = click.option(
+        "--min-score",
+        type=click.FloatRange(0, 1),
+        help="Keep boxes with at least this score.  [default: the artifact's operating score]",
+    )(command)
+    return _model_option(command)
+
+
+def machine_options(command: Command) -> Command:
+    command = click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        help="Processes that share the threads.  [default: one for every 8 threads]",
+    )(command)
+    return click.option(
+        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the cores at hand]"
+    )(command)
+
+
+def max_failed_option(command: Command) -> Command:
+    return click.option(
+        "--max-failed",
+        type=click.FloatRange(0, 1),
+        default=DEFAULT_MAX_FAILED,
+        show_default=True,
+        help="Share of images that may fail before the run is rejected.",
+    )(command)
+
+
+def _json_uri(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.endswith(".json"):
+        raise click.BadParameter("names the file to write: it must end with .json, as in s3://boxes/latest.json")
+    return value
+
+
+def latest_option(command: Command) -> Command:
+    return click.option(
+        "--latest",
+        metavar="URI",
+        callback=_json_uri,
+        help="When the run is valid, let this file point at its manifest; it stays as it is for a rejected run, one "
+        "without images, or one planned before the run that it names.",
+    )(command)
