@@ -9,6 +9,7 @@ and W are multiples of 32 and N may be 0.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -44,16 +45,22 @@ class Calibration(_Frozen):
 
 
 class Baseline(_Frozen):
-    """What the detector found on its own test images, for comparison with a run's."""
+    """What the detector found on its own test images, for comparison with a run's: see `baseline.Histograms`."""
 
     images: int = Field(ge=0, description="images in the test split")
-    boxes: dict[str, int] = Field(description="detections at the operating score, by class")
+    boxes: dict[str, list[int]] = Field(
+        description="detections by class, from `least_score` on: ten counts each, of scores 0 to .1, .1 to .2, ..."
+    )
+    sizes: list[list[int]] = Field(
+        description="the same detections, a row for each tenth of the score: ten counts, of the square root of the "
+        "box's share of its image, 0 to .1, .1 to .2, ..."
+    )
 
 
 class Artifact(_Frozen):
     """`model.json`."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
     backbone: str = Field(description="the network that makes the features")
     classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
@@ -88,8 +95,8 @@ def load_artifact(folder: Path) -> Artifact:
     try:
         content = json.loads(description.read_text("utf-8"))
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != 3:
-            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 3")
+        if version != 4:
+            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 4")
         artifact = Artifact.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
@@ -109,4 +116,5 @@ def load_artifact(folder: Path) -> Artifact:
 def save_artifact(artifact: Artifact, folder: Path) -> None:
     """Write `folder/model.json`; `model.onnx` must be the file that `onnx_sha256` was taken of."""
     text = json.dumps(artifact.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    (folder / DESCRIPTION_FILE).write_text(text + "\n", "utf-8")
+    rows = re.sub(r"\[[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)  # a row of counts stays a row
+    (folder / DESCRIPTION_FILE).write_text(rows + "\n", "utf-8")

@@ -172,8 +172,11 @@ class RuleResult(Row):
 
     rule: str = Field(description="The rule's name.")
     sentence: str = Field(description="What the rule demands.")
-    passed: bool = Field(description="Whether the run keeps the rule.")
-    checked: int = Field(description="Rows looked at: images for rules over the run, else records or boxes.")
+    severity: Literal["reject", "warn"] = Field(description="What it means for the run when the rule is broken.")
+    verdict: Literal["passed", "warned", "rejected", "skipped"] = Field(
+        description="skipped when there is too little to judge by; `observed` says so."
+    )
+    checked: int = Field(description="What was looked at: images, records or boxes, by the rule.")
     broken: int = Field(description="Findings; a box outside on two sides counts twice.")
     observed: str = Field(description="What was found, for people.")
     examples: list[str] = Field(description="Images that break the rule; at most 20.")
@@ -183,8 +186,9 @@ class Validation(Versioned):
     """quality/validation.json: what every rule said."""
 
     run: str = Field(description="The run's name.")
-    status: Literal["valid", "rejected"] = Field(description="rejected when any rule is broken.")
+    status: Literal["valid", "rejected"] = Field(description="rejected when any rule's verdict is rejected.")
     max_failed: float = Field(description="Share of images, 0 to 1, that may fail.")
+    strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
     rules: list[RuleResult] = Field(description="One result a rule.")
 
 
@@ -231,6 +235,8 @@ class Manifest(Versioned):
     boxes: dict[str, int] = Field(description="Boxes by label; every class of the artifact is there.")
     min_score: float = Field(description="Boxes with a lower score were dropped.")
     max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
+    strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
+    warnings: list[str] = Field(default=[], description="Rules that are broken and only warn, in their order.")
     parts: list[PartEntry] = Field(description="In the plan's order.")
     lineage: Lineage = Field(description="Where the boxes come from.")
     cost: Cost = Field(description="What making the parts took.")

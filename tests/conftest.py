@@ -144,7 +144,7 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
             least_score=0.01,
             metrics={},
             class_ap={},
-            baseline=Baseline(images=1, boxes={}),
+            baseline=Baseline(images=0, boxes={}, sizes=[]),
             onnx_sha256=hashlib.sha256(data).hexdigest(),
             git_revision="0" * 40,
             data_digest="d" * 64,

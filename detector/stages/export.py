@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from detector.artifact import (
     MODEL_FILE,
@@ -17,11 +18,13 @@ from detector.artifact import (
     ProposalSettings,
     save_artifact,
 )
+from detector.baseline import Histograms
 from detector.data.annotations import CocoDataset, load_coco
 from detector.digest import sha256_of
 from detector.evaluation import calibration
 from detector.evaluation.average_precision import evaluate_voc, operating_score
 from detector.evaluation.reliability_plot import draw_reliability
+from detector.geometry.boxes import area
 from detector.model.network import DetectionNetwork
 from detector.model.onnx_export import export_onnx
 from detector.model.trained import load_trained
@@ -77,6 +80,19 @@ def _class_scores(val: CocoDataset, found: dict[int, Detections], otherwise: flo
     return {name: score if f1 > 0 else otherwise for name, (score, f1) in best.items()}
 
 
+def _baseline(test: CocoDataset, found: dict[int, Detections]) -> Baseline:
+    """What a run is held against: all detections that were measured, so that it may have any higher threshold."""
+    seen = Histograms(len(test.classes))
+    for image in test.images:
+        own = found[image.id]
+        seen.add(own.labels, own.scores, area(own.boxes).astype(np.float64) / (image.width * image.height))
+    return Baseline(
+        images=len(test.images),
+        boxes=dict(zip(test.classes, seen.boxes.tolist(), strict=True)),
+        sizes=seen.sizes.tolist(),
+    )
+
+
 def _describe(
     params: Params, network: DetectionNetwork, model: ModelSettings, classes: tuple[str, ...], onnx: Path, dataset: Path
 ) -> Artifact:
@@ -100,7 +116,7 @@ def _describe(
         least_score=settings.min_score,
         metrics={},
         class_ap={},
-        baseline=Baseline(images=0, boxes={}),
+        baseline=Baseline(images=0, boxes={}, sizes=[]),
         onnx_sha256=sha256_of(onnx),
         git_revision=git_revision(),
         data_digest=_data_digest(dataset),
@@ -162,14 +178,13 @@ def _measure(artifact: Artifact, dataset: Path, out: Path, workers: int) -> None
         "calibration_error_operating": error(curves["test"], score),
     }
     metrics = {name: round(value, 6) for name, value in values.items() if value == value}
-    labels = Counter(artifact.classes[label] for own in found.values() for label in own.labels[own.scores >= score])
     final = artifact.model_copy(
         update={
             "operating_score": score,
             "class_scores": _class_scores(val, on_val, score),
             "metrics": metrics,
             "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
-            "baseline": Baseline(images=len(test.images), boxes={name: labels[name] for name in artifact.classes}),
+            "baseline": _baseline(test, found),
         }
     )
     save_artifact(final, out)

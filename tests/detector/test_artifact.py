@@ -63,7 +63,7 @@ def test_a_changed_graph_is_refused(folder: Path) -> None:
 def test_another_schema_version_is_refused(folder: Path, version: object) -> None:
     # The other version may have other keys: they are not what is complained about.
     rewrite(folder, schema_version=version, classes=..., more=1)
-    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads version 3"):
+    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads version 4"):
         load_artifact(folder)
 
 
@@ -77,7 +77,7 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
         ({"operating_score": 1.5}, "operating_score"),
         ({"proposals": {"method": "guess", "max_boxes": 3}}, r"proposals\.method"),
         ({"calibration": {"slope": 0, "offset": 0}}, r"calibration\.slope"),
-        ({"baseline": {"images": -1, "boxes": {}}}, r"baseline\.images"),
+        ({"baseline": {"images": -1, "boxes": {}, "sizes": []}}, r"baseline\.images"),
     ],
 )
 def test_a_wrong_key_is_named(folder: Path, changes: dict[str, object], key: str) -> None:
