@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from detector.artifact import Artifact
 from jobs.errors import IncompleteError, StorageError, UsageError
-from jobs.expectations import Review
+from jobs.expectations.policy import Policy
+from jobs.expectations.review import Review
 from jobs.manifest import (
     STATUSES,
     Cost,
@@ -26,8 +27,10 @@ from jobs.model import run_model
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PlanOrder
 from jobs.storage import Store, read_ahead
+from jobs.temporary import temporary_files, temporary_folder
 
 VALIDATION = "quality/validation.json"
+DOCS = "quality/docs"
 
 
 @dataclass
@@ -61,14 +64,14 @@ class Examined:
     validation: Validation
 
 
-def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
-    """Read every part once, hold it against the plan, judge it, and write quality/validation.json.
+def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
+    """Read every part once, hold it against the plan, judge it, and write what lies in quality/.
 
     Raises IncompleteError when a part is missing or damaged, and names it; UsageError when the plan is damaged.
     """
     with run_model(output, plan) as model:
         artifact = model.artifact
-    review = Review(plan, artifact.classes, max_failed)
+    review = Review(plan, artifact, policy)
     tally = Tally()
     order = PlanOrder(output, plan)
     flaws: list[tuple[str, str]] = []
@@ -78,7 +81,7 @@ def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
             flaws.append((item.part.name, item.found.reason))
             continue
         tally.add(records_key(item.part), item.found)
-        review.add([plan.input + image.key for image in item.images], item.found.records)
+        review.add(item.part, item.images, item.found.records)
     order.end()
     if flaws:
         raise IncompleteError(
@@ -86,8 +89,18 @@ def examine(output: Store, plan: Plan, max_failed: float) -> Examined:
             f"make them with: boxcar work {output.uri}"
         )
     validation = review.verdict()
+    _write_docs(review, output)
     output.write(VALIDATION, validation.pretty())
     return Examined(artifact, tally, validation)
+
+
+def _write_docs(review: Review, output: Store) -> None:
+    """Great Expectations' Data Docs: pages for a browser."""
+    with temporary_folder() as folder:
+        with temporary_files():
+            review.write_docs(folder)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            output.write(f"{DOCS}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
 def _ranges(flaws: list[tuple[str, str]]) -> str:
@@ -105,16 +118,16 @@ def _number(part_name: str) -> int:
     return int(part_name.rpartition("-")[2])
 
 
-def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
+def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
     """Examine the run and publish it with its verdict; what `published` finds stays as it is.
 
     Raises what `examine` and `published` raise, and StorageError when another verdict was published meanwhile.
     """
-    manifest = published(output, plan, max_failed)
+    manifest = published(output, plan, policy)
     if manifest is not None:
         return manifest
     before = output.read_version(MANIFEST)
-    examined = examine(output, plan, max_failed)
+    examined = examine(output, plan, policy)
     artifact, tally = examined.artifact, examined.tally
     manifest = Manifest(
         run=plan.run,
@@ -126,7 +139,9 @@ def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
         statuses=dict.fromkeys(STATUSES, 0) | dict(sorted(tally.statuses.items())),
         boxes=dict.fromkeys(artifact.classes, 0) | dict(sorted(tally.labels.items())),
         min_score=plan.min_score,
-        max_failed=max_failed,
+        max_failed=policy.max_failed,
+        strict=list(policy.strict),
+        warnings=[rule.rule for rule in examined.validation.rules if rule.verdict == "warned"],
         parts=tally.parts,
         lineage=Lineage(
             plan_digest=plan.digest,
@@ -145,27 +160,32 @@ def finish(output: Store, plan: Plan, max_failed: float) -> Manifest:
     if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
         return manifest
     # Another `finish` was first; what is valid stays, because latest.json may name its bytes.
-    manifest = published(output, plan, max_failed)
+    manifest = published(output, plan, policy)
     if manifest is None:
         raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
     return manifest
 
 
-def published(output: Store, plan: Plan, max_failed: float) -> Manifest | None:
+def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     """The manifest of this very run, published as valid, with every part as it lists it; None otherwise.
 
     Such a run keeps its verdict and its manifest's bytes, which latest.json names by their digest: raises UsageError
-    when it was published under another limit. A rejected run may be judged again.
+    when it was published under another policy. A rejected run may be judged again.
     """
     manifest = read_manifest(output)
     if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
         return None
-    if manifest.max_failed != max_failed:
+    there = Policy(manifest.max_failed, tuple(manifest.strict))
+    if there != policy:
         raise UsageError(
-            f"{output.uri}: published as valid with --max-failed {manifest.max_failed}, which stays, not {max_failed}; "
+            f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
             f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
         )
     return manifest if _has_its_parts(output, plan, manifest) else None
+
+
+def _options(policy: Policy) -> str:
+    return " ".join([f"--max-failed {policy.max_failed}", *(f"--strict {name}" for name in policy.strict)])
 
 
 def _has_its_parts(output: Store, plan: Plan, manifest: Manifest) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from detector.artifact import Artifact, load_artifact
 from detector.errors import ArtifactError
-from jobs.errors import ModelError, StorageError
+from jobs.errors import ModelError
 from jobs.manifest import Plan, sha256
 from jobs.storage import Store
+from jobs.temporary import temporary_files, temporary_folder
 
 # The card comes last wherever both are written: it names the network's digest.
 FILES = ("model.onnx", "model.json")
@@ -42,35 +42,16 @@ def copy_model(model: Model, output: Store) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_files() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{tempfile.gettempdir()}: no temporary file can be written: {error.strerror}; free some space, or name "
-            "another folder in TMPDIR"
-        ) from error
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    with _temporary_files():
-        folder = tempfile.TemporaryDirectory(prefix="boxcar-", ignore_cleanup_errors=True)
-    with folder as name:
-        yield Path(name)
-
-
-@contextlib.contextmanager
 def run_model(output: Store, plan: Plan) -> Iterator[Model]:
     """The artifact that the plan pins, in a temporary folder; raises ModelError when OUTPUT holds another."""
-    with _temporary_folder() as folder:
+    with temporary_folder() as folder:
         for file in FILES:
             data = output.read(f"model/{file}")
             if data is None:
                 raise ModelError(
                     f"{output.uri}model/{file}: missing; plan again with the same --model: that puts it back"
                 )
-            with _temporary_files():
+            with temporary_files():
                 (folder / file).write_bytes(data)
         model = open_model(folder)
         if model.sha256 != plan.artifact_sha256:

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
+from jobs.expectations.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
+
 # About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500
-# Any large bucket holds some damaged pictures; above one in ten something else is wrong: a policy, a prefix, a copy.
-DEFAULT_MAX_FAILED = 0.1
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -124,14 +124,26 @@ def machine_options(command: Command) -> Command:
     )(command)
 
 
-def max_failed_option(command: Command) -> Command:
+def policy_options(command: Command) -> Any:
+    """What decides the verdict; the command gets it as `policy`."""
+
+    @functools.wraps(command)
+    def collected(*arguments: Any, max_failed: float, strict: tuple[str, ...], **options: Any) -> Any:
+        return command(*arguments, policy=Policy(max_failed, tuple(sorted(set(strict)))), **options)
+
+    rejecting: Callable[..., Any] = click.option(
+        "--strict",
+        type=click.Choice(DRIFT_RULES),
+        multiple=True,
+        help="Reject the run when this rule is broken, which only warns otherwise. Repeatable.",
+    )(collected)
     return click.option(
         "--max-failed",
         type=click.FloatRange(0, 1),
         default=DEFAULT_MAX_FAILED,
         show_default=True,
         help="Share of images that may fail before the run is rejected.",
-    )(command)
+    )(rejecting)
 
 
 def _json_uri(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.options import Wanted, latest_option, machine_options, max_failed_option, plan_options
+from jobs.cli.options import Wanted, latest_option, machine_options, plan_options, policy_options
 from jobs.cli.planning import freeze, show_plan
 from jobs.cli.text import failed, print_lines, say, shown_rate
 from jobs.errors import RejectedError, UsageError
 
 if TYPE_CHECKING:
+    from jobs.expectations.policy import Policy
     from jobs.latest import LatestPointer
     from jobs.manifest import Manifest, Plan, PlanPart
     from jobs.storage import Store
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--address", help="Of the Ray cluster.  [default: one that is started on this machine]")
 @machine_options
-@max_failed_option
+@policy_options
 @latest_option
 def run(
     source: str,
@@ -41,7 +42,7 @@ def run(
     address: str | None,
     threads: int | None,
     processes: int | None,
-    max_failed: float,
+    policy: Policy,
     latest: str | None,
 ) -> None:
     """Plan, work and finish in one process; run again to resume.
@@ -50,7 +51,7 @@ def run(
     Example:
       boxcar run s3://photos/2024/ s3://boxes/2024/ --latest s3://boxes/latest.json
     """
-    from jobs.expectations import check_installed
+    from jobs.expectations.review import check_installed
     from jobs.finish import finish as finish_run
     from jobs.finish import published
     from jobs.storage import open_store
@@ -66,7 +67,7 @@ def run(
         show_plan(origin, destination, wanted)
         return
     plan = freeze(origin, destination, wanted)
-    manifest = published(destination, plan, max_failed)
+    manifest = published(destination, plan, policy)
     rate = None
     if manifest is None:
         if engine == "ray":
@@ -74,7 +75,7 @@ def run(
         else:
             rate = _work(destination, plan, plan.parts, threads, processes)
         say("validating the records")
-        manifest = finish_run(destination, plan, max_failed)
+        manifest = finish_run(destination, plan, policy)
     conclude(destination, manifest, rate, pointer)
 
 
@@ -111,9 +112,9 @@ def work(output: str, shard: int | None, shards: int | None, threads: int | None
 
 @click.command()
 @click.argument("output")
-@max_failed_option
+@policy_options
 @latest_option
-def finish(output: str, max_failed: float, latest: str | None) -> None:
+def finish(output: str, policy: Policy, latest: str | None) -> None:
     """Verify every part, validate the records, and publish manifest.json.
 
     \b
@@ -128,7 +129,7 @@ def finish(output: str, max_failed: float, latest: str | None) -> None:
     found = require_plan(destination)
     pointer = _pointer(latest, found.input, destination)
     say("validating the records")
-    conclude(destination, finish_run(destination, found, max_failed), None, pointer)
+    conclude(destination, finish_run(destination, found, policy), None, pointer)
 
 
 def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None) -> float | None:
@@ -178,6 +179,8 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
     )
     if not manifest.images:
         click.echo(f"warning: no images below {manifest.input}; check the INPUT", err=True)
+    if manifest.warnings:
+        click.echo(f"warning: {', '.join(manifest.warnings)}: see {output.uri}{VALIDATION}", err=True)
     if manifest.status == "rejected":
         raise RejectedError(
             f"{output.uri}: published as rejected; {output.uri}{VALIDATION} says which rules are broken"

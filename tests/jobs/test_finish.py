@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import RejectedError
+from jobs.expectations import drift
 from jobs.latest import LatestPointer
 from jobs.manifest import Manifest, sha256
 from jobs.storage import FolderStore, open_store
@@ -114,7 +116,7 @@ def test_broken_rule_is_rejected(boxcar: Boxcar, worked: Path) -> None:
 
     _edit(worked, exaggerate, sign=True)
     result = boxcar("validate", worked, code=3)
-    failed = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]
+    failed = [line for line in result.stdout.splitlines() if line.startswith("rejected")]
     assert len(failed) == 1 and "scores_in_range" in failed[0]
     assert not (worked / "manifest.json").exists()  # validate judges, finish publishes
     boxcar("finish", worked, "--latest", worked.parent / "latest.json", code=3)
@@ -133,6 +135,50 @@ def test_validate_keeps_the_limit_of_the_manifest(boxcar: Boxcar, artifact: Path
     assert "failed_share" in result.stdout and str(photos / "broken.png") in result.stdout
     boxcar("finish", tmp_path / "run", "--max-failed", 0.5)
     assert "verdict: valid" in boxcar("validate", tmp_path / "run").stdout
+
+
+def test_drift_warns_and_rejects_only_where_it_is_asked_to(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two boxes an image where the artifact's test images had ten."""
+    monkeypatch.setattr(drift, "DRIFT_IMAGES", 3)
+    model = tmp_path / "model"
+    shutil.copytree(artifact, model)
+    card = json.loads((model / "model.json").read_bytes())
+    boxes = {name: [100] * 10 for name in card["classes"]}
+    card["baseline"] = {"images": 10, "boxes": boxes, "sizes": [[30] * 10] * 10}
+    (model / "model.json").write_text(json.dumps(card))
+    photos, latest = write_photos(tmp_path / "photos", 3), tmp_path / "latest.json"
+
+    result = boxcar("run", photos, tmp_path / "run", "--model", model, "--latest", latest)
+    assert "warning: boxes_per_image_drift" in result.stderr
+    manifest = Manifest.model_validate_json((tmp_path / "run/manifest.json").read_bytes())
+    assert (manifest.status, manifest.warnings, manifest.strict) == ("valid", ["boxes_per_image_drift"], [])
+    before = latest.read_bytes()
+
+    strict = ("--strict", "boxes_per_image_drift")
+    assert "published as valid" in boxcar("finish", tmp_path / "run", *strict, code=2).stderr
+    boxcar("run", photos, tmp_path / "strict", "--model", model, "--latest", latest, *strict, code=3)
+    assert latest.read_bytes() == before
+    output = boxcar("validate", tmp_path / "strict", code=3).stdout  # by the manifest's policy
+    assert "rejected  boxes_per_image_drift" in output
+
+
+def test_data_docs_lie_beside_the_verdict_and_texts_from_the_bucket_are_harmless_in_them(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "<b>photos"
+    photos.mkdir()
+    (photos / "<script>alert(1)<script>.png").write_bytes(b"no picture")
+    for _ in range(2):  # again: the same pages, not more of them
+        boxcar("run", photos, tmp_path / "run", "--model", artifact, code=3)
+    pages = sorted((tmp_path / "run/quality/docs").rglob("*.html"))
+    assert len(pages) == 3 and (tmp_path / "run/quality/docs/index.html") in pages
+    (page,) = (path.read_text() for path in pages if "validations" in path.parts)
+    assert "At most 10 % of the images failed." in page
+    assert "&lt;script&gt;alert(1)&lt;script&gt;" in page
+    for path in pages:
+        assert "<script>alert" not in path.read_text() and "<b>photos" not in path.read_text()
 
 
 def test_valid_stays_as_it_was_published(boxcar: Boxcar, worked: Path) -> None:

@@ -203,7 +203,7 @@ def test_rejected_is_published_and_leaves_latest(boxcar: Boxcar, artifact: Path,
     manifest = Manifest.model_validate_json((tmp_path / "bad/manifest.json").read_bytes())
     validation = Validation.model_validate_json((tmp_path / "bad/quality/validation.json").read_bytes())
     assert (manifest.status, validation.status) == ("rejected", "rejected")
-    assert [rule.rule for rule in validation.rules if not rule.passed] == ["failed_share"]
+    assert [rule.rule for rule in validation.rules if rule.verdict == "rejected"] == ["failed_share"]
     assert latest.read_bytes() == good
     assert result.stderr.splitlines()[-1].startswith("error: ")
     assert "verdict   rejected" in result.stdout and "1 unreadable" in result.stdout

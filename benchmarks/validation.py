@@ -1,0 +1,127 @@
+"""`boxcar validate` over synthetic runs: seconds and peak memory, in batches as it is, and as one batch.
+
+    python -m benchmarks.validation
+
+Each run is a real one but for its images: a plan, parts with five boxes a record, their statistics, the artifact;
+records keep every rule. Each validation is a fresh process that reads a folder.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+from detector.artifact import SHIPPED
+from jobs.manifest import BoxRecord, PartStats, Record, encode_lines, sha256
+from jobs.model import open_model
+from jobs.parts import records_key, stats_key
+from jobs.plan import Options, make_plan, planned_parts
+from jobs.storage import Entry, open_store
+
+BOXES = 5
+# Photographs of 1,600 x 1,200 pixels with a column of boxes for each of the five.
+WIDTH, HEIGHT, COLUMN = 1600, 1200, 320
+
+AS_IT_IS = "from jobs.__main__ import boxcar; import sys; sys.argv[1:] = ['validate', {output!r}]; boxcar()"
+ONE_BATCH = "from jobs.expectations import review; review.BATCH_RECORDS = review.BATCH_BOXES = 10**12; " + AS_IT_IS
+
+
+class Keys:
+    """A bucket's listing, of images that nobody reads."""
+
+    uri = "s3://photos/"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def list(self) -> Iterator[Entry]:
+        """Every key."""
+        return (Entry(f"{n // 1000:06d}/{n:09d}.jpg", 91_234, f"{n:032x}") for n in range(self.count))
+
+
+def make_run(folder: Path, images: int) -> None:
+    """A complete run, not published."""
+    output, model = open_store(str(folder)), open_model(SHIPPED)
+    options = Options(min_score=model.artifact.operating_score, part_size=500)
+    plan = make_plan(Keys(images), output, model, options, print)  # type: ignore[arg-type]
+    random = np.random.default_rng(0)
+    for part, planned in planned_parts(output, plan):
+        records = [_record(plan.run, image.key, model.artifact.classes, random) for image in planned]
+        data = encode_lines(records)
+        output.write(records_key(part), data)
+        now = plan.planned_at
+        stats = PartStats(
+            run=plan.run, part=part.name, sha256=sha256(data), images=part.count, copied=0, statuses={"ok": part.count},
+            boxes=BOXES * part.count, bytes_read=0, started_at=now, finished_at=now, cpu_seconds=0, seconds=0,
+            step_seconds={}, onnxruntime="none",
+        )  # fmt: skip
+        output.write(stats_key(part), stats.pretty())
+
+
+def _record(run: str, key: str, classes: tuple[str, ...], random: np.random.Generator) -> Record:
+    scores = np.sort(random.integers(3000, 10_001, BOXES))[::-1] / 10_000
+    places = random.integers(0, 150 * 16, (BOXES, 2)) / 16
+    sides = random.integers(16, 150 * 16, (BOXES, 2)) / 16
+    labels = random.integers(0, len(classes), BOXES)
+    boxes = [
+        BoxRecord(
+            label=classes[labels[i]], score=scores[i], x=COLUMN * i + places[i, 0], y=places[i, 1], width=sides[i, 0],
+            height=sides[i, 1],
+        )
+        for i in range(BOXES)
+    ]  # fmt: skip
+    return Record(
+        run=run, image=f"s3://photos/{key}", etag="0" * 32, version_id=None, bytes=91_234, width=WIDTH, height=HEIGHT,
+        status="ok", error=None, boxes=boxes,
+    )  # fmt: skip
+
+
+def validate(output: Path, code: str) -> tuple[float, float]:
+    """Seconds and peak MiB of one validation in a process of its own.
+
+    The peak is that of the parent where that was higher: this process must stay small.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-c", code.format(output=str(output))], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"boxcar validate ended with {process.returncode}")
+    return time.monotonic() - started, usage.ru_maxrss / 2**10
+
+
+@click.command()
+@click.option("--images", "counts", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
+@click.option("--rounds", type=int, default=3, show_default=True, help="Each way in turn, so often; medians are shown.")
+def main(counts: tuple[int, ...], rounds: int) -> None:
+    """Validate synthetic runs and print a Markdown table."""
+    print(f"| images, {BOXES} boxes each | judged | seconds | peak memory |")
+    print("| ---: | --- | ---: | ---: |", flush=True)
+    for count in counts:
+        with tempfile.TemporaryDirectory() as scratch:
+            output = Path(scratch) / "run"
+            maker = multiprocessing.Process(target=make_run, args=(output, count))
+            maker.start()
+            maker.join()
+            ways = {"in batches": AS_IT_IS, "as one batch": ONE_BATCH}
+            found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                for name, code in ways.items():
+                    found[name].append(validate(output, code))
+            for name, rows in found.items():
+                seconds, peak = (statistics.median(column) for column in zip(*rows, strict=True))
+                print(f"| {count:,} | {name} | {seconds:.0f} | {peak:,.0f} MiB |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

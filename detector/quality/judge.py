@@ -1,0 +1,106 @@
+"""The rules of one table, judged batch by batch, so that memory does not grow with the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from detector.quality.engine import Engine
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_EXAMPLES = 20
+# The column of a table that numbers what its rows are about.
+SUBJECT = "subject"
+
+Severity = Literal["reject", "warn"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a table must keep: `expectations` are Great Expectations' own, and all of them must hold."""
+
+    name: str
+    sentence: str
+    expectations: Sequence[Any]
+    severity: Severity = "reject"
+
+
+@dataclass
+class Finding:
+    """One rule over the batches so far: rows looked at, rows that break it, and some of what these are about."""
+
+    rule: Rule
+    passed: bool = True
+    checked: int = 0
+    broken: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add_examples(self, names: Sequence[str]) -> None:
+        """Those that are new, as long as there are few."""
+        self.examples += [name for name in dict.fromkeys(names) if name not in self.examples]
+        del self.examples[MAX_EXAMPLES:]
+
+
+@dataclass
+class Outcome:
+    """One expectation over the batches so far, as Great Expectations' own results count."""
+
+    config: Any
+    success: bool = True
+    elements: int = 0
+    unexpected: int = 0
+    missing: int = 0
+
+
+class Judge:
+    """Judges a table: `judge` each batch, then read `findings`, by rule, in the rules' order."""
+
+    def __init__(self, engine: Engine, table: str, rules: Sequence[Rule]) -> None:
+        from great_expectations import ExpectationSuite
+
+        self.table = table
+        self.findings = {rule.name: Finding(rule) for rule in rules}
+        self.outcomes: dict[str, list[Outcome]] = {rule.name: [] for rule in rules}
+        self._suite = engine.context.suites.add(ExpectationSuite(table))
+        for rule in rules:
+            for expectation in rule.expectations:
+                expectation.meta = {"rule": rule.name}
+                expectation.description = rule.sentence
+                expectation.severity = {"reject": "critical", "warn": "warning"}[rule.severity]
+                self._suite.add_expectation(expectation)
+        asset = engine.source.add_dataframe_asset(table)
+        self._definition = asset.add_batch_definition_whole_dataframe(table)
+
+    def judge(self, frame: pd.DataFrame, subjects: Sequence[str]) -> None:
+        """One batch: column `subject` says which of `subjects` a row is about."""
+        batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
+        wanted = {
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": MAX_EXAMPLES,
+            "unexpected_index_column_names": [SUBJECT],
+        }
+        results = batch.validate(self._suite, result_format=wanted).results
+        for name in {result.expectation_config.meta["rule"] for result in results}:
+            self.findings[name].checked += len(frame)
+            self.outcomes[name] = self.outcomes[name] or [
+                Outcome(result.expectation_config)
+                for result in results
+                if result.expectation_config.meta["rule"] == name
+            ]
+        seen = dict.fromkeys(self.findings, 0)
+        for result in results:
+            name, counts = result.expectation_config.meta["rule"], result.result
+            if "element_count" not in counts:  # it could not be evaluated: a fault of ours
+                raise RuntimeError(f"rule {name}: {result.exception_info}")
+            finding, outcome = self.findings[name], self.outcomes[name][seen[name]]
+            seen[name] += 1
+            finding.passed &= result.success
+            finding.broken += counts["unexpected_count"]
+            finding.add_examples([subjects[row[SUBJECT]] for row in counts["partial_unexpected_index_list"] or []])
+            outcome.success &= result.success
+            outcome.elements += counts["element_count"]
+            outcome.unexpected += counts["unexpected_count"]
+            outcome.missing += counts["missing_count"] or 0

@@ -1,0 +1,31 @@
+"""Temporary folders, and a clear error where none can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import StorageError
+
+
+@contextlib.contextmanager
+def temporary_files() -> Iterator[None]:
+    """Within, an OSError is a StorageError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{tempfile.gettempdir()}: no temporary file can be written: {error.strerror}; free some space, or name "
+            "another folder in TMPDIR"
+        ) from error
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of our own that goes away."""
+    with temporary_files():
+        folder = tempfile.TemporaryDirectory(prefix="boxcar-", ignore_cleanup_errors=True)
+    with folder as name:
+        yield Path(name)
