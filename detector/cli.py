@@ -58,6 +58,9 @@ def fetch() -> None:
         repairs = split.repairs
         mended = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{mended}")
+    for finding in report.findings:
+        if not finding.passed:
+            click.echo(f"warning: {finding.rule.sentence} Not so: {', '.join(finding.examples)}", err=True)
 
 
 @main.command()

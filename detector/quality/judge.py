@@ -38,6 +38,18 @@ class Finding:
     broken: int = 0
     examples: list[str] = field(default_factory=list)
 
+    def summary(self) -> dict[str, Any]:
+        """For a JSON file that people read."""
+        verdict = "passed" if self.passed else {"reject": "rejected", "warn": "warned"}[self.rule.severity]
+        return {
+            "rule": self.rule.name,
+            "sentence": self.rule.sentence,
+            "verdict": verdict,
+            "checked": self.checked,
+            "broken": self.broken,
+            "examples": self.examples,
+        }
+
     def add_examples(self, names: Sequence[str]) -> None:
         """Those that are new, as long as there are few."""
         self.examples += [name for name in dict.fromkeys(names) if name not in self.examples]

@@ -1,11 +1,10 @@
 """Stage `fetch`: whatever the source, three COCO files and a folder of images.
 
-Writes `train.json`, `val.json`, `test.json`, `images/` and `report.json`.
+Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `validation.json`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -21,11 +20,14 @@ from detector.data.annotations import CocoDataset, ImageInfo, save_coco
 from detector.data.archives import fetch_archive, unpack
 from detector.data.checks import Repairs, Split
 from detector.data.coco import read_coco
+from detector.data.expectations import judge_splits, require
 from detector.data.generated import GENERATED_CLASSES, draw_scene
 from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
 from detector.data.voc import read_voc
 from detector.errors import AnnotationError, ArchiveError
+from detector.quality.judge import Finding
 from detector.stages.layout import SPLITS
+from detector.stages.metrics_file import write_json
 
 # Each split draws from its own range of scene numbers: a larger train split leaves val and test as they were.
 _SCENES_APART = 1_000_000
@@ -51,6 +53,7 @@ class FetchReport:
     """What was fetched, split by split."""
 
     splits: dict[str, SplitReport]
+    findings: list[Finding]  # of every rule; none that rejects is broken
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Plain numbers for `dvc metrics`."""
@@ -126,22 +129,6 @@ def _read_coco(settings: CocoSettings, scratch: Path) -> dict[str, Split]:
     return splits
 
 
-def _check_disjoint(splits: dict[str, Split]) -> None:
-    """No image, by its bytes or by its name, in two splits: a test image seen in training makes every figure a lie."""
-    by_digest: dict[str, tuple[str, str]] = {}
-    by_name: dict[str, str] = {}
-    for name, split in splits.items():
-        for file_name, path in split.files.items():
-            if by_name.setdefault(file_name, name) != name:
-                raise AnnotationError(f"{file_name}: {by_name[file_name]} and {name} both hold an image of this name")
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            other, other_file = by_digest.setdefault(digest, (name, file_name))
-            if other != name:
-                raise AnnotationError(
-                    f"{file_name} ({name}) and {other_file} ({other}) are the same image; keep it in one split"
-                )
-
-
 def _report(split: Split) -> SplitReport:
     images, classes = split.dataset.images, split.dataset.classes
     counts = np.zeros(len(classes), np.int64)
@@ -164,7 +151,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     Same settings, seed and source: the same bytes. Raises ArchiveError, AnnotationError; `out` then holds no JSON.
     """
     images = out / "images"
-    for name in (*SPLITS, "report"):
+    for name in (*SPLITS, "report", "validation"):
         (out / f"{name}.json").unlink(missing_ok=True)
     if images.exists():
         shutil.rmtree(images)
@@ -179,7 +166,8 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                 splits = _read_voc(settings.voc, scratch)
             case "coco":
                 splits = _read_coco(settings.coco, scratch)
-        _check_disjoint(splits)
+        findings = judge_splits(splits)
+        require(findings, "Mend the source, then fetch again")
         for split in splits.values():
             for file_name, path in split.files.items():
                 target = images / file_name
@@ -189,7 +177,8 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                 else:
                     shutil.copyfile(path, target)
 
-    report = FetchReport({name: _report(split) for name, split in splits.items()})
+    report = FetchReport({name: _report(split) for name, split in splits.items()}, findings)
+    write_json(out / "validation.json", [finding.summary() for finding in findings])
     for name, split in splits.items():
         save_coco(split.dataset, out / f"{name}.json")
     (out / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")

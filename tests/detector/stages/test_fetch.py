@@ -40,8 +40,10 @@ def test_generated_scenes_are_written_the_same_every_time(tmp_path: Path) -> Non
     fetch(settings("generated"), 1, tmp_path / "b")
     found = contents(tmp_path / "a")
     assert found == contents(tmp_path / "b")
-    assert len(found) == 4 + 2 + 3 + 4
-    assert {name.split("/")[0] for name in found} == {"images", "train.json", "val.json", "test.json", "report.json"}
+    assert len(found) == 4 + 2 + 3 + 5
+    assert {name.split("/")[0] for name in found} == {
+        "images", "train.json", "val.json", "test.json", "report.json", "validation.json",
+    }  # fmt: skip
     assert [report.splits[name].images for name in SPLITS] == [4, 2, 3]
     fetch(settings("generated"), 2, tmp_path / "b")
     assert contents(tmp_path / "b")["train.json"] != found["train.json"]
@@ -107,7 +109,12 @@ def test_voc_archives_become_coco_files(tmp_path: Path) -> None:
     chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
     report = fetch(chosen, 1, tmp_path / "out")
     names = {"images/train.jpg", "images/val.jpg", "images/test.jpg"}
-    assert set(contents(tmp_path / "out")) == names | {"train.json", "val.json", "test.json", "report.json"}
+    files = {"train.json", "val.json", "test.json", "report.json", "validation.json"}
+    assert set(contents(tmp_path / "out")) == names | files
+    rules = json.loads((tmp_path / "out/validation.json").read_text())
+    assert [(rule["rule"], rule["verdict"]) for rule in rules if rule["verdict"] != "passed"] == [
+        ("classes_shown", "warned")
+    ]
     image = load_coco(tmp_path / "out/val.json").images[0]
     np.testing.assert_array_equal(image.boxes, [[0, 2, 60, 20]])
     metrics = json.loads((tmp_path / "out/report.json").read_text())
@@ -181,5 +188,5 @@ def test_splits_with_other_categories_or_one_image_name_are_refused(tmp_path: Pa
     with pytest.raises(AnnotationError, match=r"val\.json: its categories are not those of"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
     section = coco_section(tmp_path / "2", same_name=True)
-    with pytest.raises(AnnotationError, match=r"same\.jpg: train and val both hold"):
+    with pytest.raises(AnnotationError, match=r"same\.jpg \(train\), also in test, val;"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")

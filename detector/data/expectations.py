@@ -1,0 +1,161 @@
+"""The rules that guard the way in, judged by Great Expectations: what `fetch` hands on, what `evaluate` is given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from detector.data.annotations import CocoDataset
+from detector.data.checks import Split
+from detector.errors import AnnotationError
+from detector.geometry.boxes import Boxes, empty
+from detector.quality.engine import Engine, start
+from detector.quality.judge import SUBJECT, Finding, Judge, Rule
+
+# Proposals are two thousand an image: rows that are judged at a time.
+BATCH_ROWS = 250_000
+# Examples in an error's one line.
+NAMED = 3
+
+
+def judge_splits(splits: Mapping[str, Split]) -> list[Finding]:
+    """The findings of every rule over all splits' images and annotations; reads every image's bytes."""
+    engine = start()
+    datasets = {name: split.dataset for name, split in splits.items()}
+    apart = _judge_apart(engine, splits)
+    return [*apart, *_judge_boxes(engine, datasets), *_judge_classes(engine, datasets)]
+
+
+def judge_inputs(truth: CocoDataset, proposals: Sequence[Boxes]) -> list[Finding]:
+    """The findings over a split's annotations, and over proposals (N_i, 4) xyxy, one array an image."""
+    engine = start()
+    return [*_judge_boxes(engine, {"test": truth}), *_judge_proposals(engine, truth, proposals)]
+
+
+def require(findings: Sequence[Finding], advice: str) -> None:
+    """Raise AnnotationError when a rule that rejects is broken: which, by what, and `advice`."""
+    for finding in findings:
+        if finding.rule.severity == "reject" and not finding.passed:
+            named = "; ".join(finding.examples[:NAMED])
+            more = f" and {finding.broken - NAMED} more" if finding.broken > NAMED else ""
+            raise AnnotationError(
+                f"rule {finding.rule.name} is broken: {finding.rule.sentence} {named}{more}. {advice}"
+            )
+
+
+def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
+    """A test image that was seen in training makes every figure a lie: neither names nor contents may be shared."""
+    import pandas as pd
+
+    images = [(name, file, path) for name, split in splits.items() for file, path in split.files.items()]
+    digests = [hashlib.sha256(path.read_bytes()).digest() for _, _, path in images]
+    by_name: dict[str, set[str]] = {}
+    by_content: dict[bytes, list[tuple[str, str]]] = {}
+    for (split, file, _), digest in zip(images, digests, strict=True):
+        by_name.setdefault(file, set()).add(split)
+        by_content.setdefault(digest, []).append((split, file))
+    within = Counter((digest, split) for (split, _, _), digest in zip(images, digests, strict=True))
+    between = engine.expectations.ExpectColumnValuesToBeBetween
+
+    def once(column: str) -> list[Any]:
+        return [between(column=column, max_value=1)]
+
+    judge = Judge(engine, "images", [
+        Rule("names_apart", "No two splits hold an image of one name.", once("splits_by_name")),
+        Rule("contents_apart", "No two splits hold the same image.", once("splits_by_content")),
+        Rule("contents_once", "No split holds an image twice.", once("copies"), "warn"),
+    ])  # fmt: skip
+    frame = pd.DataFrame({
+        SUBJECT: np.arange(len(images)),
+        "splits_by_name": [len(by_name[file]) for _, file, _ in images],
+        "splits_by_content": [len({split for split, _ in by_content[digest]}) for digest in digests],
+        "copies": [within[digest, split] for (split, _, _), digest in zip(images, digests, strict=True)],
+    })  # fmt: skip
+
+    def subject(split: str, file: str, digest: bytes) -> str:
+        others = [f"{theirs} ({other})" for other, theirs in by_content[digest] if (other, theirs) != (split, file)]
+        same = f" and {', '.join(others)} are the same image" if others else ""
+        others = [other for other in sorted(by_name[file]) if other != split]
+        return f"{file} ({split}){same}" + (f", also in {', '.join(others)}" if others else "")
+
+    named = [subject(split, file, digest) for (split, file, _), digest in zip(images, digests, strict=True)]
+    judge.judge(frame, named)
+    return list(judge.findings.values())
+
+
+def _judge_boxes(engine: Engine, datasets: Mapping[str, CocoDataset]) -> list[Finding]:
+    import pandas as pd
+
+    expect = engine.expectations
+    classes = max(len(dataset.classes) for dataset in datasets.values())
+    judge = Judge(engine, "boxes", [
+        *_box_rules(expect, "boxes", "box"),
+        Rule(
+            "labels_known", "Every box is of a known class.",
+            [expect.ExpectColumnValuesToBeBetween(column="label", min_value=0, max_value=classes - 1)],
+        ),
+    ])  # fmt: skip
+    for name, dataset in datasets.items():
+        images = dataset.images
+        frame = _box_frame(dataset, [image.boxes for image in images])
+        labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in images)])
+        judge.judge(pd.DataFrame(frame | {"label": labels}), [f"{image.file_name} ({name})" for image in images])
+    return list(judge.findings.values())
+
+
+def _judge_proposals(engine: Engine, truth: CocoDataset, proposals: Sequence[Boxes]) -> list[Finding]:
+    import pandas as pd
+
+    judge = Judge(engine, "proposals", _box_rules(engine.expectations, "proposals", "proposal"))
+    images = truth.images
+    step = max(1, BATCH_ROWS // max(1, max((len(proposals[i]) for i in range(len(images))), default=1)))
+    for first in range(0, len(images), step):
+        some = CocoDataset(truth.classes, images[first : first + step], truth.category_ids)
+        frame = _box_frame(some, [proposals[first + i] for i in range(len(some.images))])
+        judge.judge(pd.DataFrame(frame), [image.file_name for image in some.images])
+    return list(judge.findings.values())
+
+
+def _box_rules(expect: Any, prefix: str, noun: str) -> list[Rule]:
+    between, above = expect.ExpectColumnValuesToBeBetween, expect.ExpectColumnPairValuesAToBeGreaterThanB
+    return [
+        Rule(f"{prefix}_inside", f"Every {noun} lies inside its image.", [
+            between(column="x1", min_value=0), between(column="y1", min_value=0),
+            above(column_A="image_width", column_B="x2", or_equal=True),
+            above(column_A="image_height", column_B="y2", or_equal=True),
+        ]),
+        Rule(f"{prefix}_not_empty", f"Every {noun} has a width and a height.", [
+            above(column_A="x2", column_B="x1"), above(column_A="y2", column_B="y1"),
+        ]),
+    ]  # fmt: skip
+
+
+def _box_frame(dataset: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, Any]:
+    """Columns of one row a box; `subject` is the image's index in the dataset."""
+    subject = np.repeat(np.arange(len(boxes)), [len(own) for own in boxes])
+    edges = np.concatenate([empty(), *boxes]).astype(np.float64)
+    sizes = np.array([(image.width, image.height) for image in dataset.images], np.float64).reshape(-1, 2)[subject]
+    names = ("x1", "y1", "x2", "y2", "image_width", "image_height")
+    return {SUBJECT: subject} | dict(zip(names, [*edges.T, *sizes.T], strict=True))
+
+
+def _judge_classes(engine: Engine, datasets: Mapping[str, CocoDataset]) -> list[Finding]:
+    """A class that training never shows is never found, and one that test never shows has no AP."""
+    import pandas as pd
+
+    between = engine.expectations.ExpectColumnValuesToBeBetween
+    rule = Rule(
+        "classes_shown", "Every class has a box in every split.", [between(column="boxes", min_value=1)], "warn"
+    )
+    judge = Judge(engine, "classes", [rule])
+    for name, dataset in datasets.items():
+        labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in dataset.images)])
+        known = (labels >= 0) & (labels < len(dataset.classes))
+        counts = np.bincount(labels[known], minlength=len(dataset.classes))
+        frame = pd.DataFrame({SUBJECT: np.arange(len(counts)), "boxes": counts})
+        judge.judge(frame, [f"{label} ({name})" for label in dataset.classes])
+    return list(judge.findings.values())
