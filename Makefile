@@ -25,8 +25,9 @@ $(VENV)/.current: requirements.lock pyproject.toml
 demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish; PHOTOS=FOLDER: then on yours too
 	@python -m demo $(if $(PHOTOS),"$(PHOTOS)")
 
+# A worker a core, each with one thread: torch's threads on shared cores would wait for each other.
 test: $(VENV)/.current ## the whole test suite
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.current ## style, types, import arrows
 	ruff check .

@@ -67,6 +67,6 @@ def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float)
         shares, before = ours / ours.sum(), theirs / theirs.sum()
         most = int(np.abs(shares - before).argmax())
         found[name] = Drift(
-            psi(ours, theirs), f"{titles[most]}: {shares[most]:.0%} of the boxes, {before[most]:.0%} on test"
+            psi(ours, theirs), f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on test"
         )
     return found
