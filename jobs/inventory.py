@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from jobs.errors import StorageError, UsageError
 from jobs.manifest import summary
+from jobs.parquet import import_parquet
 from jobs.storage import Entry, S3Store, Store, split_uri
 
 # Rows of a Parquet file that are held at once.
@@ -67,7 +68,7 @@ def read_inventory(uri: str, source: Store) -> Iterator[Entry]:
         )
     columns = _csv_columns(uri, report) if report.format == "CSV" else []
     if report.format == "Parquet":
-        _import_parquet()  # says what is missing before anything is downloaded
+        import_parquet("--inventory")  # says what is missing before anything is downloaded
     store = S3Store(f"s3://{report.destination_bucket.rpartition(':')[2]}/")
     for file in report.files:
         with _downloaded(store, file) as path:
@@ -146,7 +147,7 @@ def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[Row
 
 
 def _parquet_rows(path: Path, name: str) -> Generator[Row]:
-    pyarrow, parquet = _import_parquet()
+    pyarrow, parquet = import_parquet("--inventory")
     try:
         with parquet.ParquetFile(path) as file:
             there = [column for column in COLUMNS.values() if column in file.schema_arrow.names]
@@ -158,17 +159,6 @@ def _parquet_rows(path: Path, name: str) -> Generator[Row]:
                     yield dict(zip(there, values, strict=True))
     except (pyarrow.ArrowException, OSError) as error:
         raise _damaged(name, error) from error
-
-
-def _import_parquet() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UsageError(
-            "--inventory: Parquet needs pyarrow; install the extra: pip install '.[inventory]' in the project's folder"
-        ) from error
-    return pyarrow, pyarrow.parquet
 
 
 def _damaged(name: str, error: Exception) -> StorageError:

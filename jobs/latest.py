@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
 from jobs.errors import RejectedError, StorageError, UsageError
-from jobs.manifest import Latest, sha256, summary
+from jobs.manifest import Latest, parse, sha256
 from jobs.manifest_file import MANIFEST, parse_manifest
 from jobs.storage import Store, split_uri
 
@@ -61,9 +59,5 @@ class LatestPointer:
         content = self._store.read_version(self._key)
         if content is None:
             return None, None
-        try:
-            return Latest.model_validate_json(content.data), content.etag
-        except ValidationError as error:
-            raise UsageError(
-                f"--latest {self.uri}: not a latest.json: {summary(error)}; remove it, or name another file"
-            ) from error
+        where = f"--latest {self.uri}"
+        return parse(Latest, content.data, where, "a latest.json", "remove it, or name another file"), content.etag

@@ -10,7 +10,9 @@ import hashlib
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
 
@@ -43,23 +45,22 @@ class Row(BaseModel):
 
 
 class Versioned(Row):
-    """Base of what other programs read: carries the version of its own format, and refuses another one."""
+    """Base of what other programs read: carries the version of its own format, and refuses another one.
+
+    `summary` and `other_schema` look for the refusal when reading has failed: a validator would cost a third of the
+    time that records take.
+    """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this format.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_other_versions(cls, value: Any) -> Any:
-        if isinstance(value, dict) and (found := value.get("schema", SCHEMA_VERSION)) != SCHEMA_VERSION:
-            raise ValueError(f"schema {found!r} is not read here, only {SCHEMA_VERSION}; use a boxcar that knows it")
-        return value
 
 
 class BoxRecord(Row):
     """One detection."""
 
     label: str = Field(description="One of the artifact's classes.")
-    score: float = Field(description="Confidence, from the run's `min_score` to 1, in steps of 0.0001.")
+    score: float = Field(
+        description="Share, 0 to 1: how sure the detector is; from `min_score` on, in steps of 0.0001."
+    )
     x: float = Field(description="Left edge, pixels from the image's left edge, in steps of 1/16.")
     y: float = Field(description="Top edge, pixels from the image's top edge, in steps of 1/16.")
     width: float = Field(description="Pixels, above 0; `x + width` is at most the image's width.")
@@ -86,10 +87,11 @@ class Record(Versioned):
 
 
 class PlannedImage(Row):
-    """One line of a plan's part: an image as the listing saw it."""
+    """One line of a plan's part: an image as the listing saw it. Its version is that of plan.json, which holds its
+    digest."""
 
     key: str = Field(description="Relative to the plan's input.")
-    size: int = Field(description="Bytes.")
+    size: int = Field(description="Of the encoded image, in bytes.")
     etag: str | None = Field(description="S3's ETag; null in a folder.")
     mtime_ns: int | None = Field(description="A file's modification time, nanoseconds since 1970; null on S3.")
     previous: str | None = Field(
@@ -111,7 +113,9 @@ class Since(Row):
     given: str = Field(description="As it was asked for: the OUTPUT of a run, or a latest.json that names one.")
     output: str | None = Field(default=None, description="The previous run's OUTPUT; null when nothing can be copied.")
     run: str | None = Field(default=None, description="The previous run's name; or null.")
-    manifest_sha256: str | None = Field(default=None, description="Of the previous run's manifest.json; or null.")
+    manifest_sha256: str | None = Field(
+        default=None, description="SHA-256 of the previous run's manifest.json; or null."
+    )
 
 
 class PlanPart(Row):
@@ -136,8 +140,8 @@ class Plan(Versioned):
         default=None, description="URI of the S3 Inventory manifest that was read in place of a listing; or null."
     )
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
-    artifact_sha256: str = Field(description="Of model/model.json, which names the sha256 of model/model.onnx.")
-    min_score: float = Field(description="Boxes with a lower score are dropped.")
+    artifact_sha256: str = Field(description="SHA-256 of model/model.json, which names that of model/model.onnx.")
+    min_score: float = Field(description="Boxes with a lower score, 0 to 1, are dropped.")
     part_size: int = Field(description="Images a part; the last one may have fewer.")
     since: Since | None = Field(default=None, description="The previous run; null without one.")
     redo: list[str] = Field(default=[], description="Statuses whose records are not copied but made again; sorted.")
@@ -149,11 +153,12 @@ class Plan(Versioned):
 
 
 class PartStats(Row):
-    """stats/NAME.json: what is known of a part besides its bytes, which must not depend on time or place."""
+    """stats/NAME.json: what is known of a part besides its bytes, which must not depend on time or place. Its version
+    is that of plan.json, without which nobody reads it."""
 
     run: str = Field(description="The run that the part belongs to.")
     part: str = Field(description="The part's name.")
-    sha256: str = Field(description="Of boxes/NAME.jsonl.")
+    sha256: str = Field(description="SHA-256 of boxes/NAME.jsonl, in hex.")
     images: int = Field(description="Records in the part.")
     copied: int = Field(description="Records copied from the previous run, of images that have not changed.")
     statuses: dict[str, int] = Field(description="Records by status; those that occur.")
@@ -161,9 +166,9 @@ class PartStats(Row):
     bytes_read: int = Field(description="Bytes of images read from the input.")
     started_at: str = Field(description="When its first image was taken up, UTC, ISO 8601.")
     finished_at: str = Field(description="When its records were written, UTC, ISO 8601.")
-    cpu_seconds: float = Field(description="CPU time of the process since it finished the part before.")
-    seconds: float = Field(description="Wall time since the process finished the part before.")
-    step_seconds: dict[str, float] = Field(description="Wall time by step, added up over its images.")
+    cpu_seconds: float = Field(description="CPU time of the process since it finished the part before, in seconds.")
+    seconds: float = Field(description="Wall time since the process finished the part before, in seconds.")
+    step_seconds: dict[str, float] = Field(description="Wall time by step, added up over its images, in seconds.")
     onnxruntime: str = Field(description="Version of ONNX Runtime.")
 
 
@@ -197,8 +202,8 @@ class PartEntry(Row):
 
     key: str = Field(description="Relative to the manifest's folder.")
     count: int = Field(description="Records.")
-    bytes: int = Field(description="Size of the file.")
-    sha256: str = Field(description="Of the file.")
+    bytes: int = Field(description="Size of the file, in bytes.")
+    sha256: str = Field(description="SHA-256 of the file, in hex.")
 
 
 class Lineage(Row):
@@ -206,8 +211,8 @@ class Lineage(Row):
 
     plan_digest: str = Field(description="SHA-256 of the plan's content.")
     artifact_name: str = Field(description="The detector's name.")
-    artifact_sha256: str = Field(description="Of model/model.json.")
-    onnx_sha256: str = Field(description="Of model/model.onnx.")
+    artifact_sha256: str = Field(description="SHA-256 of model/model.json, in hex.")
+    onnx_sha256: str = Field(description="SHA-256 of model/model.onnx, in hex.")
     git_revision: str | None = Field(description="Of the code that built the artifact.")
     data_digest: str = Field(description="Of the data that the artifact was trained on.")
     params_digest: str = Field(description="Of the parameters that the artifact was trained with.")
@@ -218,7 +223,7 @@ class Lineage(Row):
 class Cost(Row):
     """What making the parts took; work that was lost in a kill is not in it."""
 
-    cpu_seconds: float = Field(description="CPU time over all workers.")
+    cpu_seconds: float = Field(description="CPU time over all workers, in seconds.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
 
 
@@ -233,7 +238,7 @@ class Manifest(Versioned):
     images: int = Field(description="Images planned, each with one record.")
     statuses: dict[str, int] = Field(description="Records by status; every status is there.")
     boxes: dict[str, int] = Field(description="Boxes by label; every class of the artifact is there.")
-    min_score: float = Field(description="Boxes with a lower score were dropped.")
+    min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")
     max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
     strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
     warnings: list[str] = Field(default=[], description="Rules that are broken and only warn, in their order.")
@@ -248,7 +253,7 @@ class Latest(Versioned):
     run: str = Field(description="The run's name.")
     planned_at: str = Field(description="When that run's listing was frozen, UTC, ISO 8601.")
     manifest: str = Field(description="URI of the run's manifest.json.")
-    sha256: str = Field(description="Of that manifest's bytes.")
+    sha256: str = Field(description="SHA-256 of that manifest's bytes, in hex.")
 
 
 def sha256(data: bytes) -> str:
@@ -264,8 +269,13 @@ def encode_lines(rows: list[RowT]) -> bytes:
     return b"".join(row.canonical() + b"\n" for row in rows)
 
 
+class OtherSchemaError(ValueError):
+    """A line of a newer version of its format: nothing is damaged, and making it again would be wrong."""
+
+
 def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
-    """The inverse of `encode_lines`; raises ValueError that says which line is wrong and why."""
+    """The inverse of `encode_lines`; raises ValueError that says which line is wrong and why, and of these
+    OtherSchemaError for a line of another version."""
     if data and not data.endswith(b"\n"):
         raise ValueError("the last line is cut off")
     rows = []
@@ -273,20 +283,41 @@ def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
         try:
             rows.append(model.model_validate_json(line))
         except ValidationError as error:
-            raise ValueError(f"line {number}: {summary(error)}") from error
+            failure = ValueError if other_schema(error) is None else OtherSchemaError
+            raise failure(f"line {number}: {summary(error)}") from error
     return rows
+
+
+def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) -> RowT:
+    """The value of a file's bytes; raises UsageError that says `where` it lies, what is wrong, and what to do.
+
+    what: the file's kind, as in "not WHAT"; remedy: what to do, unless the file is of another schema version.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        if other_schema(error) is not None:
+            raise UsageError(f"{where}: {summary(error)}") from error
+        raise UsageError(f"{where}: not {what}: {summary(error)}; {remedy}") from error
+
+
+def other_schema(error: ValidationError) -> int | None:
+    """The newer version that a value says it has; then its other findings say nothing of use."""
+    for finding in error.errors(include_url=False):
+        found = finding["input"]
+        if finding["loc"] == ("schema",) and isinstance(found, int) and found > SCHEMA_VERSION:
+            return found
+    return None
 
 
 def summary(error: ValidationError) -> str:
     """A validation error's first finding on one line, without the input that it quotes."""
+    newer = other_schema(error)
+    if newer is not None:
+        return f"schema {newer} is not read here, only schema {SCHEMA_VERSION}; use a newer boxcar"
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(step) for step in first["loc"])
     return f"{place}: {first['msg']}" if place else first["msg"]
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema of the two kinds of file that analysts read."""
-    return {"record": Record.model_json_schema(by_alias=True), "manifest": Manifest.model_json_schema(by_alias=True)}
 
 
 def canonical_json(value: Any) -> bytes:

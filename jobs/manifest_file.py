@@ -1,11 +1,8 @@
-"""The published manifest as it lies in a run's OUTPUT."""
+"""The published manifest as it lies in a run's OUTPUT, and the parts that it lists."""
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
-from jobs.errors import UsageError
-from jobs.manifest import Manifest, summary
+from jobs.manifest import Manifest, PartEntry, Record, decode_lines, parse, sha256
 from jobs.storage import Store
 
 MANIFEST = "manifest.json"
@@ -19,7 +16,14 @@ def read_manifest(output: Store) -> Manifest | None:
 
 def parse_manifest(output: Store, data: bytes) -> Manifest:
     """The manifest whose bytes were read from `output`; raises UsageError."""
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise UsageError(f"{output.uri}{MANIFEST}: not a manifest: {summary(error)}; choose another OUTPUT") from error
+    return parse(Manifest, data, output.uri + MANIFEST, "a manifest", "choose another OUTPUT")
+
+
+def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
+    """The records of a part that the manifest lists, from what lies at its key; raises ValueError when they are not
+    those that were published, and of these OtherSchemaError when they are of another schema version."""
+    if data is None:
+        raise ValueError("missing")
+    if sha256(data) != entry.sha256:
+        raise ValueError("changed since it was published")
+    return decode_lines(Record, data)

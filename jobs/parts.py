@@ -11,7 +11,18 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from jobs.manifest import PartStats, Plan, PlannedImage, PlanPart, Record, decode_lines, sha256, summary
+from jobs.errors import UsageError
+from jobs.manifest import (
+    OtherSchemaError,
+    PartStats,
+    Plan,
+    PlannedImage,
+    PlanPart,
+    Record,
+    decode_lines,
+    sha256,
+    summary,
+)
 from jobs.plan import decode_planned, planned_key
 from jobs.progress import Progress
 from jobs.storage import Store, read_ahead
@@ -66,7 +77,7 @@ class FoundPart:
 def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator[FoundPart]:
     """Each of `parts`, in order, held against its digest and the plan; several are read at a time.
 
-    Raises UsageError when the plan is damaged.
+    Raises UsageError when the plan is damaged, or a part is of another schema version: making it again would be wrong.
     """
     keys = (key for part in parts for key in (planned_key(part), stats_key(part), records_key(part)))
     with contextlib.closing(read_ahead(output, keys)) as data:
@@ -74,7 +85,10 @@ def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator
             images = decode_planned(output, part, next(data))
             stats = decode_stats(plan, part, next(data))
             records = next(data)
-            found = stats if isinstance(stats, Flaw) else _hold_against(plan, images, stats, records)
+            try:
+                found = stats if isinstance(stats, Flaw) else _hold_against(plan, images, stats, records)
+            except OtherSchemaError as error:
+                raise UsageError(f"{output.uri}{records_key(part)}: {error}") from error
             yield FoundPart(part, images, found)
 
 
@@ -85,6 +99,8 @@ def _hold_against(plan: Plan, images: list[PlannedImage], stats: PartStats, data
         return Flaw("changed since it was written")
     try:
         records = decode_lines(Record, data)
+    except OtherSchemaError:
+        raise
     except ValueError as error:
         return Flaw(str(error))
     if [record.image for record in records] != [plan.input + image.key for image in images]:

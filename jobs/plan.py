@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any
 
-from pydantic import ValidationError
-
 from jobs.errors import StorageError, UsageError
 from jobs.inventory import read_inventory
 from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
@@ -26,8 +24,8 @@ from jobs.manifest import (
     Since,
     canonical_json,
     decode_lines,
+    parse,
     sha256,
-    summary,
 )
 from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
@@ -312,10 +310,7 @@ def read_plan(output: Store) -> Plan | None:
     data = output.read(PLAN)
     if data is None:
         return None
-    try:
-        plan = Plan.model_validate_json(data)
-    except ValidationError as error:
-        raise UsageError(f"{output.uri}{PLAN}: not a plan: {summary(error)}; choose another OUTPUT") from error
+    plan = parse(Plan, data, output.uri + PLAN, "a plan", "choose another OUTPUT")
     digest = plan_digest(plan.model_dump())
     if (plan.digest, plan.run) != (digest, digest[:8]):
         raise UsageError(f"{output.uri}{PLAN}: changed since it was planned; plan the run again in a new OUTPUT")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from pathlib import PurePosixPath
 
-from pydantic import ValidationError
-
 from jobs.errors import UsageError
-from jobs.manifest import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, decode_lines, sha256, summary
-from jobs.manifest_file import MANIFEST, parse_manifest
+from jobs.manifest import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
+from jobs.manifest_file import MANIFEST, parse_manifest, published_records
 from jobs.storage import Store, open_store, split_uri
 
 # What these say follows from the image's bytes. The others speak of permissions and moments, and are looked at again.
@@ -48,10 +46,7 @@ def _read_latest(uri: str) -> Latest | None:
     data = store.read(key)
     if data is None:
         return None
-    try:
-        return Latest.model_validate_json(data)
-    except ValidationError as error:
-        raise UsageError(f"--since {uri}: not a latest.json: {summary(error)}; name a run's OUTPUT instead") from error
+    return parse(Latest, data, f"--since {uri}", "a latest.json", "name a run's OUTPUT instead")
 
 
 class PreviousRun:
@@ -99,11 +94,8 @@ class PreviousRun:
         return self._parts[name]
 
     def _read(self, entry: PartEntry) -> list[Record]:
-        data = self._store.read(entry.key)
-        if data is None or sha256(data) != entry.sha256:
-            raise _unusable(self._store, entry.key, "missing" if data is None else "changed since it was published")
         try:
-            return decode_lines(Record, data)
+            return published_records(entry, self._store.read(entry.key))
         except ValueError as error:
             raise _unusable(self._store, entry.key, str(error)) from error
 

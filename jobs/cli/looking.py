@@ -1,15 +1,14 @@
-"""Commands that look at a run: `boxcar status`, `validate` and `schema`."""
+"""Commands that look at a run: `boxcar status` and `validate`."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 import click
 
-from jobs.cli.options import DEFAULT_MAX_FAILED
 from jobs.cli.text import failed, print_lines, say, throughput
 from jobs.errors import RejectedError
+from jobs.expectations.policy import Policy
 
 
 @click.command()
@@ -17,8 +16,8 @@ from jobs.errors import RejectedError
 def validate(output: str) -> None:
     """Judge the records of a complete run by the rules, without publishing it.
 
-    Writes quality/validation.json and prints what each rule says. The share of images that may fail is that of the
-    manifest, or the default where none is published yet.
+    Writes quality/validation.json and Great Expectations' pages in quality/docs/, and prints what each rule says.
+    --max-failed and --strict are those that the run was published with, or the defaults where it is not yet.
 
     \b
     Example:
@@ -32,13 +31,16 @@ def validate(output: str) -> None:
     destination = open_store(output)
     found = require_plan(destination)
     manifest = read_manifest(destination)
-    max_failed = DEFAULT_MAX_FAILED if manifest is None else manifest.max_failed
+    policy = Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict))
     say("validating the records")
-    validation = examine(destination, found, max_failed).validation
+    validation = examine(destination, found, policy).validation
+    width = max(len(rule.rule) for rule in validation.rules) + 2
     for rule in validation.rules:
-        click.echo(f"{'pass' if rule.passed else 'FAIL'}  {rule.rule:<16} {rule.observed:<16} {rule.sentence}")
-        for image in [] if rule.passed else rule.examples:
-            click.echo(f"        {image!r}")
+        click.echo(f"{rule.verdict:<10}{rule.rule:<{width}}{rule.sentence}")
+        if rule.verdict != "passed" or rule.severity == "warn":
+            click.echo(f"{'':<{10 + width}}{rule.observed}")
+        for image in [] if rule.verdict == "passed" else rule.examples:
+            click.echo(f"{'':<{10 + width}}{image!r}")
     click.echo(f"verdict: {validation.status}")
     if validation.status == "rejected":
         raise RejectedError(f"{destination.uri}: rejected; {destination.uri}{VALIDATION} names images for each rule")
@@ -75,16 +77,3 @@ def status(output: str) -> None:
             "published": "no" if manifest is None else f"{manifest.status}, {manifest.published_at}",
         }
     )
-
-
-@click.command()
-def schema() -> None:
-    """Print the JSON Schema of records and manifests.
-
-    \b
-    Example:
-      boxcar schema > schema.json
-    """
-    from jobs.manifest import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2))

@@ -85,7 +85,7 @@ def _not_a_number(records: list[dict[str, Any]]) -> None:
     records[0]["boxes"][0]["x"] = float("nan")
 
 
-@pytest.mark.parametrize("change", [_drop, _repeat, _swap, _other_run, _other_schema, _not_a_number])
+@pytest.mark.parametrize("change", [_drop, _repeat, _swap, _other_run, _not_a_number])
 def test_part_that_is_not_the_plans(
     boxcar: Boxcar, worked: Path, change: Callable[[list[dict[str, Any]]], None]
 ) -> None:
@@ -96,6 +96,17 @@ def test_part_that_is_not_the_plans(
     boxcar("work", worked)
     assert (worked / "boxes/part-0000000.jsonl").read_bytes() == good
     boxcar("finish", worked)
+
+
+def test_part_of_another_schema_version_is_refused(boxcar: Boxcar, worked: Path) -> None:
+    """A newer boxcar made it: neither `finish` nor `work` takes it for damaged."""
+    _edit(worked, _other_schema, sign=True)
+    made = (worked / "boxes/part-0000000.jsonl").read_bytes()
+    for command in ("finish", "work", "validate"):
+        (line,) = boxcar(command, worked, code=2).stderr.splitlines()
+        assert f"{worked}/boxes/part-0000000.jsonl: line 1: schema 2 is not read here, only schema 1" in line
+        assert "use a newer boxcar" in line
+    assert (worked / "boxes/part-0000000.jsonl").read_bytes() == made
 
 
 def test_tampered_part(boxcar: Boxcar, worked: Path) -> None:

@@ -213,7 +213,7 @@ def test_parquet_needs_the_extra(
 ) -> None:
     uri = _report(photos, "Parquet", _rows(photos))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install '.[inventory]'" in _refusal(boxcar, artifact, photos, tmp_path / "run", uri, 2)
+    assert "pip install '.[parquet]'" in _refusal(boxcar, artifact, photos, tmp_path / "run", uri, 2)
 
 
 def test_a_folder_has_no_inventory(boxcar: Boxcar, artifact: Path, photos: Bucket, tmp_path: Path) -> None:

@@ -1,0 +1,7 @@
+"""A published run in the formats of other tools, as files on this machine."""
+
+from __future__ import annotations
+
+from jobs.convert.face import FORMATS, convert
+
+__all__ = ["FORMATS", "convert"]

@@ -1,0 +1,79 @@
+"""COCO: a dataset of the run's images and categories, and its boxes as results."""
+
+from __future__ import annotations
+
+import json
+from typing import IO, Any
+
+from jobs.errors import UsageError
+from jobs.published import PublishedRun
+
+
+def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
+    """`files` are the dataset, without annotations, and the results; both have only images whose status is ok.
+
+    An image's id is the place of its record in the run, from 1; a category's is that of its class in the artifact,
+    from 1. Raises UsageError when a box has a label that the manifest does not list.
+    """
+    dataset, results = files
+    categories = {label: number for number, label in enumerate(run.labels(), start=1)}
+    dataset.write(b'{"info": %b,\n"licenses": [],\n"categories": [' % _json(_info(run)))
+    _Items(dataset).add(*({"id": number, "name": label} for label, number in categories.items()))
+    dataset.write(b'],\n"annotations": [],\n"images": [')
+    results.write(b"[")
+    images, boxes = _Items(dataset), _Items(results)
+    for number, record in enumerate(run.records(), start=1):
+        if record.status != "ok":
+            continue
+        key = run.key(record)
+        images.add(
+            {"id": number, "file_name": key, "width": record.width, "height": record.height, "coco_url": record.image}
+        )
+        for box in record.boxes:
+            category = categories.get(box.label)
+            if category is None:
+                raise unknown_label(run, box.label)
+            edges = [box.x, box.y, box.width, box.height]
+            boxes.add({"image_id": number, "category_id": category, "bbox": edges, "score": box.score})
+    dataset.write(b"]}\n")
+    results.write(b"]\n")
+
+
+def unknown_label(run: PublishedRun, label: str) -> UsageError:
+    """The records agree with the manifest's digests, but not with its counts."""
+    return UsageError(
+        f"{run.store.uri}manifest.json: lists no label {label!r}, which a box has; publish the run again with: "
+        f"boxcar finish {run.store.uri}"
+    )
+
+
+def _info(run: PublishedRun) -> dict[str, Any]:
+    manifest = run.manifest
+    return {
+        "description": f"Images of Boxcar's run {manifest.run}, {manifest.status}",
+        "version": manifest.run,
+        "date_created": manifest.published_at,
+        "status": manifest.status,
+        "input": manifest.input,
+        "plan_digest": manifest.lineage.plan_digest,
+        "artifact": manifest.lineage.artifact_name,
+        "artifact_sha256": manifest.lineage.artifact_sha256,
+        "min_score": manifest.min_score,
+    }
+
+
+class _Items:
+    """The items of a JSON list, written one by one; the brackets are the caller's."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._before = b"\n"
+
+    def add(self, *items: dict[str, Any]) -> None:
+        for item in items:
+            self._file.write(self._before + _json(item))
+            self._before = b",\n"
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()

@@ -1,0 +1,40 @@
+"""Which formats there are, and the one way through all of them: records stream in, files appear when they are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from jobs.convert import coco, parquet, sagemaker, table
+from jobs.convert.files import appearing
+from jobs.published import PublishedRun
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: what its files' names end with, and what fills them, opened in this order."""
+
+    suffixes: tuple[str, ...]
+    write: Callable[[PublishedRun, list[IO[bytes]]], None]
+
+
+FORMATS = {
+    "coco": Format((".images.json", ".results.json"), coco.write),
+    "csv": Format((".csv",), table.write),
+    "parquet": Format((".parquet",), parquet.write),
+    "sagemaker": Format((".manifest",), sagemaker.write),
+}
+
+
+def convert(run: PublishedRun, to: str, folder: Path) -> list[Path]:
+    """Write the run's boxes to files in `folder`, which bear the run's name; `to` is a key of FORMATS.
+
+    Takes as much memory for any number of images. Raises what `PublishedRun.records` raises, and StorageError when
+    the files cannot be written; what an earlier conversion wrote is kept then.
+    """
+    paths = [folder / (run.manifest.run + suffix) for suffix in FORMATS[to].suffixes]
+    with appearing(paths) as files:
+        FORMATS[to].write(run, files)
+    return paths

@@ -1,0 +1,43 @@
+"""Files that nobody sees half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from jobs.errors import StorageError
+
+# Records are written one by one; the usual 8 KiB would make a system call of every twenty boxes.
+BUFFER_BYTES = 2**20
+
+
+@contextlib.contextmanager
+def appearing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
+    """New files under hidden names beside `paths`, which take their names at the end, one after the other; folders
+    are created. After an error none is left. Raises StorageError when something cannot be written."""
+    temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp") for path in paths]
+    try:
+        with contextlib.ExitStack() as stack:
+            files: list[IO[bytes]] = []
+            for path in temporary:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.append(stack.enter_context(path.open("xb", buffering=BUFFER_BYTES)))
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for source, path in zip(temporary, paths, strict=True):
+            os.replace(source, path)
+    except OSError as error:
+        raise StorageError(
+            f"{paths[0].parent}: {paths[0].name} cannot be written: {error.strerror}; check permissions and space, or "
+            "name another folder with --out"
+        ) from error
+    finally:
+        for path in temporary:
+            with contextlib.suppress(OSError):  # a folder that cannot be written says so above
+                path.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""SageMaker Ground Truth's augmented manifest for object detection: one JSON line an image.
+
+The format is that of "Bounding box job output" in AWS's documentation of Ground Truth's output data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import IO, Any
+
+from jobs.convert.coco import unknown_label
+from jobs.errors import UsageError
+from jobs.manifest import BoxRecord, Record
+from jobs.published import PublishedRun
+
+ATTRIBUTE = "boxcar"
+
+
+def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
+    """`files` is one file, with only the images whose status is ok; a class's id is its place in the artifact, from 0.
+
+    Raises UsageError when a record has no size of its image, or a label that the manifest does not list.
+    """
+    classes = {label: number for number, label in enumerate(run.labels())}
+    published = datetime.fromisoformat(run.manifest.published_at).astimezone(UTC)
+    constant = {
+        "type": "groundtruth/object-detection",
+        "human-annotated": "no",
+        "creation-date": published.replace(tzinfo=None).isoformat(),
+        "job-name": f"boxcar-{run.manifest.run}",
+    }
+    for record in run.records():
+        if record.status != "ok":
+            continue
+        for box in record.boxes:
+            if box.label not in classes:
+                raise unknown_label(run, box.label)
+        line = _line(record, classes, constant)
+        files[0].write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+def _line(record: Record, classes: dict[str, int], constant: dict[str, str]) -> dict[str, Any]:
+    width, height = record.width, record.height
+    if width is None or height is None:
+        raise UsageError(
+            f"{record.image}: its record has no width and height, which this format needs; convert to csv or parquet"
+        )
+    return {
+        "source-ref": record.image,
+        ATTRIBUTE: {
+            "image_size": [{"width": width, "height": height, "depth": 3}],  # looked at in RGB, whatever it was
+            "annotations": [
+                {"class_id": classes[box.label]} | whole_pixels(box, width, height) for box in record.boxes
+            ],
+        },
+        f"{ATTRIBUTE}-metadata": {
+            "objects": [{"confidence": box.score} for box in record.boxes],
+            "class-map": _class_map(record, classes),
+            **constant,
+        },
+    }
+
+
+def _class_map(record: Record, classes: dict[str, int]) -> dict[str, str]:
+    """The classes that occur in the image, by their ids."""
+    numbers = {classes[box.label]: box.label for box in record.boxes}
+    return {str(number): numbers[number] for number in sorted(numbers)}
+
+
+def whole_pixels(box: BoxRecord, width: int, height: int) -> dict[str, int]:
+    """The box with each edge at the nearest pixel border, inside its image, at least one pixel wide and high."""
+    left, right = _nearest(box.x, box.x + box.width, width)
+    top, bottom = _nearest(box.y, box.y + box.height, height)
+    return {"left": left, "top": top, "width": right - left, "height": bottom - top}
+
+
+def _nearest(low: float, high: float, size: int) -> tuple[int, int]:
+    """Halves go up, so that two edges a pixel apart never meet; only in a rejected run is there anything to limit."""
+    first = min(max(math.floor(low + 0.5), 0), size - 1)
+    return first, max(min(math.floor(high + 0.5), size), first + 1)

@@ -1,0 +1,83 @@
+"""A published run, read again: its manifest, its records as a stream, its artifact's labels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ValidationError
+
+from jobs.errors import IncompleteError, ModelError, UsageError
+from jobs.manifest import Manifest, OtherSchemaError, Record, sha256, summary
+from jobs.manifest_file import MANIFEST, published_records, read_manifest
+from jobs.storage import Store, open_store, read_ahead
+
+CARD = "model/model.json"
+
+
+class _Card(BaseModel):
+    """What is needed of the artifact's description, whichever version it has."""
+
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """A run whose manifest.json is written, valid or rejected."""
+
+    store: Store
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, output: str) -> PublishedRun:
+        """The run in OUTPUT; raises UsageError where none is published."""
+        store = open_store(output)
+        manifest = read_manifest(store)
+        if manifest is None:
+            raise UsageError(
+                f"{store.uri}: no published run here: {MANIFEST} is missing; name a run's OUTPUT, or publish it with: "
+                f"boxcar finish {store.uri}"
+            )
+        return cls(store, manifest)
+
+    def records(self) -> Generator[Record]:
+        """Every record in the plan's order, each part held against the manifest; a few dozen parts are held at a time.
+
+        Raises IncompleteError when a part is not the one that was published, and UsageError when it is of another
+        schema version.
+        """
+        parts = self.manifest.parts
+        with contextlib.closing(read_ahead(self.store, [entry.key for entry in parts])) as found:
+            for entry, data in zip(parts, found, strict=True):
+                name = self.store.uri + entry.key
+                try:
+                    records = published_records(entry, data)
+                except OtherSchemaError as error:
+                    raise UsageError(f"{name}: {error}") from error
+                except ValueError as error:
+                    raise IncompleteError(
+                        f"{name}: {error}; make it again with: boxcar work {self.store.uri}, "
+                        f"then: boxcar finish {self.store.uri}"
+                    ) from error
+                yield from records
+
+    def key(self, record: Record) -> str:
+        """The image's key below the run's input."""
+        return record.image.removeprefix(self.manifest.input)
+
+    def labels(self) -> list[str]:
+        """The artifact's classes in their order, and after them what else occurs, which only a rejected run has.
+
+        Raises ModelError when OUTPUT does not hold the artifact's description that made the run.
+        """
+        name = self.store.uri + CARD
+        data = self.store.read(CARD)
+        if data is None or sha256(data) != self.manifest.lineage.artifact_sha256:
+            reason = "missing" if data is None else "not that of the artifact that made the run"
+            raise ModelError(f"{name}: {reason}; put the planned artifact back")
+        try:
+            classes = _Card.model_validate_json(data).classes
+        except ValidationError as error:
+            raise ModelError(f"{name}: names no classes: {summary(error)}; use a newer boxcar") from error
+        return [*classes, *(label for label in self.manifest.boxes if label not in classes)]

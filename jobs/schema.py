@@ -1,0 +1,26 @@
+"""JSON Schema of every file in an OUTPUT, for programs that read them without this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from jobs.manifest import Latest, Manifest, PartStats, Plan, PlannedImage, Record, Row, Validation
+
+# What is a file, or a line of one; what these hold inside is defined with them.
+FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
+
+
+def json_schema() -> dict[str, Any]:
+    """One document, draft 2020-12: `$defs` holds a definition for each kind of line or file, and anything that is one
+    of them is valid. To check one kind, refer to its definition: `#/$defs/Record`."""
+    _, schema = models_json_schema([(model, "validation") for model in FILES], by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Boxcar",
+        "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
+        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats).",
+        "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],
+        "$defs": schema["$defs"],
+    }
