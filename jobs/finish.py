@@ -1,4 +1,4 @@
-"""The end of a run: verify every part, judge the records, publish the manifest last."""
+"""The end of a run: verify every part, judge the records, draw the report, publish the manifest last."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from jobs.manifest_file import MANIFEST, read_manifest
 from jobs.model import run_model
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PlanOrder
+from jobs.report import REPORT, Collector, render
 from jobs.storage import Store, read_ahead
 from jobs.temporary import temporary_files, temporary_folder
 
@@ -61,6 +62,7 @@ class Examined:
 
     artifact: Artifact
     tally: Tally
+    seen: Collector
     validation: Validation
 
 
@@ -72,7 +74,7 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
     with run_model(output, plan) as model:
         artifact = model.artifact
     review = Review(plan, artifact, policy)
-    tally = Tally()
+    tally, seen = Tally(), Collector(plan, artifact.classes)
     order = PlanOrder(output, plan)
     flaws: list[tuple[str, str]] = []
     for item in find_parts(output, plan, plan.parts):
@@ -81,6 +83,7 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
             flaws.append((item.part.name, item.found.reason))
             continue
         tally.add(records_key(item.part), item.found)
+        seen.add(item.images, item.found.records)
         review.add(item.part, item.images, item.found.records)
     order.end()
     if flaws:
@@ -91,7 +94,7 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
     validation = review.verdict()
     _write_docs(review, output)
     output.write(VALIDATION, validation.pretty())
-    return Examined(artifact, tally, validation)
+    return Examined(artifact, tally, seen, validation)
 
 
 def _write_docs(review: Review, output: Store) -> None:
@@ -156,6 +159,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
         ),
         cost=Cost(cpu_seconds=round(tally.cpu_seconds, 3), bytes_read=tally.bytes_read),
     )
+    output.write(REPORT, render(output, plan, artifact, examined.validation, examined.seen, manifest))
     data = manifest.pretty()
     if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
         return manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -43,7 +44,7 @@ class Project:
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copyfile(source, folder / name)
-        for name in (".dvc/config", ".dvc/plots/by_label.json"):
+        for name in (".dvc/config", ".dvc/plots/by_label.json", ".dvc/plots/by_part.json"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
         params = yaml.safe_load((folder / "params.yaml").read_text())
@@ -98,6 +99,7 @@ def test_repro_makes_every_product_that_the_layout_names(project: Project) -> No
         layout.PROPOSAL_METRICS,
         layout.TRAINING / "weights.pt",
         layout.EVALUATION / "grid.png",
+        layout.EVALUATION / "evaluation.html",
         layout.ARTIFACT / "model.onnx",
         layout.ARTIFACT / "model.json",
     ):
@@ -114,9 +116,26 @@ def test_metrics_and_plots_can_be_shown(project: Project) -> None:
     assert "build/evaluation/metrics.json" in shown and "models/detector/metrics.json" in shown
     page = project.run("dvc", "plots", "show").strip().removeprefix("file://")
     text = Path(page).read_text()
-    for title in ("Training loss", "Precision and recall on test", "Average precision by class"):
+    for title in ("Training loss", "Recall of the proposals", "Precision and recall", "Average precision by class"):
         assert title in text
     assert "DVC_METRIC" not in text.replace("DVC_METRIC_DATA", "")  # every placeholder of the template was filled
+
+
+def test_every_plot_has_a_title_axes_and_its_data(project: Project) -> None:
+    plots = yaml.safe_load((project.folder / "dvc.yaml").read_text())["plots"]
+    drawn = [definition for plot in plots if isinstance(plot, dict) for definition in plot.values()]
+    assert len(drawn) == 4
+    for plot in drawn:
+        assert plot["title"] and plot["x_label"] and plot["y_label"]
+        for name, fields in plot["y"].items():
+            text = (project.folder / name).read_text()
+            rows = (
+                json.loads(text) if name.endswith(".json") else list(csv.DictReader(text.splitlines(), delimiter="\t"))
+            )
+            wanted = {plot["x"], *([fields] if isinstance(fields, str) else fields)}
+            assert rows and all(wanted <= set(row) for row in rows), name
+    for picture in (plot for plot in plots if isinstance(plot, str)):
+        assert (project.folder / picture).is_file()
 
 
 def test_a_changed_threshold_reruns_only_what_depends_on_it_and_diff_shows_it(project: Project) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,6 +22,13 @@ BATCH_ROWS = 250_000
 NAMED = 3
 
 
+class PerImage(Protocol):
+    """Boxes (N_i, 4) xyxy of image i, as `proposals.store` holds them, or a list does."""
+
+    def __getitem__(self, index: int, /) -> Boxes:
+        """Those of one image."""
+
+
 def judge_splits(splits: Mapping[str, Split]) -> list[Finding]:
     """The findings of every rule over all splits' images and annotations; reads every image's bytes."""
     engine = start()
@@ -30,7 +37,7 @@ def judge_splits(splits: Mapping[str, Split]) -> list[Finding]:
     return [*apart, *_judge_boxes(engine, datasets), *_judge_classes(engine, datasets)]
 
 
-def judge_inputs(truth: CocoDataset, proposals: Sequence[Boxes]) -> list[Finding]:
+def judge_inputs(truth: CocoDataset, proposals: PerImage) -> list[Finding]:
     """The findings over a split's annotations, and over proposals (N_i, 4) xyxy, one array an image."""
     engine = start()
     return [*_judge_boxes(engine, {"test": truth}), *_judge_proposals(engine, truth, proposals)]
@@ -107,7 +114,7 @@ def _judge_boxes(engine: Engine, datasets: Mapping[str, CocoDataset]) -> list[Fi
     return list(judge.findings.values())
 
 
-def _judge_proposals(engine: Engine, truth: CocoDataset, proposals: Sequence[Boxes]) -> list[Finding]:
+def _judge_proposals(engine: Engine, truth: CocoDataset, proposals: PerImage) -> list[Finding]:
     import pandas as pd
 
     judge = Judge(engine, "proposals", _box_rules(engine.expectations, "proposals", "proposal"))

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset
 from detector.geometry.boxes import Boxes, empty, iou
+
+# Where the curve of recall over the number of proposals is drawn; its end is the number that there are.
+_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+
+
+class RecallPoint(TypedDict):
+    """One point of the curve: what an image's first `proposals` boxes reach."""
+
+    proposals: int
+    recall_50: float
+    recall_70: float
+    mabo: float
 
 
 @dataclass(frozen=True)
@@ -53,3 +66,18 @@ def proposal_recall(
         by_class = [float(overlap[all_labels == label].mean()) for label in present]
         mabo[budget] = float(np.mean(by_class)) if some else float("nan")
     return ProposalRecall(recall, mabo)
+
+
+def recall_curve(truth: CocoDataset, proposals: Mapping[int, Boxes], most: int) -> list[RecallPoint]:
+    """Recall and MABO from an image's first proposal to its first `most`, at steps that a logarithm spaces evenly."""
+    budgets = [*(step for step in _STEPS if step < most), most]
+    result = proposal_recall(truth, proposals, budgets)
+    return [
+        {
+            "proposals": budget,
+            "recall_50": result.recall[budget][0.5],
+            "recall_70": result.recall[budget][0.7],
+            "mabo": result.mabo[budget],
+        }
+        for budget in budgets
+    ]

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.data.annotations import CocoDataset, load_coco
+from detector.data.annotations import CocoDataset, ImageInfo, load_coco
+from detector.data.expectations import judge_inputs, require
 from detector.data.preprocess import decode_image, normalise, resize
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, operating_score
 from detector.evaluation.detections import save_results
+from detector.evaluation.page import evaluation_page
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
-from detector.evaluation.proposal_recall import proposal_recall
+from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
 from detector.model.network import DetectionNetwork
 from detector.model.trained import load_trained
 from detector.params import EvaluateSettings, ProposeSettings
@@ -109,10 +111,12 @@ def run(
     """Score `dataset/test.json` with the network in `weights`; search: what made `proposals`.
 
     Writes to `out`: metrics.json (AP, proposal recall), timing.json (median seconds an image), classes.json (AP a
-    class), precision_recall.json (curves at IoU .5), detections.json (COCO results), grid.png.
+    class), precision_recall.json (curves at IoU .5), detections.json (COCO results), grid.png,
+    evaluation.html (all that and the worst mistakes, for a browser).
     """
     truth = load_coco(dataset / "test.json")
     stored = load_proposals(proposals / "test.npz", len(truth.images))
+    require(judge_inputs(truth, stored), "Run the stages `fetch` and `propose` again")
     make_deterministic(seed=0)  # nothing is drawn; the sums shall be the same again
     network, model, _ = load_trained(weights)
     detect = _TorchDetector(network, model.image_size, settings, stored)
@@ -122,12 +126,14 @@ def run(
     metrics, voc = figures(truth, found)
     seconds = {"network": detect.network_seconds, "postprocess": detect.postprocess_seconds}
     method = METHODS[model.name]
+    curve: list[RecallPoint] = []
     if method:
         by_id = {image.id: stored[index] for index, image in enumerate(truth.images)}
         budget = settings.max_proposals
         recall = proposal_recall(truth, by_id, budgets=(budget,))
         metrics["proposal_recall_50"] = recall.recall[budget][0.5]
         metrics["proposal_mabo"] = recall.mabo[budget]
+        curve = recall_curve(truth, by_id, budget)
         seconds["proposals"] = _search_seconds(images, truth, method, budget, search)
     write_json(out / "metrics.json", metrics)
     write_json(out / "timing.json", {f"seconds_{name}": statistics.median(s) for name, s in seconds.items()})
@@ -136,8 +142,13 @@ def run(
     save_results(found, truth, out / "detections.json")
     # The grid shows what a user of the detector would see, not the long tail that measuring AP needs.
     shown = operating_score(truth, found)
+
+    def read(image: ImageInfo) -> NDArray[np.uint8]:
+        return decode_image((images / image.file_name).read_bytes())
+
     examples = [
-        Example(decode_image((images / image.file_name).read_bytes()), image, _confident(found[image.id], shown))
-        for image in truth.images[:_GRID_PICTURES]
+        Example(read(image), image, _confident(found[image.id], shown)) for image in truth.images[:_GRID_PICTURES]
     ]
     draw_grid(examples, truth.classes).save(out / "grid.png")
+    page = evaluation_page(truth, found, voc, metrics, shown, curve, read)
+    (out / "evaluation.html").write_bytes(page)

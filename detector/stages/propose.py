@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.data.preprocess import decode_image
-from detector.evaluation.proposal_recall import proposal_recall
+from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
 from detector.geometry.boxes import Boxes, empty
 from detector.params import ProposeSettings
 from detector.progress import progress
@@ -40,8 +40,14 @@ def _windows(truth: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, float]:
     return {"looked_at": statistics.fmean(looked_at), "possible": statistics.fmean(possible)}
 
 
+def recall_path(metrics: Path) -> Path:
+    """Where the curve lies that belongs to a file of metrics."""
+    return metrics.with_name(f"{metrics.stem}_recall.json")
+
+
 def run(settings: ProposeSettings, name: str, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
-    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`.
+    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`; and
+    beside it, as NAME_recall.json, the curve of recall over the number of proposals on test.
 
     name: of the member of the detector family, which decides where proposals come from. One that finds its boxes itself
     has none stored; for windows `metrics` also says how many there are and how many there could be.
@@ -49,6 +55,7 @@ def run(settings: ProposeSettings, name: str, dataset: Path, out: Path, metrics:
     out.mkdir(parents=True, exist_ok=True)
     method = METHODS[name]
     measured: dict[str, dict[str, dict[str, float]]] = {}
+    curve: list[RecallPoint] = []
     for split in SPLITS:
         truth = load_coco(dataset / f"{split}.json")
         if method is None:
@@ -66,6 +73,9 @@ def run(settings: ProposeSettings, name: str, dataset: Path, out: Path, metrics:
                 }
                 for budget, mabo in result.mabo.items()
             }
+            if split == "test":
+                curve = recall_curve(truth, by_id, settings.max_boxes)
             if method == "sliding_window" and truth.images:
                 measured[split]["windows"] = _windows(truth, boxes)
     write_json(metrics, measured)
+    write_json(recall_path(metrics), curve)

@@ -22,6 +22,7 @@ from detector.model.training_images import TrainingImages
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import load_proposals
 from detector.runtime import choose_device, make_deterministic
+from detector.stages.metrics_file import write_json
 
 WEIGHTS_FILE = "weights.pt"
 
@@ -78,7 +79,7 @@ def run(
         # DVC snapshots experiments itself (`dvc exp run`); the log must not commit to git from inside a stage. A resume
         # reports the earlier epochs again, so that the log is always whole.
         with Live(str(log), save_dvc_exp=False, dvcyaml=None) as live:
-            trained = learn(report=_Log(live, settings.epochs)).eval()
+            trained = learn(report=_Log(live, settings.epochs, log / "plots/losses.json")).eval()
             upright = TrainingImages(dataset / "images", truth, stored, settings.proposals, settings.seed, flip=False)
             figures = trained.fit(upright, settings, features)
             for name, value in figures.items():
@@ -91,10 +92,12 @@ def run(
 
 
 class _Log:
-    """Each epoch on the terminal and in DVCLive."""
+    """Each epoch on the terminal, in DVCLive, and in one file with all parts of the loss, whichever a detector has."""
 
-    def __init__(self, live: Live, epochs: int) -> None:
+    def __init__(self, live: Live, epochs: int, plot: Path) -> None:
         self._live, self._epochs, self._seconds, self._cpu_seconds = live, epochs, 0.0, 0.0
+        self._plot = plot
+        self._losses: list[dict[str, object]] = []
 
     def __call__(self, epoch: EpochReport) -> None:
         losses = ", ".join(f"{name} loss {value:.3f}" for name, value in epoch.losses.items())
@@ -104,6 +107,8 @@ class _Log:
         self._live.step = epoch.epoch
         for name, value in epoch.losses.items():
             self._live.log_metric(f"loss/{name}", value)
+            self._losses.append({"epoch": epoch.epoch, "part": name, "loss": value})
+        write_json(self._plot, self._losses)
         self._live.log_metric("learning_rate", epoch.learning_rate, plot=False)
         self._live.log_metric("seconds", self._seconds, plot=False)
         self._live.log_metric("cpu_seconds", self._cpu_seconds, plot=False)

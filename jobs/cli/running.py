@@ -166,6 +166,7 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
     """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
     from jobs.finish import VALIDATION
     from jobs.manifest_file import MANIFEST
+    from jobs.report import REPORT
 
     print_lines(
         {
@@ -174,6 +175,7 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
             "boxes": f"{sum(manifest.boxes.values()):,}",
             "images/s": shown_rate(rate),
             "verdict": manifest.status,
+            "report": output.uri + REPORT,
             "manifest": output.uri + MANIFEST,
         }
     )

@@ -67,6 +67,7 @@ def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float)
         shares, before = ours / ours.sum(), theirs / theirs.sum()
         most = int(np.abs(shares - before).argmax())
         found[name] = Drift(
-            psi(ours, theirs), f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on test"
+            psi(ours, theirs),
+            f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on test",
         )
     return found

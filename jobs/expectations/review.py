@@ -141,7 +141,9 @@ class Review:
         ):
             finding = judge.findings[name]
             finding.checked, finding.broken, finding.examples = self._images, broken, self._examples[key]
-            observed = f"{100 * self._failed_share:.2f} %" if name == "failed_share" else f"{broken:,} of {self._images:,}"
+            observed = (
+                f"{100 * self._failed_share:.2f} %" if name == "failed_share" else f"{broken:,} of {self._images:,}"
+            )
             results.append(_result(finding, observed))
         return results
 

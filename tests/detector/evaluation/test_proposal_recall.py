@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from detector.evaluation.proposal_recall import proposal_recall
+from detector.evaluation.proposal_recall import proposal_recall, recall_curve
 from detector.geometry.boxes import empty
 
 
@@ -39,3 +39,13 @@ def test_without_truths_there_is_no_recall(make, images: int) -> None:
     truth = make.dataset(*[make.image(1, [])] * images)
     result = proposal_recall(truth, {}, budgets=(100,), ious=(0.5,))
     assert math.isnan(result.recall[100][0.5]) and math.isnan(result.mabo[100])
+
+
+def test_the_curve_ends_with_the_most_proposals_and_agrees_with_the_table(make) -> None:
+    truth = make.dataset(make.image(1, [(0, 0, 0, 100, 50), (1, 0, 100, 100, 150)]))
+    proposals = {1: boxes((0, 0, 9, 9), (0, 0, 100, 40), (0, 100, 100, 150))}
+    curve = recall_curve(truth, proposals, 30)
+    assert [point["proposals"] for point in curve] == [1, 2, 5, 10, 20, 30]
+    assert [point["recall_50"] for point in curve] == [0, 0.5, 1, 1, 1, 1]
+    assert curve[-1]["mabo"] == proposal_recall(truth, proposals, (30,)).mabo[30]
+    assert [point["proposals"] for point in recall_curve(truth, proposals, 1)] == [1]

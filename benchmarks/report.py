@@ -1,0 +1,198 @@
+"""`boxcar report` over a synthetic run: the page's size, what making it takes, and how fast a browser opens it.
+
+    python -m benchmarks.report
+
+Each run is a real one but for its records: a plan of JPEG files, parts with random boxes, their statistics, the
+artifact, a verdict with two broken rules of 20 examples each. The pictures are generated scenes of twice their size.
+Each report is a fresh process that reads a folder; each load is a new browser context with an empty cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from detector.artifact import SHIPPED
+from detector.data.generated import draw_scene
+from jobs.finish import VALIDATION
+from jobs.manifest import BoxRecord, PartStats, Record, RuleResult, Validation, encode_lines, sha256
+from jobs.model import open_model
+from jobs.parts import records_key, stats_key
+from jobs.plan import Options, make_plan, planned_parts
+from jobs.storage import open_store
+
+# Different pictures; files are links to them.
+SCENES = 200
+EXAMPLES = 20
+TIMES = """() => {
+    const times = performance.getEntriesByType("navigation")[0];
+    return [times.domContentLoadedEventEnd, times.loadEventEnd];
+}"""
+# From the slider's move to the next frame but one, which shows it.
+FILTER = """() => new Promise((done) => {
+    const start = performance.now();
+    const slider = document.querySelector("[data-filter=score]");
+    slider.value = 0.7;
+    slider.dispatchEvent(new Event("input", {bubbles: true}));
+    requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
+})"""
+
+
+def write_photos(folder: Path, images: int) -> list[tuple[str, int, int]]:
+    """Files in `folder`; (ETag, width, height) of each in their order."""
+    folder.mkdir()
+    scenes: list[tuple[Path, tuple[str, int, int]]] = []
+    for index in range(min(SCENES, images)):
+        scene = Image.fromarray(draw_scene(1, index).pixels)
+        picture = scene.resize((2 * scene.width, 2 * scene.height), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        path = folder / f"{index:06d}.jpg"
+        path.write_bytes(buffer.getvalue())
+        etag = hashlib.md5(buffer.getvalue(), usedforsecurity=False).hexdigest()
+        scenes.append((path, (etag, picture.width, picture.height)))
+    for index in range(len(scenes), images):
+        os.link(scenes[index % len(scenes)][0], folder / f"{index:06d}.jpg")
+    return [scenes[index % len(scenes)][1] for index in range(images)]
+
+
+def make_run(folder: Path, images: int, boxes: int) -> None:
+    """A complete run in folder/run over folder/photos, judged and not published."""
+    known = write_photos(folder / "photos", images)
+    output, model = open_store(str(folder / "run")), open_model(SHIPPED)
+    options = Options(min_score=model.artifact.operating_score, part_size=500)
+    plan = make_plan(open_store(str(folder / "photos")), output, model, options, print)
+    random = np.random.default_rng(0)
+    made: list[Record] = []
+    for part, planned in planned_parts(output, plan):
+        records = [
+            _record(plan.run, plan.input + image.key, known[int(image.key[:6])], boxes, model.artifact.classes, random)
+            for image in planned
+        ]
+        data = encode_lines(records)
+        output.write(records_key(part), data)
+        now = plan.planned_at
+        stats = PartStats(
+            run=plan.run, part=part.name, sha256=sha256(data), images=part.count, copied=0, statuses={"ok": part.count},
+            boxes=boxes * part.count, bytes_read=0, started_at=now, finished_at=now, cpu_seconds=0, seconds=0,
+            step_seconds={}, onnxruntime="none",
+        )  # fmt: skip
+        output.write(stats_key(part), stats.pretty())
+        made += records
+    rules = [_rule(number, made[number :: max(1, images // EXAMPLES)][:EXAMPLES]) for number in range(2)]
+    verdict = Validation(run=plan.run, status="rejected", max_failed=0.1, rules=rules)
+    output.write(VALIDATION, verdict.pretty())
+
+
+def _record(
+    run: str,
+    uri: str,
+    known: tuple[str, int, int],
+    count: int,
+    classes: tuple[str, ...],
+    random: np.random.Generator,
+) -> Record:
+    etag, width, height = known
+    scores = np.sort(random.integers(3000, 10_001, count))[::-1] / 10_000
+    boxes = [
+        BoxRecord(
+            label=classes[random.integers(len(classes))],
+            score=score,
+            x=random.integers(0, 8 * width) / 16,
+            y=random.integers(0, 8 * height) / 16,
+            width=random.integers(160, 8 * width) / 16,
+            height=random.integers(160, 8 * height) / 16,
+        )
+        for score in scores.tolist()
+    ]
+    return Record(
+        run=run, image=uri, etag=etag, version_id=None, bytes=1, width=width, height=height, status="ok", error=None,
+        boxes=boxes,
+    )  # fmt: skip
+
+
+def _rule(number: int, records: list[Record]) -> RuleResult:
+    return RuleResult(
+        rule=f"rule_{number}", sentence="An invented rule.", severity="reject", verdict="rejected", checked=1, broken=1,
+        observed="1 of 1", examples=[record.image for record in records],
+    )  # fmt: skip
+
+
+def report(output: Path) -> tuple[float, float]:
+    """Seconds and peak MiB of one report in a process of its own.
+
+    The peak is that of the parent where that was higher: this process must stay small.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "jobs", "report", str(output)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"boxcar report ended with {process.returncode}")
+    return time.monotonic() - started, usage.ru_maxrss / 2**10
+
+
+def load(page: Path, chromium: str, rounds: int) -> list[tuple[float, float, float]]:
+    """Milliseconds until DOMContentLoaded, until load, and from a move of the slider to the screen, of each load."""
+    from playwright.sync_api import sync_playwright
+
+    times = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
+        for _ in range(rounds):
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            tab = context.new_page()
+            tab.goto(page.as_uri(), wait_until="load")
+            tab.wait_for_function("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
+            parsed, loaded = tab.evaluate(TIMES)
+            times.append((parsed, loaded, tab.evaluate(FILTER)))
+            context.close()
+        browser.close()
+    return times
+
+
+@click.command()
+@click.option("--images", type=int, default=10_000, show_default=True)
+@click.option("--boxes", "counts", multiple=True, type=int, default=(3, 30), show_default=True, help="An image.")
+@click.option("--rounds", type=int, default=5, show_default=True, help="Medians are shown.")
+@click.option(
+    "--chromium", default=shutil.which("chromium"), show_default=True, help="The browser; without one, no loads."
+)
+def main(images: int, counts: tuple[int, ...], rounds: int, chromium: str | None) -> None:
+    """Report on synthetic runs and print a Markdown table."""
+    print("| images | boxes an image | page | pictures in it | made in | peak memory | parsed | loaded | filtered |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for boxes in counts:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            maker = multiprocessing.Process(target=make_run, args=(folder, images, boxes))
+            maker.start()
+            maker.join()
+            made = [report(folder / "run") for _ in range(rounds)]
+            seconds, peak = (statistics.median(values) for values in zip(*made, strict=True))
+            page = folder / "run/report.html"
+            size, pictures = page.stat().st_size / 1e6, page.read_bytes().count(b"<figure id=")
+            cells = [f"{images:,}", f"{boxes}", f"{size:.2f} MB", f"{pictures}", f"{seconds:.1f} s", f"{peak:.0f} MiB"]
+            if chromium:
+                loads = load(page, chromium, rounds)
+                cells += [f"{statistics.median(values):.0f} ms" for values in zip(*loads, strict=True)]
+            else:
+                cells += ["–"] * 3
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

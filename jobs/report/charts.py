@@ -1,0 +1,138 @@
+"""A run's boxes in numbers, beside what the artifact found on its own test images.
+
+Both sides are counted by the same code (detector/baseline.py). Only bins of scores that both fill whole are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.artifact import Artifact
+from detector.baseline import BINS, Histograms, first_whole_bin
+from detector.page import Columns, Row, columns, rows
+from jobs.manifest import FAILURES
+from jobs.report.collect import Collector
+
+# Longer tables are not read; the rest is one row.
+LABEL_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Charts:
+    """labels, failures: tables with bars; scores, sizes: histograms.
+
+    least: the lowest score of the boxes that are counted in rates and histograms; compared: whether there is a
+    baseline, of `baseline_images` images; left_out: boxes with lower scores.
+    """
+
+    labels: list[Row]
+    failures: list[Row]
+    scores: Columns
+    sizes: Columns
+    least: float
+    compared: bool
+    baseline_images: int
+    counted: int
+    left_out: int
+
+
+def make_charts(collector: Collector, artifact: Artifact, min_score: float) -> Charts:
+    """min_score: of the run."""
+    baseline = _baseline(artifact)
+    first = first_whole_bin(max(min_score, artifact.least_score))
+    if baseline is None or first == BINS:  # nothing to compare with: then all boxes count
+        baseline, first = None, 0
+    mine = collector.histograms
+    counted = int(mine.boxes[:, first:].sum())
+    images = collector.statuses["ok"]
+    edges = [index / BINS for index in range(BINS + 1)]
+    return Charts(
+        labels=_label_rows(collector, first, images, baseline, artifact.baseline.images),
+        failures=_failure_rows(collector),
+        scores=columns(
+            edges[first:],
+            _shares(mine.boxes[:, first:].sum(axis=0)),
+            None if baseline is None else _shares(baseline.boxes[:, first:].sum(axis=0)),
+        ),
+        sizes=columns(
+            edges,
+            _shares(mine.sizes[first:].sum(axis=0)),
+            None if baseline is None else _shares(baseline.sizes[first:].sum(axis=0)),
+        ),
+        least=first / BINS if first else min_score,
+        compared=baseline is not None,
+        baseline_images=artifact.baseline.images,
+        counted=counted,
+        left_out=int(mine.boxes.sum()) - counted,
+    )
+
+
+def _baseline(artifact: Artifact) -> Histograms | None:
+    if not artifact.baseline.images:
+        return None
+    counted = Histograms(len(artifact.classes))
+    counted.boxes += np.array([artifact.baseline.boxes.get(label, [0] * BINS) for label in artifact.classes], np.int64)
+    counted.sizes += np.array(artifact.baseline.sizes, np.int64)
+    return counted
+
+
+def _shares(counts: NDArray[np.int64]) -> list[float]:
+    """(N,) counts -> their parts of the whole; zeros of nothing."""
+    total = int(counts.sum())
+    return [float(count) / total if total else 0.0 for count in counts]
+
+
+def _label_rows(
+    collector: Collector, first: int, images: int, baseline: Histograms | None, baseline_images: int
+) -> list[Row]:
+    """Most frequent labels first; a rate is in boxes per 100 images."""
+    mine = 100 * collector.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
+    theirs = None if baseline is None else 100 * baseline.boxes[:, first:].sum(axis=1) / baseline_images
+    order = sorted(range(len(mine)), key=lambda number: (-mine[number], collector.classes[number]))
+    shown, rest = order[:LABEL_ROWS], order[LABEL_ROWS:]
+    entries = [
+        (
+            collector.classes[number],
+            collector.labels[collector.classes[number]],
+            float(mine[number]),
+            None if theirs is None else float(theirs[number]),
+        )
+        for number in shown
+    ]
+    if rest:
+        entries.append(
+            (
+                f"{len(rest):,} other labels",
+                sum(collector.labels[collector.classes[number]] for number in rest),
+                float(mine[rest].sum()),
+                None if theirs is None else float(theirs[rest].sum()),
+            )
+        )
+    return rows(
+        [name for name, _, _, _ in entries],
+        [rate for _, _, rate, _ in entries],
+        None if theirs is None else [reference or 0.0 for _, _, _, reference in entries],
+        [_label_texts(boxes, rate, reference) for _, boxes, rate, reference in entries],
+    )
+
+
+def _label_texts(boxes: int, rate: float, reference: float | None) -> tuple[str, ...]:
+    texts = (f"{boxes:,}", f"{rate:,.1f}")
+    return texts if reference is None else (*texts, f"{reference:,.1f}")
+
+
+def _failure_rows(collector: Collector) -> list[Row]:
+    """Every status but ok; the share is of all images."""
+    statuses: Sequence[str] = [*FAILURES, *sorted(set(collector.statuses) - {"ok", *FAILURES})]
+    counts = [collector.statuses[status] for status in statuses]
+    images = sum(collector.statuses.values())
+    return rows(
+        statuses,
+        counts,
+        None,
+        [(f"{count:,}", f"{100 * count / images:.2f} %" if images else "–") for count in counts],
+    )

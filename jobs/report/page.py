@@ -1,0 +1,109 @@
+"""OUTPUT/report.html: the page of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from detector.artifact import Artifact
+from detector.page import Box, Figure, drawn_first, render_template
+from jobs.manifest import BoxRecord, Manifest, Plan, Validation
+from jobs.report.charts import make_charts
+from jobs.report.choice import GROUPS, Chosen, choose, is_broken
+from jobs.report.collect import Collector
+from jobs.report.thumbnails import Thumbnail, Thumbnails
+from jobs.storage import Store
+
+REPORT = "report.html"
+# A page that opens at once, anywhere: what boxes and texts leave of 5 MB is for thumbnails.
+PAGE_BYTES = 4_500_000
+LARGEST_THUMBNAIL, SMALLEST_THUMBNAIL = 30_000, 3_000
+_BOX_BYTES, _FIGURE_BYTES = 330, 1_200
+# Of one picture: crowds of boxes hide what is below them. Fewer where rules name hundreds of images.
+MOST_BOXES, FEWER_BOXES, MANY_FIGURES = 24, 10, 200
+
+
+def render(
+    output: Store,
+    plan: Plan,
+    artifact: Artifact,
+    validation: Validation,
+    collector: Collector,
+    manifest: Manifest | None,
+) -> bytes:
+    """The page of a complete run, from what `collector` saw of all its parts; UTF-8 HTML, below 5 MB.
+
+    output: parts with examples of broken rules are read again; thumbnails are read from the plan's INPUT, and a
+    picture that cannot be had leaves a word in its place. manifest: None when the run is not published yet.
+    Raises StorageError and UsageError of `output` only.
+    """
+    chosen = choose(output, plan, collector, validation)
+    most = MOST_BOXES if len(chosen) <= MANY_FIGURES else FEWER_BOXES
+    drawn = [_boxes(item, collector, most) for item in chosen]
+    thumbnails = Thumbnails(plan.input, _thumbnail_bytes(drawn))
+    pictures = thumbnails.make([item.shown for item in chosen])
+    figures = [
+        _figure(number, item, boxes, picture)
+        for number, (item, boxes, picture) in enumerate(zip(chosen, drawn, pictures, strict=True))
+    ]
+    used = {box.label for figure in figures for box in figure.boxes}
+    groups = {group for figure in figures for group in figure.groups}
+    return render_template(
+        "jobs.report",
+        "report.html",
+        plan=plan,
+        artifact=artifact,
+        validation=validation,
+        manifest=manifest,
+        collector=collector,
+        failed=sum(collector.statuses.values()) - collector.statuses["ok"],
+        boxes=sum(collector.labels.values()) + collector.unknown,
+        charts=make_charts(collector, artifact, plan.min_score),
+        counts=Counter(rule.verdict for rule in validation.rules),
+        broken={rule.rule for rule in validation.rules if is_broken(rule)},
+        figures=figures,
+        anchors={figure.title: figure.name for figure in figures},
+        groups=[group for group in GROUPS if group.name in groups],
+        labels=[label for label in collector.classes if label in used] + sorted(used - set(collector.classes)),
+        unread=sum(
+            1
+            for item, picture in zip(chosen, pictures, strict=True)
+            if picture.uri is None and item.shown.record.status == "ok"
+        ),
+        trouble=thumbnails.trouble,
+    )
+
+
+def _thumbnail_bytes(drawn: Sequence[Sequence[Box]]) -> int:
+    """What one thumbnail may take, in a page with these boxes in its figures."""
+    left = PAGE_BYTES - _FIGURE_BYTES * len(drawn) - _BOX_BYTES * sum(map(len, drawn))
+    return min(LARGEST_THUMBNAIL, max(SMALLEST_THUMBNAIL, left // max(1, len(drawn))))
+
+
+def _boxes(item: Chosen, collector: Collector, most: int) -> list[Box]:
+    """The best ones, and the marked one; in the order of drawing."""
+    best = sorted(item.shown.record.boxes, key=lambda box: -box.score)[:most]
+    if item.marked is not None and item.marked not in best:
+        best[-1] = item.marked
+    return drawn_first([_box(box, collector, marked=box is item.marked) for box in best])
+
+
+def _box(box: BoxRecord, collector: Collector, *, marked: bool) -> Box:
+    number = collector.classes.index(box.label) if box.label in collector.labels else len(collector.classes)
+    return Box(box.label, number, box.score, box.x, box.y, box.width, box.height, marked=marked)
+
+
+def _figure(number: int, item: Chosen, boxes: Sequence[Box], picture: Thumbnail) -> Figure:
+    record = item.shown.record
+    return Figure(
+        name=f"picture-{number}",
+        title=record.image,
+        width=record.width,
+        height=record.height,
+        picture=picture.uri,
+        reason=picture.reason,
+        boxes=boxes,
+        groups=item.groups,
+        notes=item.notes,
+        more=len(record.boxes) - len(boxes),
+    )
