@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from detector.digest import sha256_of
 from detector.errors import ArtifactError
@@ -44,16 +44,21 @@ class Calibration(_Frozen):
     offset: float = 0.0
 
 
+# One for each tenth.
+Counts = Annotated[list[NonNegativeInt], Field(min_length=10, max_length=10)]
+
+
 class Baseline(_Frozen):
     """What the detector found on its own test images, for comparison with a run's: see `baseline.Histograms`."""
 
     images: int = Field(ge=0, description="images in the test split")
-    boxes: dict[str, list[int]] = Field(
+    boxes: dict[str, Counts] = Field(
         description="detections by class, from `least_score` on: ten counts each, of scores 0 to .1, .1 to .2, ..."
     )
-    sizes: list[list[int]] = Field(
+    sizes: list[Counts] = Field(
+        max_length=10,
         description="the same detections, a row for each tenth of the score: ten counts, of the square root of the "
-        "box's share of its image, 0 to .1, .1 to .2, ..."
+        "box's share of its image, 0 to .1, .1 to .2, ...",
     )
 
 

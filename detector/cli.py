@@ -181,6 +181,40 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
 
 
 @main.command()
+@click.argument("repo")
+@click.argument("rev")
+@click.option("--checkpoints", required=True, metavar="URI", help="Where checkpoints are kept: s3://bucket/prefix.")
+@click.option("--folder", type=_FOLDER, default=Path("work"), show_default=True, help="Where REPO is cloned to.")
+def job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
+    """Reproduce the pipeline of the git repository REPO at REV, on a machine that may be taken away.
+
+    Clones, pulls data from the DVC remote, runs `dvc repro`, and pushes what it made. Killed and started again, also
+    elsewhere, it goes on from the last epoch.
+
+    Example: detector job https://github.com/us/boxes main --checkpoints s3://boxes/checkpoints
+    """
+    from detector.job import run_job
+
+    run_job(repo, rev, checkpoints, folder)
+
+
+@main.command()
+def digests() -> None:
+    """Print the digests of params.yaml and of build/dataset, by which an artifact and its manifests name them.
+
+    Example: detector digests
+    """
+    from detector.params import load_params, params_digest
+    from detector.stages import layout
+    from detector.stages.digests import data_digest
+
+    click.echo(f"settings  {params_digest(load_params(layout.PARAMS))}")
+    if not layout.DATASET.is_dir():
+        raise DetectorError(f"{layout.DATASET} is missing: run `dvc pull`, or `detector fetch`")
+    click.echo(f"data      {data_digest(layout.DATASET)}")
+
+
+@main.command()
 @click.argument("artifact", type=_FOLDER)
 @click.option("--into", type=_FILE, metavar="PAGE", help="Renew the tables between the marks of this page instead.")
 def card(artifact: Path, into: Path | None) -> None:

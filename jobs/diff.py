@@ -233,6 +233,8 @@ def _edges(boxes: Sequence[BoxRecord]) -> Boxes:
 def _matches(a: Boxes, b: Boxes) -> Iterator[tuple[int, int]]:
     """Greedily, the pair with the best IoU first; of equal ones that of the better scores, which come first."""
     overlaps = iou(a, b)  # (N, M)
+    # First of all those that lie in one place: of a thin box, half a pixel is a large part.
+    overlaps += (np.abs(a[:, None] - b[None]) <= SAME_PIXELS).all(axis=2)
     pairs = np.argwhere(overlaps >= MATCHED)  # in the order of `a`, then of `b`
     best_first = np.argsort(-overlaps[pairs[:, 0], pairs[:, 1]], kind="stable")
     left, right = set(range(len(a))), set(range(len(b)))

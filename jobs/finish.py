@@ -19,10 +19,11 @@ from jobs.manifest import (
     Manifest,
     PartEntry,
     Plan,
+    RuleResult,
     Validation,
     sha256,
 )
-from jobs.manifest_file import MANIFEST, read_manifest
+from jobs.manifest_file import MANIFEST, parse_manifest, read_manifest
 from jobs.model import run_model
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PlanOrder
@@ -32,6 +33,8 @@ from jobs.temporary import temporary_files, temporary_folder
 
 VALIDATION = "quality/validation.json"
 DOCS = "quality/docs"
+# Parts in an error's one line.
+MOST_NAMED = 3
 
 
 @dataclass
@@ -58,16 +61,17 @@ class Tally:
 
 @dataclass(frozen=True)
 class Examined:
-    """A complete run, added up and judged, not published."""
+    """A complete run, added up and judged; nothing of it is written."""
 
     artifact: Artifact
     tally: Tally
     seen: Collector
+    review: Review
     validation: Validation
 
 
 def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
-    """Read every part once, hold it against the plan, judge it, and write what lies in quality/.
+    """Read every part once, hold it against the plan, and judge it.
 
     Raises IncompleteError when a part is missing or damaged, and names it; UsageError when the plan is damaged.
     """
@@ -91,19 +95,38 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
             f"{output.uri}: {len(flaws)} of {len(plan.parts)} parts are not there: {_ranges(flaws)}; "
             f"make them with: boxcar work {output.uri}"
         )
-    validation = review.verdict()
-    _write_docs(review, output)
-    output.write(VALIDATION, validation.pretty())
-    return Examined(artifact, tally, seen, validation)
+    return Examined(artifact, tally, seen, review, review.verdict())
 
 
-def _write_docs(review: Review, output: Store) -> None:
-    """Great Expectations' Data Docs: pages for a browser."""
+def validate(output: Store, plan: Plan) -> Validation:
+    """Judge a complete run without publishing it, and write what lies in quality/.
+
+    By the policy of the manifest where one is published, and by the default one otherwise. Where the verdict is not the
+    published one, nothing is written: raises UsageError then, and what `examine` raises.
+    """
+    policy = _policy(read_manifest(output))
+    examined = examine(output, plan, policy)
+    manifest = read_manifest(output)
+    if manifest is not None and _policy(manifest) != policy:  # published meanwhile
+        examined = examine(output, plan, _policy(manifest))
+    if manifest is not None and manifest.validation_sha256 != sha256(examined.validation.pretty()):
+        raise UsageError(
+            f"{output.uri}: the records are not those that were published as {manifest.status} with "
+            f"{_options(_policy(manifest))}: they would be {examined.validation.status}; put the published parts back, "
+            "or choose a new OUTPUT"
+        )
+    _write_quality(output, examined)
+    return examined.validation
+
+
+def _write_quality(output: Store, examined: Examined) -> None:
+    """The verdict, and Great Expectations' Data Docs: pages for a browser."""
     with temporary_folder() as folder:
         with temporary_files():
-            review.write_docs(folder)
+            examined.review.write_docs(folder)
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             output.write(f"{DOCS}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+    output.write(VALIDATION, examined.validation.pretty())
 
 
 def _ranges(flaws: list[tuple[str, str]]) -> str:
@@ -124,17 +147,49 @@ def _number(part_name: str) -> int:
 def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
     """Examine the run and publish it with its verdict; what `published` finds stays as it is.
 
-    Raises what `examine` and `published` raise, and StorageError when another verdict was published meanwhile.
+    The verdict's file and the report are written before the manifest, which names the verdict's digest. When another
+    command publishes at the same moment, they are made again for its manifest. Raises what `examine` and `published`
+    raise, and StorageError when another verdict was published meanwhile.
     """
     manifest = published(output, plan, policy)
     if manifest is not None:
+        if not _has_its_verdict(output, manifest):  # of a command that was killed while it published
+            _write_pages(output, plan, examine(output, plan, policy), manifest)
         return manifest
     before = output.read_version(MANIFEST)
     examined = examine(output, plan, policy)
-    artifact, tally = examined.artifact, examined.tally
-    manifest = Manifest(
+    changed = [] if before is None else _changed(parse_manifest(output, before.data), examined.tally)
+    if changed:
+        raise UsageError(
+            f"{output.uri}: published as valid, with other parts than are there now: {', '.join(changed[:MOST_NAMED])}"
+            f"{' and more' if len(changed) > MOST_NAMED else ''}; put the published ones back, or choose a new OUTPUT"
+        )
+    manifest = _manifest(plan, policy, examined)
+    _write_pages(output, plan, examined, manifest)
+    data = manifest.pretty()
+    if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
+        return manifest
+    # Another `finish` was first; what is valid stays, because latest.json may name its bytes.
+    winner = read_manifest(output)
+    if winner is not None and winner.lineage.plan_digest == plan.digest:
+        _write_pages(output, plan, examine(output, plan, _policy(winner)), winner)
+    manifest = published(output, plan, policy)
+    if manifest is None:
+        raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
+    return manifest
+
+
+def _write_pages(output: Store, plan: Plan, examined: Examined, manifest: Manifest) -> None:
+    """All that people read beside the manifest."""
+    _write_quality(output, examined)
+    output.write(REPORT, render(output, plan, examined.artifact, examined.validation, examined.seen, manifest))
+
+
+def _manifest(plan: Plan, policy: Policy, examined: Examined) -> Manifest:
+    artifact, tally, validation = examined.artifact, examined.tally, examined.validation
+    return Manifest(
         run=plan.run,
-        status=examined.validation.status,
+        status=validation.status,
         planned_at=plan.planned_at,
         published_at=datetime.now(UTC).isoformat(timespec="seconds"),
         input=plan.input,
@@ -144,7 +199,8 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
         min_score=plan.min_score,
         max_failed=policy.max_failed,
         strict=list(policy.strict),
-        warnings=[rule.rule for rule in examined.validation.rules if rule.verdict == "warned"],
+        warnings=[rule.rule for rule in validation.rules if _is_warning(rule)],
+        validation_sha256=sha256(validation.pretty()),
         parts=tally.parts,
         lineage=Lineage(
             plan_digest=plan.digest,
@@ -159,15 +215,20 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
         ),
         cost=Cost(cpu_seconds=round(tally.cpu_seconds, 3), bytes_read=tally.bytes_read),
     )
-    output.write(REPORT, render(output, plan, artifact, examined.validation, examined.seen, manifest))
-    data = manifest.pretty()
-    if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
-        return manifest
-    # Another `finish` was first; what is valid stays, because latest.json may name its bytes.
-    manifest = published(output, plan, policy)
-    if manifest is None:
-        raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
-    return manifest
+
+
+def _is_warning(rule: RuleResult) -> bool:
+    """Also a rule that was to reject and could not be judged."""
+    return rule.verdict == "warned" or (rule.verdict == "skipped" and rule.severity == "reject")
+
+
+def _changed(manifest: Manifest, tally: Tally) -> list[str]:
+    """The parts that a valid manifest lists otherwise than they are: what it says must stay true, because latest.json
+    may name it. A rejected one may be replaced."""
+    if manifest.status != "valid":
+        return []
+    there = {entry.key: entry for entry in tally.parts}
+    return [entry.key for entry in manifest.parts if there.get(entry.key) != entry]
 
 
 def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
@@ -179,13 +240,23 @@ def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     manifest = read_manifest(output)
     if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
         return None
-    there = Policy(manifest.max_failed, tuple(manifest.strict))
+    there = _policy(manifest)
     if there != policy:
         raise UsageError(
             f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
             f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
         )
     return manifest if _has_its_parts(output, plan, manifest) else None
+
+
+def _policy(manifest: Manifest | None) -> Policy:
+    """The one that a run was published with; the default one otherwise."""
+    return Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict))
+
+
+def _has_its_verdict(output: Store, manifest: Manifest) -> bool:
+    data = output.read(VALIDATION)
+    return data is not None and sha256(data) == manifest.validation_sha256
 
 
 def _options(policy: Policy) -> str:

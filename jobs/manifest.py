@@ -1,6 +1,6 @@
 """What a run's files hold: one pydantic model for each kind of line or file, and their canonical bytes.
 
-Models check shapes and types, not values: a score above 1 must reach the rules (expectations.py), which show
+Models check shapes and types, not values: a score above 1 must reach the rules (expectations/), which show
 it to a person, rather than end as a file that cannot be read.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import InitErrorDetails
 
 from jobs.errors import UsageError
 
@@ -33,7 +35,7 @@ FAILURES = STATUSES[1:]
 class Row(BaseModel):
     """Base of every model: nothing unknown, nothing infinite, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def canonical(self) -> bytes:
         """The one encoding of this value: compact UTF-8 JSON on one line, keys in the order of the fields."""
@@ -52,6 +54,18 @@ class Versioned(Row):
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this format.")
+
+
+# What every format can hold, and no picture exceeds.
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+
+
+def _is_moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_is_moment)]
 
 
 class BoxRecord(Row):
@@ -77,8 +91,8 @@ class Record(Versioned):
     )
     version_id: str | None = Field(description="S3's version id of the bytes; null without versioning.")
     bytes: int = Field(description="Size of the encoded image, in bytes, as planned.")
-    width: int | None = Field(description="Pixels; null unless the status is ok.")
-    height: int | None = Field(description="Pixels; null unless the status is ok.")
+    width: Whole | None = Field(description="Pixels; null unless the status is ok.")
+    height: Whole | None = Field(description="Pixels; null unless the status is ok.")
     status: str = Field(description="ok, or why there are no boxes.", json_schema_extra={"enum": list(STATUSES)})
     error: str | None = Field(
         description="The status in words; null when it is ok.", json_schema_extra={"enum": list(ERRORS.values())}
@@ -134,13 +148,14 @@ class Plan(Versioned):
         description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo "
         "and parts of this file."
     )
-    planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
+    planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
     input: str = Field(description="The folder or S3 prefix that was listed, ending with /.")
     inventory: str | None = Field(
         default=None, description="URI of the S3 Inventory manifest that was read in place of a listing; or null."
     )
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
     artifact_sha256: str = Field(description="SHA-256 of model/model.json, which names that of model/model.onnx.")
+    model: str | None = Field(default=None, description="The artifact as --model named it; null: the shipped one.")
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, are dropped.")
     part_size: int = Field(description="Images a part; the last one may have fewer.")
     since: Since | None = Field(default=None, description="The previous run; null without one.")
@@ -164,8 +179,8 @@ class PartStats(Row):
     statuses: dict[str, int] = Field(description="Records by status; those that occur.")
     boxes: int = Field(description="Boxes in the part.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
-    started_at: str = Field(description="When its first image was taken up, UTC, ISO 8601.")
-    finished_at: str = Field(description="When its records were written, UTC, ISO 8601.")
+    started_at: Moment = Field(description="When its first image was taken up, UTC, ISO 8601.")
+    finished_at: Moment = Field(description="When its records were written, UTC, ISO 8601.")
     cpu_seconds: float = Field(description="CPU time of the process since it finished the part before, in seconds.")
     seconds: float = Field(description="Wall time since the process finished the part before, in seconds.")
     step_seconds: dict[str, float] = Field(description="Wall time by step, added up over its images, in seconds.")
@@ -200,7 +215,7 @@ class Validation(Versioned):
 class PartEntry(Row):
     """A part as the manifest lists it."""
 
-    key: str = Field(description="Relative to the manifest's folder.")
+    key: str = Field(pattern=r"^boxes/part-\d{7,}\.jsonl$", description="Relative to the manifest's folder.")
     count: int = Field(description="Records.")
     bytes: int = Field(description="Size of the file, in bytes.")
     sha256: str = Field(description="SHA-256 of the file, in hex.")
@@ -230,10 +245,12 @@ class Cost(Row):
 class Manifest(Versioned):
     """manifest.json: what a run is, its parts with their digests, its verdict. Its presence means published."""
 
-    run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
+    run: str = Field(
+        pattern="^[0-9a-f]{8}$", description="The run's name: the first 8 hex digits of its plan's digest."
+    )
     status: Literal["valid", "rejected"] = Field(description="The verdict of the rules in quality/validation.json.")
-    planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601.")
-    published_at: str = Field(description="When this file was written, UTC, ISO 8601.")
+    planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601.")
+    published_at: Moment = Field(description="When this file was written, UTC, ISO 8601.")
     input: str = Field(description="The folder or S3 prefix that was listed.")
     images: int = Field(description="Images planned, each with one record.")
     statuses: dict[str, int] = Field(description="Records by status; every status is there.")
@@ -241,7 +258,10 @@ class Manifest(Versioned):
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")
     max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
     strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
-    warnings: list[str] = Field(default=[], description="Rules that are broken and only warn, in their order.")
+    warnings: list[str] = Field(
+        default=[], description="Rules that are broken and only warn, or that were to reject and could not be judged."
+    )
+    validation_sha256: str = Field(description="SHA-256 of quality/validation.json, in hex.")
     parts: list[PartEntry] = Field(description="In the plan's order.")
     lineage: Lineage = Field(description="Where the boxes come from.")
     cost: Cost = Field(description="What making the parts took.")
@@ -251,7 +271,7 @@ class Latest(Versioned):
     """latest.json: where the valid run is that was planned last."""
 
     run: str = Field(description="The run's name.")
-    planned_at: str = Field(description="When that run's listing was frozen, UTC, ISO 8601.")
+    planned_at: Moment = Field(description="When that run's listing was frozen, UTC, ISO 8601.")
     manifest: str = Field(description="URI of the run's manifest.json.")
     sha256: str = Field(description="SHA-256 of that manifest's bytes, in hex.")
 
@@ -281,11 +301,20 @@ def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
     rows = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            rows.append(model.model_validate_json(line))
+            rows.append(_read(model, line))
         except ValidationError as error:
             failure = ValueError if other_schema(error) is None else OtherSchemaError
             raise failure(f"line {number}: {summary(error)}") from error
     return rows
+
+
+def _read(model: type[RowT], data: bytes) -> RowT:
+    """As pydantic does, but a value of a versioned kind must say its version."""
+    value = model.model_validate_json(data)
+    if isinstance(value, Versioned) and "schema_version" not in value.model_fields_set:
+        missing = InitErrorDetails(type="missing", loc=("schema",), input={})
+        raise ValidationError.from_exception_data(model.__name__, [missing])
+    return value
 
 
 def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) -> RowT:
@@ -294,18 +323,18 @@ def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) ->
     what: the file's kind, as in "not WHAT"; remedy: what to do, unless the file is of another schema version.
     """
     try:
-        return model.model_validate_json(data)
+        return _read(model, data)
     except ValidationError as error:
         if other_schema(error) is not None:
             raise UsageError(f"{where}: {summary(error)}") from error
         raise UsageError(f"{where}: not {what}: {summary(error)}; {remedy}") from error
 
 
-def other_schema(error: ValidationError) -> int | None:
+def other_schema(error: ValidationError) -> float | None:
     """The newer version that a value says it has; then its other findings say nothing of use."""
     for finding in error.errors(include_url=False):
         found = finding["input"]
-        if finding["loc"] == ("schema",) and isinstance(found, int) and found > SCHEMA_VERSION:
+        if finding["loc"] == ("schema",) and isinstance(found, int | float) and found > SCHEMA_VERSION:
             return found
     return None
 

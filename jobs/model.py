@@ -25,12 +25,13 @@ class Model:
     folder: Path
     artifact: Artifact
     sha256: str  # of model.json, and through it of model.onnx
+    source: str | None = None  # as --model named it; None for the shipped one
 
 
-def open_model(folder: Path) -> Model:
+def open_model(folder: Path, source: str | None = None) -> Model:
     """Verify the artifact in `folder`; raises ModelError."""
     try:
-        return Model(folder, load_artifact(folder), sha256((folder / FILES[-1]).read_bytes()))
+        return Model(folder, load_artifact(folder), sha256((folder / FILES[-1]).read_bytes()), source)
     except ArtifactError as error:
         raise ModelError(str(error)) from error
 

@@ -105,9 +105,16 @@ def _hold_against(plan: Plan, images: list[PlannedImage], stats: PartStats, data
         return Flaw(str(error))
     if [record.image for record in records] != [plan.input + image.key for image in images]:
         return Flaw("its images are not those of the plan")
+    if any(not _is_of(record, image) for record, image in zip(records, images, strict=True)):
+        return Flaw("holds records of other versions than were planned")
     if any(record.run != plan.run for record in records):
         return Flaw("holds records of another run")
     return WholePart(records, stats, len(data))
+
+
+def _is_of(record: Record, image: PlannedImage) -> bool:
+    """Whether a record is about the planned bytes; a folder's plan has no ETag."""
+    return record.bytes == image.size and image.etag in (None, record.etag)
 
 
 def missing_parts(

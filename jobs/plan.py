@@ -195,6 +195,7 @@ class _Draft:
             other_files=self.counts.other_files,
             filtered=self.counts.filtered,
             copies=self.copies.images,
+            model=self._model.source,
             **content,
         )
 

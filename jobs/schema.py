@@ -15,7 +15,7 @@ FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, Plan
 def json_schema() -> dict[str, Any]:
     """One document, draft 2020-12: `$defs` holds a definition for each kind of line or file, and anything that is one
     of them is valid. To check one kind, refer to its definition: `#/$defs/Record`."""
-    _, schema = models_json_schema([(model, "validation") for model in FILES], by_alias=True)
+    _, schema = models_json_schema([(model, "serialization") for model in FILES], by_alias=True)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Boxcar",

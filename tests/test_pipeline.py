@@ -8,11 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from demo.local_s3 import LocalS3
+from detector.digest import sha256_of
 from detector.stages import layout
 
 ROOT = Path(__file__).parents[1]
@@ -34,10 +37,16 @@ SMALL = {
 
 
 class Project:
-    """A clone with small settings and a cache of its own."""
+    """A project's folder, and commands in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: LocalS3) -> None:
         self.folder = folder
+        self.server = server
+
+    @classmethod
+    def small(cls, folder: Path, server: LocalS3) -> Project:
+        """A copy of this one with small settings, and a DVC remote in a bucket."""
+        made = cls(folder, server)
         for name in ("detector", "dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
             source = ROOT / name
             if source.is_dir():
@@ -53,23 +62,33 @@ class Project:
             assert name in params[section]
             params[section][name] = value
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
-        self.run("git", "init", "--quiet")
-        self.commit("small settings")
+        made.run("git", "init", "--quiet")
+        (server.root / "dvc").mkdir()
+        made.run("dvc", "remote", "add", "--default", "storage", "s3://dvc/boxcar")
+        made.commit("small settings")
+        return made
 
-    def run(self, *command: str) -> str:
-        """What a command prints; its failure fails the test with that text."""
-        environment = os.environ | {
-            # The commands of this environment, over the copy's code.
+    def environment(self) -> dict[str, str]:
+        """The commands of this environment, over the project's code."""
+        return self.server.environment() | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(self.folder),
             "DVC_NO_ANALYTICS": "true",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "OMP_NUM_THREADS": "1",
         }
+
+    def run(self, *command: str, code: int = 0) -> str:
+        """What a command prints; another exit code than `code` fails the test with that text."""
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=self.folder,
+            env=self.environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
-        assert done.returncode == 0, done.stdout
+        assert done.returncode == code, done.stdout
         return done.stdout
 
     def commit(self, message: str) -> None:
@@ -85,10 +104,20 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    made = Project(tmp_path_factory.mktemp("project"))
+def project(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3) -> Project:
+    """Reproduced, committed and pushed."""
+    made = Project.small(tmp_path_factory.mktemp("project"), s3_server)
     made.run("dvc", "repro")
     made.commit("first repro")
+    made.run("dvc", "push", "--run-cache")
+    return made
+
+
+@pytest.fixture(scope="module")
+def clone(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A fresh clone in another folder, with a cache of its own, and nothing pulled."""
+    made = Project(tmp_path_factory.mktemp("clone"), project.server)
+    made.run("git", "clone", "--quiet", str(project.folder), ".")
     return made
 
 
@@ -138,7 +167,28 @@ def test_every_plot_has_a_title_axes_and_its_data(project: Project) -> None:
         assert (project.folder / picture).is_file()
 
 
-def test_a_changed_threshold_reruns_only_what_depends_on_it_and_diff_shows_it(project: Project) -> None:
+def test_the_job_takes_the_artifact_of_a_revision_from_the_remote(clone: Project, project: Project) -> None:
+    """Before anything is pulled."""
+    photos = project.folder / layout.DATASET / "images"
+    clone.run("boxcar", "plan", str(photos), "planned", "--model", f"{clone.folder}:HEAD")
+    planned = json.loads((clone.folder / "planned/plan.json").read_bytes())
+    assert planned["artifact_sha256"] == sha256_of(project.folder / layout.ARTIFACT / "model.json")
+    shutil.rmtree(clone.folder / "planned")
+
+
+def test_repro_does_nothing_where_products_were_pulled(clone: Project, project: Project) -> None:
+    assert not (clone.folder / layout.ARTIFACT).exists()
+    clone.run("dvc", "pull")
+    assert "Running stage" not in clone.run("dvc", "repro")
+    assert clone.metrics() == project.metrics()
+    assert clone.run("git", "status", "--porcelain") == ""
+    digests = clone.run("detector", "digests")
+    artifact = json.loads((clone.folder / layout.ARTIFACT / "model.json").read_bytes())
+    assert artifact["params_digest"] in digests and artifact["data_digest"] in digests
+
+
+def test_a_changed_threshold_reruns_only_what_depends_on_it_and_diff_shows_it(clone: Project) -> None:
+    project = clone
     printed = project.run("dvc", "exp", "run", "-S", "evaluate.max_proposals=20")
     assert "Running stage 'evaluate'" in printed and "Running stage 'export'" in printed
     assert "Running stage 'train'" not in printed and "Running stage 'fetch'" not in printed
@@ -148,6 +198,46 @@ def test_a_changed_threshold_reruns_only_what_depends_on_it_and_diff_shows_it(pr
     assert "evaluate.max_proposals" in project.run("dvc", "exp", "show", "--csv")
     project.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     project.run("dvc", "checkout", "--quiet")
+
+
+def test_a_training_job_that_is_stopped_goes_on_elsewhere_and_its_products_are_pushed(
+    project: Project, tmp_path: Path
+) -> None:
+    """As AWS Batch runs it on spot machines: nothing is left of a machine but what lies in the bucket."""
+    project.run("git", "checkout", "--quiet", "-b", "longer")
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    params["train"]["epochs"] = 60
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    project.commit("longer")
+    project.run("git", "checkout", "--quiet", "-")
+    there = Project(tmp_path, project.server)
+    command = ("detector", "job", str(project.folder), "longer", "--checkpoints", "s3://dvc/checkpoints", "--folder")
+
+    first = subprocess.Popen(
+        [*command, "first"], cwd=tmp_path, env=there.environment(), stdout=subprocess.PIPE, text=True
+    )
+    checkpoints = tmp_path / "first" / layout.CHECKPOINTS
+    while not list(checkpoints.glob("*.pt")):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.05)
+    first.terminate()
+    printed = first.communicate()[0]
+    assert first.returncode == 143, printed
+    assert "Running stage 'fetch'" not in printed  # its products came from the run cache
+    assert [path.suffix for path in (project.server.root / "dvc/checkpoints").iterdir()] == [".pt"]
+    shutil.rmtree(tmp_path / "first")
+
+    printed = there.run(*command, "second")
+    assert "restored from s3://dvc/checkpoints" in printed and "Running stage 'train'" in printed
+    log = (tmp_path / "second/build/log/metrics.json").read_text()
+    assert json.loads(log)["step"] == 60
+
+    third = Project(tmp_path / "third", project.server)
+    third.folder.mkdir()
+    third.run("git", "clone", "--quiet", "--branch", "longer", str(project.folder), ".")
+    third.run("dvc", "pull", "--run-cache", "--allow-missing")
+    assert "Running stage" not in third.run("dvc", "repro")
+    assert third.metrics() == Project(tmp_path / "second", project.server).metrics()
 
 
 def test_two_runs_from_clean_give_the_same_metrics(project: Project) -> None:

@@ -48,7 +48,7 @@ def require(findings: Sequence[Finding], advice: str) -> None:
     for finding in findings:
         if finding.rule.severity == "reject" and not finding.passed:
             named = "; ".join(finding.examples[:NAMED])
-            more = f" and {finding.broken - NAMED} more" if finding.broken > NAMED else ""
+            more = " and more" if len(finding.examples) > NAMED else ""
             raise AnnotationError(
                 f"rule {finding.rule.name} is broken: {finding.rule.sentence} {named}{more}. {advice}"
             )
@@ -84,8 +84,10 @@ def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
     })  # fmt: skip
 
     def subject(split: str, file: str, digest: bytes) -> str:
-        others = [f"{theirs} ({other})" for other, theirs in by_content[digest] if (other, theirs) != (split, file)]
-        same = f" and {', '.join(others)} are the same image" if others else ""
+        twins = by_content[digest]
+        others = [f"{theirs} ({other})" for other, theirs in twins[: NAMED + 1] if (other, theirs) != (split, file)]
+        more = f" and {len(twins) - 1 - NAMED} more" if len(twins) - 1 > NAMED else ""
+        same = f" and {', '.join(others[:NAMED])}{more} are the same image" if others else ""
         others = [other for other in sorted(by_name[file]) if other != split]
         return f"{file} ({split}){same}" + (f", also in {', '.join(others)}" if others else "")
 

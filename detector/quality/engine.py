@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Engine:
 def start() -> Engine:
     """Import Great Expectations, which takes some seconds, and open a context in memory."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when it is imported
+    os.environ.setdefault("HOME", tempfile.gettempdir())  # it asks for the home folder, and some containers have none
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 

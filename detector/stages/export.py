@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from detector.params import ModelSettings, Params, params_digest
 from detector.postprocess import Detections, calibrate, calibrated_score, rounded
 from detector.predictor import Predictor
 from detector.proposals import METHODS
-from detector.stages.layout import SPLITS
+from detector.stages.digests import data_digest
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
@@ -53,15 +52,6 @@ _CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _data_digest(dataset: Path) -> str:
-    """sha256 over the annotation files and all images, by name."""
-    digest = hashlib.sha256()
-    files = [dataset / f"{split}.json" for split in SPLITS]
-    for path in files + sorted(path for path in (dataset / "images").rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(dataset).as_posix()} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def _calibrate(val: CocoDataset, found: dict[int, Detections]) -> tuple[Calibration, dict[int, Detections]]:
@@ -119,7 +109,7 @@ def _describe(
         baseline=Baseline(images=0, boxes={}, sizes=[]),
         onnx_sha256=sha256_of(onnx),
         git_revision=git_revision(),
-        data_digest=_data_digest(dataset),
+        data_digest=data_digest(dataset),
         params_digest=params_digest(params),
     )
 

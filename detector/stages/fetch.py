@@ -148,7 +148,8 @@ def _report(split: Split) -> SplitReport:
 def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     """Bring the source's images and truths into `out`, replacing what an earlier run left there.
 
-    Same settings, seed and source: the same bytes. Raises ArchiveError, AnnotationError; `out` then holds no JSON.
+    Same settings, seed and source: the same bytes. Raises ArchiveError, AnnotationError; `out` then holds no split
+    and, where a rule is broken, validation.json, which names the images.
     """
     images = out / "images"
     for name in (*SPLITS, "report", "validation"):
@@ -167,6 +168,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
             case "coco":
                 splits = _read_coco(settings.coco, scratch)
         findings = judge_splits(splits)
+        write_json(out / "validation.json", [finding.summary() for finding in findings])
         require(findings, "Mend the source, then fetch again")
         for split in splits.values():
             for file_name, path in split.files.items():
@@ -178,7 +180,6 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                     shutil.copyfile(path, target)
 
     report = FetchReport({name: _report(split) for name, split in splits.items()}, findings)
-    write_json(out / "validation.json", [finding.summary() for finding in findings])
     for name, split in splits.items():
         save_coco(split.dataset, out / f"{name}.json")
     (out / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")

@@ -8,7 +8,6 @@ import click
 
 from jobs.cli.text import failed, print_lines, say, throughput
 from jobs.errors import RejectedError
-from jobs.expectations.policy import Policy
 
 
 @click.command()
@@ -23,17 +22,15 @@ def validate(output: str) -> None:
     Example:
       boxcar validate s3://boxes/2024/
     """
-    from jobs.finish import VALIDATION, examine
-    from jobs.manifest_file import read_manifest
+    from jobs.finish import VALIDATION
+    from jobs.finish import validate as judge
     from jobs.plan import require_plan
     from jobs.storage import open_store
 
     destination = open_store(output)
     found = require_plan(destination)
-    manifest = read_manifest(destination)
-    policy = Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict))
     say("validating the records")
-    validation = examine(destination, found, policy).validation
+    validation = judge(destination, found)
     width = max(len(rule.rule) for rule in validation.rules) + 2
     for rule in validation.rules:
         click.echo(f"{rule.verdict:<10}{rule.rule:<{width}}{rule.sentence}")

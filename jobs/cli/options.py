@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,12 +17,26 @@ DEFAULT_PART_SIZE = 500
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class Share(click.FloatRange):
+    """From 0 to 1; not NaN, which lies in every range."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or the end of the command."""
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not a number from 0 to 1", param, ctx)
+        return number
+
+
 def _model_option(command: Command) -> Command:
     return click.option(
         "--model",
-        type=click.Path(path_type=Path),
         metavar="ARTIFACT",
-        help="Folder with model.onnx and model.json.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
+        help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
+        "revision.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
     )(command)
 
 
@@ -31,7 +44,7 @@ def _model_option(command: Command) -> Command:
 class Wanted:
     """What a plan is asked for with; the names are those of the options."""
 
-    model: Path | None
+    model: str | None
     min_score: float | None
     part_size: int
     include: tuple[str, ...]
@@ -107,7 +120,7 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
     )(command)
     command = click.option(
         "--min-score",
-        type=click.FloatRange(0, 1),
+        type=Share(),
         help="Keep boxes with at least this score.  [default: the artifact's operating score]",
     )(command)
     return _model_option(command)
@@ -139,7 +152,7 @@ def policy_options(command: Command) -> Any:
     )(collected)
     return click.option(
         "--max-failed",
-        type=click.FloatRange(0, 1),
+        type=Share(),
         default=DEFAULT_MAX_FAILED,
         show_default=True,
         help="Share of images that may fail before the run is rejected.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import click
 
 from jobs.cli.options import Wanted, plan_options
 from jobs.cli.text import print_lines, say, warn
-from jobs.errors import ModelError, UsageError
+from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.manifest import Plan
@@ -51,10 +53,10 @@ def plan(source: str, output: str, wanted: Wanted, dry_run: bool) -> None:
 def freeze(source: Store, output: Store, wanted: Wanted) -> Plan:
     from jobs.plan import make_plan
 
-    model, options = _open_wanted(wanted)
-    say(f"reading the listing of {source.uri}")
-    started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
-    made = make_plan(source, output, model, options, warn)
+    with _opened(wanted) as (model, options):
+        say(f"reading the listing of {source.uri}")
+        started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
+        made = make_plan(source, output, model, options, warn)
     if datetime.fromisoformat(made.planned_at) < started:
         warn(
             f"plan of {made.planned_at} found: {made.images:,} images; "
@@ -68,9 +70,9 @@ def show_plan(source: Store, output: Store, wanted: Wanted) -> None:
     from jobs.plan import survey
     from jobs.status import read_status
 
-    model, options = _open_wanted(wanted)
-    say(f"reading the listing of {source.uri}")
-    found = survey(source, output, model, options, warn)
+    with _opened(wanted) as (model, options):
+        say(f"reading the listing of {source.uri}")
+        found = survey(source, output, model, options, warn)
     there = "none yet"
     if found.plan is not None:
         done = read_status(output, found.plan).parts
@@ -94,11 +96,11 @@ def _unchanged(found: Survey) -> str:
     return f"{found.copies:,} ({found.copied_bytes:,} bytes; their records may be copied from {found.since.output})"
 
 
-def _open_wanted(wanted: Wanted) -> tuple[Model, Options]:
+@contextlib.contextmanager
+def _opened(wanted: Wanted) -> Iterator[tuple[Model, Options]]:
     """The artifact, verified, and the options of its plan."""
-    from detector.artifact import SHIPPED
     from jobs.manifest import STATUSES, Filters
-    from jobs.model import open_model
+    from jobs.model_source import named_model
     from jobs.plan import IMAGE_FILTERS, Options
 
     if wanted.redo and wanted.since is None:
@@ -107,20 +109,19 @@ def _open_wanted(wanted: Wanted) -> tuple[Model, Options]:
         raise UsageError(f"--redo {unknown[0]}: not a status; give one of {', '.join(STATUSES)}")
     if wanted.model is None:
         say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
-    elif not wanted.model.is_dir():
-        raise ModelError(
-            f"{wanted.model}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
+    with named_model(wanted.model) as model:
+        yield (
+            model,
+            Options(
+                min_score=model.artifact.operating_score if wanted.min_score is None else wanted.min_score,
+                part_size=wanted.part_size,
+                filters=Filters(
+                    include=sorted(set(wanted.include)),
+                    exclude=sorted(set(wanted.exclude)),
+                    extensions=sorted(set(wanted.extensions)) or IMAGE_FILTERS.extensions,
+                ),
+                inventory=wanted.inventory,
+                since=wanted.since,
+                redo=sorted(set(wanted.redo)),
+            ),
         )
-    model = open_model(wanted.model or SHIPPED)
-    return model, Options(
-        min_score=model.artifact.operating_score if wanted.min_score is None else wanted.min_score,
-        part_size=wanted.part_size,
-        filters=Filters(
-            include=sorted(set(wanted.include)),
-            exclude=sorted(set(wanted.exclude)),
-            extensions=sorted(set(wanted.extensions)) or IMAGE_FILTERS.extensions,
-        ),
-        inventory=wanted.inventory,
-        since=wanted.since,
-        redo=sorted(set(wanted.redo)),
-    )

@@ -101,7 +101,7 @@ def _open(output: str) -> PublishedRun:
     if run.manifest.status != "valid":
         warn(
             f"warning: {run.store.uri} was published as {run.manifest.status}; "
-            f"see why with: boxcar validate {run.store.uri}"
+            f"{run.store.uri}quality/validation.json says why"
         )
     return run
 

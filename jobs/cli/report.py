@@ -10,7 +10,7 @@ from jobs.cli.text import print_lines, say
 from jobs.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.manifest import Plan, Validation
+    from jobs.manifest import Manifest, Plan, Validation
     from jobs.storage import Store
 
 
@@ -35,8 +35,8 @@ def report(output: str) -> None:
 
     destination = open_store(output)
     plan = require_plan(destination)
-    validation = _read_validation(destination, plan)
     manifest = read_manifest(destination)
+    validation = _read_validation(destination, plan, manifest)
     if manifest is not None and manifest.lineage.plan_digest != plan.digest:
         raise UsageError(f"{destination.uri}: its manifest is of another plan; publish with: boxcar finish {output}")
     with run_model(destination, plan) as model:
@@ -56,16 +56,21 @@ def report(output: str) -> None:
     print_lines({"verdict": validation.status, "report": destination.uri + REPORT})
 
 
-def _read_validation(output: Store, plan: Plan) -> Validation:
+def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Validation:
     """What the rules said of this very run; raises UsageError where they have not."""
     from pydantic import ValidationError
 
     from jobs.finish import VALIDATION
-    from jobs.manifest import Validation, summary
+    from jobs.manifest import Validation, sha256, summary
 
     data = output.read(VALIDATION)
     if data is None:
         raise UsageError(f"{output.uri}{VALIDATION}: not there; judge the run first with: boxcar validate {output.uri}")
+    if manifest is not None and manifest.validation_sha256 != sha256(data):
+        raise UsageError(
+            f"{output.uri}{VALIDATION}: not the verdict that was published; put it right with: "
+            f"boxcar finish {output.uri}"
+        )
     try:
         validation = Validation.model_validate_json(data)
     except ValidationError as error:

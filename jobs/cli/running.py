@@ -181,8 +181,8 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
     )
     if not manifest.images:
         click.echo(f"warning: no images below {manifest.input}; check the INPUT", err=True)
-    if manifest.warnings:
-        click.echo(f"warning: {', '.join(manifest.warnings)}: see {output.uri}{VALIDATION}", err=True)
+    for rule in manifest.warnings:
+        click.echo(f"warning: {rule}: {output.uri}{VALIDATION} says why", err=True)
     if manifest.status == "rejected":
         raise RejectedError(
             f"{output.uri}: published as rejected; {output.uri}{VALIDATION} says which rules are broken"

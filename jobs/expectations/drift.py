@@ -33,9 +33,9 @@ def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
 def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float) -> dict[str, Drift]:
     """The drift rules' measures for `images` images that could be read, with the counts of their boxes.
 
-    Run and baseline are compared from the first tenth of the scores that the run's threshold leaves whole.
+    Run and baseline are compared from the first tenth of the scores that both thresholds leave whole.
     """
-    first = first_whole_bin(min_score)
+    first = first_whole_bin(max(min_score, artifact.least_score))
     base = artifact.baseline
     names = ("boxes_per_image_drift", "label_drift", "score_drift")
     reason = None
@@ -44,7 +44,7 @@ def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float)
     elif images < DRIFT_IMAGES:
         reason = f"{images:,} images; needs {DRIFT_IMAGES}"
     elif first == BINS:
-        reason = f"no baseline above score {min_score:g}"
+        reason = f"no whole tenth of the scores from {min_score} on"
     if reason:
         return dict.fromkeys(names, Drift(None, reason))
 

@@ -56,6 +56,7 @@ class Review:
         self._part_rows: list[tuple[int, int, int]] = []
         self._examples: dict[str, list[str]] = {name: [] for name in ("missing", "repeated", "unplanned", "failed")}
         self._images = self._failed = 0
+        self._skipped: set[str] = set()
         self.histograms = Histograms(len(artifact.classes))
 
     def add(self, part: PlanPart, images: Sequence[PlannedImage], records: Sequence[Record]) -> None:
@@ -90,6 +91,7 @@ class Review:
         """What the rules say of everything that was added."""
         self._judge_batch()
         drift = self._judge_run()
+        self._skipped = {name for name, found in drift.items() if found.value is None}
         results = [
             *self._counted(),
             *(
@@ -141,10 +143,8 @@ class Review:
         ):
             finding = judge.findings[name]
             finding.checked, finding.broken, finding.examples = self._images, broken, self._examples[key]
-            observed = (
-                f"{100 * self._failed_share:.2f} %" if name == "failed_share" else f"{broken:,} of {self._images:,}"
-            )
-            results.append(_result(finding, observed))
+            share = f" ({100 * self._failed_share:.2f} %)" if name == "failed_share" else ""
+            results.append(_result(finding, f"{broken:,} of {self._images:,}{share}"))
         return results
 
     def write_docs(self, folder: Path) -> None:
@@ -152,7 +152,7 @@ class Review:
         judges = (self._parts, self._records, self._boxes, self._run)
         plan = self._plan
         planned_at = datetime.fromisoformat(plan.planned_at)
-        write_docs(self._engine, judges, f"run {plan.run}", plan.input, planned_at, folder)
+        write_docs(self._engine, judges, f"run {plan.run}", plan.input, planned_at, folder, self._skipped)
 
 
 def _observed(drift: Drift) -> str:

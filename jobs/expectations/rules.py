@@ -64,6 +64,12 @@ def record_rules(expect: Any, artifact: Artifact) -> list[Rule]:
             [expect.ExpectColumnValuesToBeInSet(column="status", value_set=list(STATUSES))],
         ),
         Rule(
+            "records_consistent",
+            "An image that is ok has a size, no error, and boxes with the best score first; any other has the error of "
+            "its status, no size and no boxes.",
+            [expect.ExpectColumnValuesToBeInSet(column="consistent", value_set=[True])],
+        ),
+        Rule(
             "boxes_per_image",
             f"No image has more than {artifact.max_detections} boxes, the artifact's most.",
             [expect.ExpectColumnValuesToBeBetween(column="boxes", max_value=artifact.max_detections)],
@@ -95,7 +101,7 @@ def box_rules(expect: Any, plan: Plan, artifact: Artifact) -> list[Rule]:
         ),
         Rule(
             "scores_in_range",
-            f"Every score lies between {plan.min_score:.4g} and 1.",
+            f"Every score lies between {plan.min_score} and 1.",
             [between(column="score", min_value=plan.min_score, max_value=1)],
         ),
         Rule(
@@ -106,6 +112,10 @@ def box_rules(expect: Any, plan: Plan, artifact: Artifact) -> list[Rule]:
         Rule(
             "boxes_apart",
             f"No two boxes of one label in an image overlap by more than IoU {artifact.nms_threshold:g}.",
-            [ExpectBoxesOfOneLabelNotToOverlap(column_list=list(COLUMNS), threshold=artifact.nms_threshold)],
+            [
+                ExpectBoxesOfOneLabelNotToOverlap(
+                    column_list=list(COLUMNS), threshold=artifact.nms_threshold, most=artifact.max_detections
+                )
+            ],
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import random
 import sys
 import time
@@ -156,7 +157,9 @@ class S3Store:
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         def ask() -> None:
-            answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
+            answer = self._client.put_object(
+                Bucket=self.bucket, Key=self.prefix + key, Body=data, ContentType=_content_type(key), **condition
+            )
             if "ETag" not in answer:  # nothing says that the bytes were stored
                 raise _Garbled
 
@@ -255,6 +258,12 @@ def _s3_client() -> tuple[Any, int]:
         return boto3.session.Session(botocore_session=settings).client("s3", config=config), attempts
     except (BotoCoreError, ValueError) as error:  # a malformed endpoint is a ValueError
         raise StorageError(f"s3://: the AWS settings cannot be used: {error}; check AWS_* and the profile") from error
+
+
+def _content_type(key: str) -> str:
+    """So that a browser shows a page rather than save it."""
+    kind, _ = mimetypes.guess_type(key)
+    return "text/html; charset=utf-8" if kind == "text/html" else kind or "application/octet-stream"
 
 
 def _unquoted(etag: str) -> str:

@@ -77,6 +77,8 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
         ({"operating_score": 1.5}, "operating_score"),
         ({"proposals": {"method": "guess", "max_boxes": 3}}, r"proposals\.method"),
         ({"calibration": {"slope": 0, "offset": 0}}, r"calibration\.slope"),
+        ({"baseline": {"images": 1, "boxes": {"cat": [1, 2]}, "sizes": []}}, r"baseline\.boxes\.cat"),
+        ({"baseline": {"images": 1, "boxes": {}, "sizes": [[0] * 9]}}, r"baseline\.sizes\.0"),
         ({"baseline": {"images": -1, "boxes": {}, "sizes": []}}, r"baseline\.images"),
     ],
 )

@@ -12,8 +12,9 @@ import pytest
 
 from jobs.errors import RejectedError
 from jobs.expectations import drift
+from jobs.expectations.review import Review
 from jobs.latest import LatestPointer
-from jobs.manifest import Manifest, sha256
+from jobs.manifest import Manifest, Validation, sha256
 from jobs.storage import FolderStore, open_store
 from tests.jobs.helpers import Boxcar, write_photos
 
@@ -321,3 +322,103 @@ def test_status_of_a_run_in_flight(boxcar: Boxcar, worked: Path) -> None:
     boxcar("finish", worked)
     lines = dict(line.split(maxsplit=1) for line in boxcar("status", worked).stdout.splitlines())
     assert lines["parts"] == "3 of 3" and lines["published"].startswith("valid, ")
+
+
+def _verdicts(output: Path) -> tuple[str, str, str]:
+    """What the manifest, the verdict's file and the report say of one run."""
+    manifest = Manifest.model_validate_json((output / "manifest.json").read_bytes())
+    validation = (output / "quality/validation.json").read_bytes()
+    assert sha256(validation) == manifest.validation_sha256
+    report = (output / "report.html").read_text()
+    shown = "rejected" if ">rejected</" in report[: report.index("Rules</h2>")] else "valid"
+    return manifest.status, json.loads(validation)["status"], shown
+
+
+@pytest.fixture
+def disputed(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> Path:
+    """A run that its policy decides: one image of four failed."""
+    photos = write_photos(tmp_path / "photos", 3)
+    (photos / "broken.png").write_bytes(b"")
+    boxcar("plan", photos, tmp_path / "run", "--model", artifact, "--part-size", 2)
+    boxcar("work", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let `act` happen once, between the moment when a command has judged a run and that when it publishes."""
+    original = Review.verdict
+    waiting = [act]
+
+    def verdict(self: Review) -> Validation:
+        found = original(self)
+        while waiting:
+            waiting.pop()()
+        return found
+
+    monkeypatch.setattr(Review, "verdict", verdict)
+
+
+def test_the_loser_of_two_finishers_leaves_the_winners_verdict_and_report(
+    boxcar: Boxcar, disputed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _meanwhile(monkeypatch, lambda: boxcar("finish", disputed, "--max-failed", 0.5))
+    assert "published as valid with --max-failed 0.5" in boxcar("finish", disputed, code=2).stderr
+    assert _verdicts(disputed) == ("valid", "valid", "valid")
+
+
+def test_validate_beside_a_finisher_keeps_to_what_was_published(
+    boxcar: Boxcar, disputed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _meanwhile(monkeypatch, lambda: boxcar("finish", disputed, "--max-failed", 0.5))
+    assert "verdict: valid" in boxcar("validate", disputed).stdout
+    assert _verdicts(disputed) == ("valid", "valid", "valid")
+
+
+def test_a_verdict_that_is_not_the_published_one_is_put_right(boxcar: Boxcar, disputed: Path) -> None:
+    """As a kill leaves it, between the verdict's file and the manifest."""
+    boxcar("finish", disputed, "--max-failed", 0.5)
+    path = disputed / "quality/validation.json"
+    path.write_bytes(path.read_bytes().replace(b'"valid"', b'"rejected"'))
+    assert "not the verdict that was published" in boxcar("report", disputed, code=2).stderr
+    boxcar("finish", disputed, "--max-failed", 0.5)
+    assert _verdicts(disputed) == ("valid", "valid", "valid")
+
+
+def test_a_valid_run_is_never_published_again_with_other_parts(boxcar: Boxcar, worked: Path) -> None:
+    """latest.json may name it: neither the manifest nor what explains it may change."""
+    latest = worked.parent / "latest.json"
+    boxcar("finish", worked, "--latest", latest)
+    files = {path: path.read_bytes() for path in (worked / "manifest.json", worked / "quality/validation.json", latest)}
+
+    def exaggerate(records: list[dict[str, Any]]) -> None:
+        records[0]["boxes"][0]["score"] = 1.5
+
+    _edit(worked, exaggerate, sign=True)
+    for command in (("finish", worked, "--latest", latest), ("validate", worked)):
+        result = boxcar(*command, code=2)
+        assert "published" in result.stderr and "choose a new OUTPUT" in result.stderr
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_records_of_other_bytes_than_were_planned_are_made_again(boxcar: Boxcar, worked: Path) -> None:
+    def enlarge(records: list[dict[str, Any]]) -> None:
+        records[1]["bytes"] += 1
+
+    _edit(worked, enlarge, sign=True)
+    assert "holds records of other versions than were planned" in boxcar("finish", worked, code=4).stderr
+    boxcar("work", worked)
+    boxcar("finish", worked)
+
+
+@pytest.mark.parametrize("option", ["--max-failed", "--min-score"])
+def test_nan_is_no_share(boxcar: Boxcar, artifact: Path, tmp_path: Path, option: str) -> None:
+    photos = write_photos(tmp_path / "photos", 1)
+    result = boxcar("run", photos, tmp_path / "run", "--model", artifact, option, "nan", code=2)
+    assert "is not a number from 0 to 1" in result.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_strict_rule_that_cannot_be_judged_is_said(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 2)
+    result = boxcar("run", photos, tmp_path / "run", "--model", artifact, "--strict", "label_drift")
+    assert "warning: label_drift" in result.stderr
+    assert json.loads((tmp_path / "run/manifest.json").read_bytes())["warnings"] == ["label_drift"]

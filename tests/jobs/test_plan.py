@@ -470,7 +470,7 @@ def test_the_default_model_is_the_shipped_one(
 def test_an_installation_without_its_artifact_says_what_is_missing(
     boxcar: Boxcar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detector.artifact.SHIPPED", tmp_path / "gone")
+    monkeypatch.setattr("jobs.model_source.SHIPPED", tmp_path / "gone")
     photos = write_photos(tmp_path / "photos", 1)
     assert "gone/model.json is missing" in boxcar("plan", photos, tmp_path / "run", code=6).stderr
     assert not (tmp_path / "run").exists()

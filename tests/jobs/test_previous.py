@@ -183,10 +183,13 @@ def test_a_previous_run_that_cannot_be_planned_from(
     [
         (b"{}", "not a latest.json"),
         (
-            b'{"run": "1", "planned_at": "", "manifest": "MANIFEST", "sha256": "0"}',
+            b'{"schema": 1, "run": "1", "planned_at": "2024-01-01", "manifest": "MANIFEST", "sha256": "0"}',
             "not the manifest that was published",
         ),
-        (b'{"run": "1", "planned_at": "", "manifest": "MANIFEST.gone.json", "sha256": "0"}', "is missing"),
+        (
+            b'{"schema": 1, "run": "1", "planned_at": "2024-01-01", "manifest": "MANIFEST.gone.json", "sha256": "0"}',
+            "is missing",
+        ),
     ],
 )
 def test_a_latest_json_that_cannot_be_used(

@@ -88,6 +88,16 @@ def test_one_content_in_two_splits(splits: dict[str, Split]) -> None:
         require(findings, "Mend it")
 
 
+def test_many_copies_of_one_image_are_counted_not_listed(splits: dict[str, Split], tmp_path: Path) -> None:
+    for number in range(100, 150):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes(b"1.jpg")
+        splits["train"].files[path.name] = path
+    (copies,) = (examples for name, examples in _broken(judge_splits(splits)).items() if name == "contents_once")
+    assert len(copies) == 20
+    assert "and 47 more are the same image" in copies[0] and max(map(len, copies)) < 120
+
+
 def test_one_name_in_two_splits(splits: dict[str, Split], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/2.jpg").write_bytes(b"another picture")

@@ -129,7 +129,9 @@ def test_an_image_in_two_splits_is_refused_naming_both(tmp_path: Path) -> None:
     chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 10})
     with pytest.raises(AnnotationError, match=r"test\.jpg \(test\) and train\.jpg \(train\) are the same image"):
         fetch(chosen, 1, tmp_path / "out")
-    assert contents(tmp_path / "out") == {}
+    (rules,) = contents(tmp_path / "out").values()  # what the rules say stays, to be read
+    broken = {rule["rule"]: rule["examples"] for rule in json.loads(rules) if rule["verdict"] == "rejected"}
+    assert list(broken) == ["contents_apart"] and len(broken["contents_apart"]) == 2
 
 
 def test_a_wrong_checksum_ends_the_stage_before_anything_is_written(tmp_path: Path) -> None:

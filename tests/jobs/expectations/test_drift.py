@@ -38,7 +38,7 @@ def _seen(artifact: Artifact, boxes: int) -> Histograms:
     ("boxes", "images", "min_score", "reason"),
     [
         (5000, DRIFT_IMAGES - 1, 0.3, "499 images; needs 500"),
-        (5000, DRIFT_IMAGES, 0.95, "no baseline above score 0.95"),
+        (5000, DRIFT_IMAGES, 0.95, "no whole tenth of the scores from 0.95 on"),
         (DRIFT_BOXES - 1, DRIFT_IMAGES, 0.3, "199 boxes; needs 200 here and on test"),
     ],
 )
@@ -57,3 +57,11 @@ def test_scores_below_the_first_whole_tenth_do_not_count(measured: Artifact) -> 
     seen = _seen(measured, 2400)  # score .5
     assert measure(seen, 1000, measured, 0.3)["boxes_per_image_drift"].value == pytest.approx(2400 / 3000)
     assert measure(seen, 1000, measured, 0.45)["boxes_per_image_drift"].value == pytest.approx(2400 / 2100)
+
+
+def test_what_the_baseline_did_not_measure_does_not_count(measured: Artifact) -> None:
+    """Below the artifact's least score (.01) the test images were not looked at, so that the first tenth is cut."""
+    seen = _seen(measured, 3000)
+    seen.add(np.zeros(50_000, np.int64), np.full(50_000, 0.005), np.full(50_000, 0.1))
+    for min_score in (0.0, 0.01, 0.1):
+        assert measure(seen, 1000, measured, min_score)["boxes_per_image_drift"].value == pytest.approx(1.0)

@@ -34,11 +34,20 @@ def test_what_suppression_keeps_is_never_found_and_what_it_drops_always_is(rows:
         scores = -np.arange(len(own), dtype=np.float64)  # the order given is that of the scores
         kept += own[nms(boxes[own], scores, labels[own], threshold)].tolist()
     kept.sort()
-    found = suppressible(images, labels, boxes, threshold)
+    found = suppressible(images, labels, boxes, threshold, most=100)
     assert set(np.flatnonzero(~found)) <= set(kept)  # what was dropped overlaps a better box
-    assert not suppressible(images[kept], labels[kept], boxes[kept], threshold).any()
+    assert not suppressible(images[kept], labels[kept], boxes[kept], threshold, most=100).any()
 
 
 def test_no_boxes() -> None:
     none = np.zeros(0, np.int64)
-    assert suppressible(none, none, np.zeros((0, 4), np.float32), 0.5).shape == (0,)
+    assert suppressible(none, none, np.zeros((0, 4), np.float32), 0.5, most=100).shape == (0,)
+
+
+def test_boxes_that_lie_further_apart_in_the_list_than_an_image_may_have_are_not_compared() -> None:
+    boxes = np.repeat(np.array([[0, 0, 10, 10]], np.float32), 300, axis=0)
+    boxes[1:-1] += np.arange(1, 299, dtype=np.float32)[:, None] * 20  # only the first and the last lie together
+    boxes[-1] = boxes[0]
+    none = np.zeros(300, np.int64)
+    assert suppressible(none, none, boxes, 0.5, most=300).sum() == 1
+    assert suppressible(none, none, boxes, 0.5, most=100).sum() == 0

@@ -58,7 +58,7 @@ def _broken(validation: Validation) -> list[str]:
 
 def _records(boxes: list[BoxRecord] | None = None) -> list[Record]:
     """Good records; the third one has `boxes`."""
-    good = [_box(), _box(label="dog", score=0.3, x=0.0, y=0.0, width=100.0, height=80.0), _box(score=1.0, x=60.0)]
+    good = [_box(score=1.0, x=60.0), _box(), _box(label="dog", score=0.3, x=0.0, y=0.0, width=100.0, height=80.0)]
     return [_record(image, boxes=boxes if boxes and index == 2 else good) for index, image in enumerate(IMAGES)]
 
 
@@ -67,7 +67,8 @@ def test_good_records_are_valid(artifact_model: Artifact) -> None:
     assert validation.status == "valid"
     checked = {rule.rule: rule.checked for rule in validation.rules if rule.severity == "reject"}
     assert checked == {
-        "complete": 20, "unique": 20, "planned": 20, "failed_share": 20, "status_known": 20, "boxes_per_image": 20,
+        "complete": 20, "unique": 20, "planned": 20, "failed_share": 20, "status_known": 20,
+        "records_consistent": 20, "boxes_per_image": 20,
         "boxes_inside": 60, "boxes_thick": 60, "scores_in_range": 60, "labels_known": 60, "boxes_apart": 60,
     }  # fmt: skip
     assert {rule.rule: rule.verdict for rule in validation.rules if rule.severity == "warn"} == {
@@ -77,7 +78,14 @@ def test_good_records_are_valid(artifact_model: Artifact) -> None:
 
 def test_a_run_without_images_is_valid(artifact_model: Artifact) -> None:
     validation = Review(PLAN, artifact_model, Policy(max_failed=0)).verdict()
-    assert validation.status == "valid" and len(validation.rules) == 14
+    assert validation.status == "valid" and len(validation.rules) == 15
+
+
+def _changed(record: Record | None = None, **changes: object) -> list[Record]:
+    """Good records; the third one is `record`, changed."""
+    records = _records()
+    records[2] = (record or records[2]).model_copy(update=changes)
+    return records
 
 
 FAULTS: dict[str, tuple[str, Callable[[], list[Record]]]] = {
@@ -101,10 +109,13 @@ FAULTS: dict[str, tuple[str, Callable[[], list[Record]]]] = {
     "score above one": ("scores_in_range", lambda: _records([_box(score=1.0001)])),
     "unknown label": ("labels_known", lambda: _records([_box(label="wolf")])),
     "no label": ("labels_known", lambda: _records([_box(label="")])),
-    "boxes without a frame": (
-        "boxes_inside",
-        lambda: [r.model_copy(update={"width": None}) if r.image == IMAGES[2] else r for r in _records()],
-    ),
+    "ok without a size": ("records_consistent", lambda: _changed(width=None)),
+    "ok without pixels": ("records_consistent", lambda: _changed(boxes=[], height=0)),
+    "ok with an error": ("records_consistent", lambda: _changed(error="access denied")),
+    "failed without an error": ("records_consistent", lambda: _changed(_record(IMAGES[2], "empty"), error=None)),
+    "failed with boxes": ("records_consistent", lambda: _changed(_record(IMAGES[2], "empty"), boxes=[_box()])),
+    "failed with a size": ("records_consistent", lambda: _changed(_record(IMAGES[2], "empty"), width=100)),
+    "the best score last": ("records_consistent", lambda: _records([_box(score=0.4), _box(score=0.5, x=60.0)])),
 }
 
 
@@ -195,11 +206,48 @@ def test_a_planted_drift_trips_its_rule_and_no_other_and_only_warns(measured: Ar
         }
 
 
+def test_one_bad_image_does_not_hide_the_others_in_the_examples(artifact_model: Artifact) -> None:
+    bad = _box(score=0.1)
+    records = _records()
+    records[0] = records[0].model_copy(update={"boxes": [bad] * 100})
+    for index in (7, 11):
+        records[index] = records[index].model_copy(update={"boxes": [bad]})
+    (broken,) = (rule for rule in _judge(artifact_model, records).rules if rule.rule == "scores_in_range")
+    assert (broken.broken, broken.examples) == (102, [IMAGES[0], IMAGES[7], IMAGES[11]])
+
+
+def test_an_expectation_that_does_not_answer_is_no_consent(
+    artifact_model: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Great Expectations gives a result for each; if it ever gave fewer, nothing may pass for that."""
+    from great_expectations.core.batch_definition import BatchDefinition
+
+    original = BatchDefinition.get_batch
+
+    def silent(self: BatchDefinition, *arguments: object, **options: object) -> object:
+        batch = original(self, *arguments, **options)
+        validate = batch.validate
+
+        def without_last(*given: object, **more: object) -> object:
+            found = validate(*given, **more)
+            found.results.pop()
+            return found
+
+        batch.validate = without_last
+        return batch
+
+    monkeypatch.setattr(BatchDefinition, "get_batch", silent)
+    with pytest.raises(RuntimeError, match=r"asked .* answered"):
+        _judge(artifact_model, _records())
+
+
 CHILD = """
 import os, socket, sys
+asked = []
 def refuse(*arguments, **options):
-    raise SystemExit(f"network: {arguments}")
-socket.socket.connect = socket.socket.connect_ex = refuse
+    asked.append(arguments)
+    raise OSError("no network here")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from pathlib import Path
 from detector.artifact import SHIPPED, load_artifact
 from jobs.expectations.policy import Policy
@@ -208,6 +256,7 @@ from tests.jobs.expectations.test_rules import PLAN
 review = Review(PLAN, load_artifact(SHIPPED), Policy())
 print(review.verdict().status, os.environ["GX_ANALYTICS_ENABLED"])
 review.write_docs(Path(sys.argv[1]))
+print(asked)
 """
 
 
@@ -223,6 +272,6 @@ def test_quiet_and_private(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "valid false\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "valid false\n[]\n", "")
     assert list(home.iterdir()) == []
     assert (tmp_path / "docs/index.html").is_file()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ItemError, StorageError
-from jobs.manifest import Validation
+from jobs.manifest import Validation, sha256
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
 from jobs.report import Collector, render
@@ -128,7 +128,8 @@ def test_an_input_that_cannot_be_opened_is_named_on_the_page() -> None:
 def test_a_published_run_shows_what_it_took(boxcar: Boxcar, worked: Path) -> None:
     plan = plan_of(worked)
     manifest = {
-        "schema": 1, "run": plan.run, "status": "valid", "planned_at": plan.planned_at,
+        "schema": 1, "validation_sha256": sha256((worked / "quality/validation.json").read_bytes()),
+        "run": plan.run, "status": "valid", "planned_at": plan.planned_at,
         "published_at": "2026-01-02T03:04:05+00:00", "input": plan.input, "images": 9, "statuses": {}, "boxes": {},
         "min_score": 0.05, "max_failed": 0.1, "parts": [], "cost": {"cpu_seconds": 90.0, "bytes_read": 1_234_567},
         "lineage": {

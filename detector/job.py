@@ -1,0 +1,131 @@
+"""A training as a job on a machine that may be taken away: the pipeline at a git revision, its data and its results in
+the project's DVC remote, its checkpoints in a bucket from which the next try goes on.
+
+Results travel in DVC's run cache: in any clone at that revision `dvc pull --run-cache && dvc repro` brings them back
+without computing anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import fsspec
+
+from detector.errors import TrainingError
+from detector.stages import layout
+
+# A checkpoint is written once an epoch, which takes minutes; what a kill can cost beyond that is this.
+SAVE_SECONDS = 20.0
+# How long stages have to end by themselves when the job is stopped; AWS Batch kills 30 seconds after its SIGTERM.
+STOP_SECONDS = 10.0
+
+
+class Mirror:
+    """The checkpoints in a folder, and their copies at a URI (s3:// or a folder). A copy appears when it is whole."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self._folder = folder
+        self._files, self._root = fsspec.core.url_to_fs(uri.rstrip("/"))
+        self._saved: dict[str, tuple[int, int]] = {}
+
+    def restore(self) -> list[str]:
+        """Bring copies back that are not in the folder; their names."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found = [Path(name).name for name in self._files.glob(f"{self._root}/*.pt")]
+        restored = [name for name in found if not (self._folder / name).exists()]
+        for name in restored:
+            self._files.get_file(f"{self._root}/{name}", str(self._folder / name))
+            self._saved[name] = _version(self._folder / name)
+        return restored
+
+    def save(self) -> None:
+        """Copy what is new or has changed since."""
+        for path in self._folder.glob("*.pt"):
+            with contextlib.suppress(FileNotFoundError):  # a training that ends removes its own
+                version = _version(path)
+                if self._saved.get(path.name) != version:
+                    self._files.makedirs(self._root, exist_ok=True)
+                    self._files.put_file(str(path), f"{self._root}/{path.name}")
+                    self._saved[path.name] = version
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
+    """Clone `repo` at `rev` into `folder`, pull, reproduce and push.
+
+    checkpoints: URI of the copies; of one project all revisions may share it, because a training resumes only from a
+    checkpoint of the same settings, data and code. Raises TrainingError when git or DVC fails, and SystemExit 143 after
+    SIGTERM, when the last checkpoint has been saved.
+    """
+    if not (folder / ".git").is_dir():
+        _call("git", "clone", "--quiet", repo, str(folder))
+    _call("git", "-c", "advice.detachedHead=false", "checkout", "--quiet", rev, folder=folder)
+    mirror = Mirror(folder / layout.CHECKPOINTS, checkpoints)
+    for name in mirror.restore():
+        print(f"checkpoint {name} restored from {checkpoints}", flush=True)
+    # At the first try nothing was ever pushed for this revision.
+    _call("dvc", "pull", "--run-cache", "--allow-missing", "--quiet", folder=folder)
+    _reproduce(folder, mirror)
+    _call("dvc", "push", "--run-cache", folder=folder)
+
+
+def _reproduce(folder: Path, mirror: Mirror) -> None:
+    """`dvc repro`, with checkpoints saved beside it."""
+    # A group of its own, so that a stop reaches the stages too.
+    process = subprocess.Popen(["dvc", "repro"], cwd=folder, env=_environment(folder), start_new_session=True)
+    try:
+        with _stopped_by_sigterm():
+            while True:
+                try:
+                    code = process.wait(SAVE_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    mirror.save()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        mirror.save()
+    if code:
+        raise TrainingError(
+            f"{folder}: dvc repro ended with {code}; its messages above say why; run the job again to resume"
+        )
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """The stages run the clone's code, whatever is installed."""
+    return os.environ | {"PYTHONPATH": str(folder.resolve())}
+
+
+def _call(*command: str, folder: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=folder, env=None if folder is None else _environment(folder), check=False)
+    if done.returncode:
+        raise TrainingError(
+            f"{' '.join(command[:2])} ended with {done.returncode}; its messages above say why; run the job again"
+        )

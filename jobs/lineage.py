@@ -1,0 +1,87 @@
+"""From a record back to everything that made it: part, manifest, plan, artifact, code, settings, data."""
+
+from __future__ import annotations
+
+from jobs.errors import UsageError
+from jobs.manifest import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
+from jobs.manifest_file import MANIFEST, published_records
+from jobs.plan import planned_parts
+from jobs.published import PublishedRun
+
+
+def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
+    """The chain behind a published run, from its manifest to the artifact's training data; digests are SHA-256.
+
+    Raises UsageError when OUTPUT's plan is not the one that was published.
+    """
+    manifest, lineage = run.manifest, run.manifest.lineage
+    if plan.digest != lineage.plan_digest:
+        raise UsageError(f"{run.store.uri}: its manifest is of another plan; publish with: boxcar finish")
+    stored = run.store.read(MANIFEST) or b""
+    since = plan.since
+    return {
+        "run": f"{manifest.run}, {manifest.status}, published {manifest.published_at}",
+        "manifest": f"{run.store.uri}{MANIFEST}, sha256 {sha256(stored)}",
+        "plan": f"{plan.images:,} images below {plan.input}, listed {plan.planned_at}, digest {plan.digest}",
+        "inventory": plan.inventory or "none: INPUT itself was listed",
+        "copied from": f"run {since.run}, {since.output}" if since and since.output else "no other run",
+        "made by": f"boxcar {manifest.lineage.boxcar}, ONNX Runtime {', '.join(lineage.onnxruntime)}",
+        "artifact": f"{lineage.artifact_name}, {_named(plan)}",
+        "model.json": f"{run.store.uri}model/model.json, sha256 {lineage.artifact_sha256}",
+        "model.onnx": f"{run.store.uri}model/model.onnx, sha256 {lineage.onnx_sha256}",
+        "code": f"git {lineage.git_revision}" if lineage.git_revision else "not known: it was not built from git",
+        "settings": f"params.yaml, digest {lineage.params_digest}",
+        "data": f"annotations and images, digest {lineage.data_digest}",
+    }
+
+
+def trace_image(run: PublishedRun, plan: Plan, image: str) -> dict[str, str]:
+    """Where the record of one image, a URI or a key below INPUT, lies, and which bytes it is about.
+
+    Raises UsageError when it was not planned, or its part is not the one that was published.
+    """
+    key = image.removeprefix(plan.input)
+    for part, images in planned_parts(run.store, plan):
+        if images and images[0].key <= key <= images[-1].key:
+            for line, planned in enumerate(images, start=1):
+                if planned.key == key:
+                    return _record(run, plan, part, line, planned)
+    raise UsageError(f"{image}: not an image of run {plan.run}, whose INPUT is {plan.input}")
+
+
+def _record(run: PublishedRun, plan: Plan, part: PlanPart, line: int, planned: PlannedImage) -> dict[str, str]:
+    entry = run.manifest.parts[plan.parts.index(part)]
+    try:
+        record: Record = published_records(entry, run.store.read(entry.key))[line - 1]
+    except ValueError as error:
+        raise UsageError(f"{run.store.uri}{entry.key}: {error}; publish with: boxcar finish {run.store.uri}") from error
+    copied = planned.previous is not None and plan.since is not None
+    return {
+        "image": record.image,
+        "version": f"etag {record.etag}, version id {record.version_id}, {record.bytes:,} bytes",
+        "record": f"{run.store.uri}{entry.key}, line {line}: {record.status}, {len(record.boxes)} boxes",
+        "part": f"{entry.count:,} records, sha256 {entry.sha256}",
+        "previous": f"may be copied from {planned.previous} of run {plan.since.run}"
+        if copied and plan.since
+        else "none",
+    }
+
+
+def checks(manifest: Manifest, plan: Plan) -> list[str]:
+    """Commands, in a clone of the detector's project, that bring its state back and print the digests again."""
+    revision = manifest.lineage.git_revision
+    if revision is None:
+        return []
+    settings, data = manifest.lineage.params_digest[:12], manifest.lineage.data_digest[:12]
+    commit, _, changes = revision.partition("+")
+    comment = "  # with changes that were never committed: the digests tell whether they matter" if changes else ""
+    return [
+        f"git checkout {commit}{comment}",
+        *(["cp settings/shipped.yaml params.yaml    # those of the shipped artifact"] if plan.model is None else []),
+        "dvc pull",
+        f"detector digests    # settings {settings}, data {data}",
+    ]
+
+
+def _named(plan: Plan) -> str:
+    return "the shipped one" if plan.model is None else f"--model {plan.model}"

@@ -1,0 +1,82 @@
+"""Where `--model` leads: a folder, a bucket, or the artifact that a DVC project declares at some revision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from detector.artifact import SHIPPED
+from jobs.errors import ModelError, UsageError
+from jobs.model import FILES, Model, open_model
+from jobs.storage import open_store
+from jobs.temporary import temporary_files, temporary_folder
+
+# The name under `artifacts:` in the project's dvc.yaml.
+DECLARED = "detector"
+
+
+@contextlib.contextmanager
+def named_model(name: str | None) -> Iterator[Model]:
+    """The artifact that `--model` names, verified, for the length of the block; None is the shipped one.
+
+    A folder is used as it lies; `s3://bucket/prefix/` and `REPO:REV` are copied to a temporary folder, whose network
+    must have the SHA-256 that the description states. Raises ModelError, UsageError and StorageError.
+    """
+    if name is None:
+        yield open_model(SHIPPED)
+    elif name.startswith("s3://"):
+        with temporary_folder() as folder:
+            _download(name, folder)
+            yield open_model(folder, name)
+    elif Path(name).is_dir():
+        yield open_model(Path(name), name)
+    elif ":" in name:
+        with temporary_folder() as folder:
+            _check_out(name, folder)
+            yield open_model(folder, name)
+    else:
+        raise ModelError(
+            f"{name}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
+        )
+
+
+def _download(uri: str, folder: Path) -> None:
+    store = open_store(uri)
+    for file in FILES:
+        data = store.read(file)
+        if data is None:
+            raise ModelError(f"{store.uri}{file}: missing; name the prefix below which {' and '.join(FILES)} lie")
+        with temporary_files():
+            (folder / file).write_bytes(data)
+
+
+def _check_out(name: str, folder: Path) -> None:
+    """Copy the artifact that the DVC project REPO (a path or a git URL) declares at REV (a tag, branch or commit)."""
+    repo, _, rev = name.rpartition(":")
+    if not repo or not rev or rev.startswith("//"):
+        raise UsageError(f"--model {name}: a DVC project's artifact is named REPO:REV, as in .:main")
+    try:
+        import yaml
+        from dvc.api import DVCFileSystem
+        from dvc.exceptions import DvcException
+        from scmrepo.exceptions import SCMError
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--model {name}: DVC is not installed; install the extra: pip install '.[pipeline]' in the project's "
+            "folder, or name a folder or s3://"
+        ) from error
+    try:
+        files: Any = DVCFileSystem(repo, rev=rev)
+        declared = yaml.safe_load(files.read_text("dvc.yaml")) or {}
+        place = declared.get("artifacts", {}).get(DECLARED, {}).get("path")
+        if place is None:
+            raise ModelError(f"--model {name}: its dvc.yaml declares no artifact `{DECLARED}`; name another revision")
+        for file in FILES:
+            files.get_file(f"{place}/{file}", str(folder / file))
+    except (DvcException, SCMError, OSError) as error:
+        raise ModelError(
+            f"--model {name}: cannot be had: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            "check the repository, the revision, and that `dvc push` was run for it"
+        ) from error
