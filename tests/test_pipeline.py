@@ -70,7 +70,11 @@ class Project:
 
     def environment(self) -> dict[str, str]:
         """The commands of this environment, over the project's code."""
+        settings = self.server.root.with_name("aws-settings")  # DVC refuses /dev/null
+        settings.touch()
         return self.server.environment() | {
+            "AWS_CONFIG_FILE": str(settings),
+            "AWS_SHARED_CREDENTIALS_FILE": str(settings),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(self.folder),
             "DVC_NO_ANALYTICS": "true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,6 +135,12 @@ def test_a_planted_fault_trips_its_rule_and_no_other(artifact_model: Artifact, f
 def test_each_rule_that_rejects_has_a_planted_fault(artifact_model: Artifact) -> None:
     rules = {rule.rule for rule in _judge(artifact_model, _records()).rules if rule.severity == "reject"}
     assert rules == {rule for rule, _ in FAULTS.values()} | {"status_known"}
+
+
+def test_the_page_of_the_rules_names_each_of_them_and_no_other(artifact_model: Artifact) -> None:
+    page = (Path(__file__).parents[3] / "docs/quality.md").read_text()
+    named = re.findall(r"^\| `(\w+)` \|", page[: page.index("## Drift")], re.MULTILINE)
+    assert named == [rule.rule for rule in _judge(artifact_model, _records()).rules]
 
 
 def test_an_unknown_status_is_no_success_either(artifact_model: Artifact) -> None:
