@@ -1,0 +1,75 @@
+"""The training job's parts; tests/test_pipeline.py stops and resumes a whole one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from demo.local_s3 import LocalS3
+from detector.errors import TrainingError
+from detector.job import Mirror, run_job
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """Where copies lie: the URI, and the folder in which the server keeps them."""
+    if request.param == "folder":
+        return str(tmp_path / "copies"), tmp_path / "copies"
+    server: LocalS3 = request.getfixturevalue("s3_server")
+    for name, value in server.environment().items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_CONFIG_FILE")  # s3fs refuses /dev/null
+    monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    bucket = f"job-{len(list(server.root.iterdir()))}"
+    (server.root / bucket).mkdir()
+    return f"s3://{bucket}/run/checkpoints/", server.root / bucket / "run/checkpoints"
+
+
+def test_what_was_saved_is_restored_where_nothing_is(place: tuple[str, Path], tmp_path: Path) -> None:
+    uri, copies = place
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    mirror = Mirror(here, uri)
+    assert mirror.restore() == []  # the first try of all
+    mirror.save()
+    (here / "a.pt").write_bytes(b"epoch 1")
+    (here / "a.part").write_bytes(b"half of ep")
+    mirror.save()
+    assert [path.name for path in copies.iterdir()] == ["a.pt"]
+    (here / "a.pt").write_bytes(b"epoch 2, longer")
+    mirror.save()
+    assert Mirror(there, uri).restore() == ["a.pt"]
+    assert (there / "a.pt").read_bytes() == b"epoch 2, longer"
+
+
+def test_what_is_here_is_newer_than_its_copy(place: tuple[str, Path], tmp_path: Path) -> None:
+    uri, copies = place
+    copies.mkdir(parents=True)
+    (copies / "a.pt").write_bytes(b"epoch 1")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "a.pt").write_bytes(b"epoch 7")
+    mirror = Mirror(here, uri)
+    assert mirror.restore() == []
+    mirror.save()
+    assert (here / "a.pt").read_bytes() == (copies / "a.pt").read_bytes() == b"epoch 7"
+
+
+def test_nothing_is_copied_twice(tmp_path: Path) -> None:
+    here, copies = tmp_path / "here", tmp_path / "copies"
+    here.mkdir()
+    (here / "a.pt").write_bytes(b"epoch 1")
+    mirror = Mirror(here, str(copies))
+    mirror.save()
+    os.utime(copies / "a.pt", (1, 1))
+    mirror.save()
+    assert (copies / "a.pt").stat().st_mtime == 1
+
+
+def test_a_repository_or_a_revision_that_is_not_there_ends_the_job(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="git clone ended with"):
+        run_job(str(tmp_path / "nothing"), "main", str(tmp_path / "copies"), tmp_path / "work")
