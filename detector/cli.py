@@ -188,7 +188,7 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
 def job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
     """Reproduce the pipeline of the git repository REPO at REV, on a machine that may be taken away.
 
-    Clones, pulls data from the DVC remote, runs `dvc repro`, and pushes what it made. Killed and started again, also
+    Clones, runs `dvc repro` with what the DVC remote has, and pushes what it made. Killed and started again, also
     elsewhere, it goes on from the last epoch.
 
     Example: detector job https://github.com/us/boxes main --checkpoints s3://boxes/checkpoints

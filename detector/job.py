@@ -1,8 +1,8 @@
 """A training as a job on a machine that may be taken away: the pipeline at a git revision, its data and its results in
 the project's DVC remote, its checkpoints in a bucket from which the next try goes on.
 
-Results travel in DVC's run cache: in any clone at that revision `dvc pull --run-cache && dvc repro` brings them back
-without computing anything.
+Results travel in DVC's run cache: in any clone at that revision `dvc repro --pull` brings them back without computing
+anything, and a stage that an earlier try finished is not run again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
-    """Clone `repo` at `rev` into `folder`, pull, reproduce and push.
+    """Clone `repo` at `rev` into `folder`, reproduce what the remote does not have, and push it.
 
     checkpoints: URI of the copies; of one project all revisions may share it, because a training resumes only from a
     checkpoint of the same settings, data and code. Raises TrainingError when git or DVC fails, and SystemExit 143 after
@@ -73,16 +73,14 @@ def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
     mirror = Mirror(folder / layout.CHECKPOINTS, checkpoints)
     for name in mirror.restore():
         print(f"checkpoint {name} restored from {checkpoints}", flush=True)
-    # At the first try nothing was ever pushed for this revision.
-    _call("dvc", "pull", "--run-cache", "--allow-missing", "--quiet", folder=folder)
     _reproduce(folder, mirror)
     _call("dvc", "push", "--run-cache", folder=folder)
 
 
 def _reproduce(folder: Path, mirror: Mirror) -> None:
-    """`dvc repro`, with checkpoints saved beside it."""
+    """`dvc repro --pull`, with checkpoints saved beside it."""
     # A group of its own, so that a stop reaches the stages too.
-    process = subprocess.Popen(["dvc", "repro"], cwd=folder, env=_environment(folder), start_new_session=True)
+    process = subprocess.Popen(["dvc", "repro", "--pull"], cwd=folder, env=_environment(folder), start_new_session=True)
     try:
         with _stopped_by_sigterm():
             while True:

@@ -210,8 +210,11 @@ def test_a_training_job_that_is_stopped_goes_on_elsewhere_and_its_products_are_p
     """As AWS Batch runs it on spot machines: nothing is left of a machine but what lies in the bucket."""
     project.run("git", "checkout", "--quiet", "-b", "longer")
     params = yaml.safe_load((project.folder / "params.yaml").read_text())
-    params["train"]["epochs"] = 60
+    params["train"]["epochs"] = 12
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
+    pipeline = yaml.safe_load((project.folder / "dvc.yaml").read_text())
+    stages = {name: pipeline["stages"][name] for name in ("fetch", "propose", "train")}
+    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     project.commit("longer")
     project.run("git", "checkout", "--quiet", "-")
     there = Project(tmp_path, project.server)
@@ -234,14 +237,14 @@ def test_a_training_job_that_is_stopped_goes_on_elsewhere_and_its_products_are_p
     printed = there.run(*command, "second")
     assert "restored from s3://dvc/checkpoints" in printed and "Running stage 'train'" in printed
     log = (tmp_path / "second/build/log/metrics.json").read_text()
-    assert json.loads(log)["step"] == 60
+    assert json.loads(log)["step"] == 12
 
     third = Project(tmp_path / "third", project.server)
     third.folder.mkdir()
     third.run("git", "clone", "--quiet", "--branch", "longer", str(project.folder), ".")
-    third.run("dvc", "pull", "--run-cache", "--allow-missing")
-    assert "Running stage" not in third.run("dvc", "repro")
-    assert third.metrics() == Project(tmp_path / "second", project.server).metrics()
+    assert "Running stage" not in third.run("dvc", "repro", "--pull")
+    weights = [tmp_path / name / layout.TRAINING / "weights.pt" for name in ("second", "third")]
+    assert sha256_of(weights[0]) == sha256_of(weights[1])
 
 
 def test_two_runs_from_clean_give_the_same_metrics(project: Project) -> None:
