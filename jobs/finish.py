@@ -153,8 +153,6 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
     """
     manifest = published(output, plan, policy)
     if manifest is not None:
-        if not _has_its_verdict(output, manifest):  # of a command that was killed while it published
-            _write_pages(output, plan, examine(output, plan, policy), manifest)
         return manifest
     before = output.read_version(MANIFEST)
     examined = examine(output, plan, policy)
@@ -235,7 +233,8 @@ def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     """The manifest of this very run, published as valid, with every part as it lists it; None otherwise.
 
     Such a run keeps its verdict and its manifest's bytes, which latest.json names by their digest: raises UsageError
-    when it was published under another policy. A rejected run may be judged again.
+    when it was published under another policy. A rejected run may be judged again. Pages that do not belong to the
+    manifest are made again.
     """
     manifest = read_manifest(output)
     if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
@@ -246,7 +245,11 @@ def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
             f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
             f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
         )
-    return manifest if _has_its_parts(output, plan, manifest) else None
+    if not _has_its_parts(output, plan, manifest):
+        return None
+    if not _has_its_verdict(output, manifest):  # a command was killed while it published
+        _write_pages(output, plan, examine(output, plan, policy), manifest)
+    return manifest
 
 
 def _policy(manifest: Manifest | None) -> Policy:

@@ -9,8 +9,10 @@ from jobs.cli.planning import plan
 from jobs.cli.reading import convert, diff, schema
 from jobs.cli.report import report
 from jobs.cli.running import finish, run, work
+from jobs.cli.submitting import submit
+from jobs.cli.tracing import lineage
 
-for command in (run, plan, work, finish, status, validate, report, convert, diff, schema):
+for command in (run, plan, work, finish, submit, status, validate, report, convert, diff, lineage, schema):
     main.add_command(command)
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""S3 and folders behind one small face. The only importer of boto3."""
+"""S3 and folders behind one small face; nothing else reads or writes S3."""
 
 from __future__ import annotations
 

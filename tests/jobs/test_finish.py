@@ -374,14 +374,20 @@ def test_validate_beside_a_finisher_keeps_to_what_was_published(
     assert _verdicts(disputed) == ("valid", "valid", "valid")
 
 
-def test_a_verdict_that_is_not_the_published_one_is_put_right(boxcar: Boxcar, disputed: Path) -> None:
+def test_a_verdict_that_is_not_the_published_one_is_put_right(boxcar: Boxcar, artifact: Path, disputed: Path) -> None:
     """As a kill leaves it, between the verdict's file and the manifest."""
     boxcar("finish", disputed, "--max-failed", 0.5)
     path = disputed / "quality/validation.json"
     path.write_bytes(path.read_bytes().replace(b'"valid"', b'"rejected"'))
     assert "not the verdict that was published" in boxcar("report", disputed, code=2).stderr
-    boxcar("finish", disputed, "--max-failed", 0.5)
-    assert _verdicts(disputed) == ("valid", "valid", "valid")
+    for again in (
+        ("finish", disputed),
+        ("run", disputed.parent / "photos", disputed, "--model", artifact, "--part-size", 2),
+    ):
+        path.write_bytes(b"{}")
+        (disputed / "report.html").write_text("of another verdict")
+        boxcar(*again, "--max-failed", 0.5)
+        assert _verdicts(disputed) == ("valid", "valid", "valid")
 
 
 def test_a_valid_run_is_never_published_again_with_other_parts(boxcar: Boxcar, worked: Path) -> None:

@@ -1,0 +1,1 @@
+"""AWS Batch: what a run needs there (template.yaml), what is submitted, and how it is followed."""

@@ -1,0 +1,167 @@
+"""`boxcar submit`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli.options import Wanted, latest_option, plan_options, policy_options
+from jobs.cli.planning import freeze, show_plan
+from jobs.cli.running import conclude
+from jobs.cli.text import print_lines, say, warn
+from jobs.errors import IncompleteError, UsageError
+
+if TYPE_CHECKING:
+    from jobs.aws.submit import Submitted
+    from jobs.expectations.policy import Policy
+    from jobs.manifest import Manifest, Plan
+    from jobs.storage import Store
+
+PLACEHOLDER = "{scheduled_time}"
+
+
+def _shards(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    from jobs.aws.submit import MOST_CHILDREN
+
+    if value == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= MOST_CHILDREN:
+        raise click.BadParameter(f"takes auto, or a number from 1 to {MOST_CHILDREN:,}")
+    return int(value)
+
+
+def _time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """As it stands in names: in UTC, and without colons, which tools for Windows and Hadoop refuse."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value} is no time as in 2024-06-01T02:00:00Z") from error
+    if found.tzinfo is None:
+        raise click.BadParameter(f"{value} names no time zone; give a time as in 2024-06-01T02:00:00Z")
+    return found.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@plan_options
+@click.option("--queue", required=True, help="AWS Batch queue: its name or ARN.")
+@click.option(
+    "--definition",
+    required=True,
+    help="AWS Batch definition of the jobs: a name, which means its newest revision, or an ARN.",
+)
+@click.option(
+    "--shards",
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    callback=_shards,
+    help="Jobs that share the missing parts, at most 10,000; auto gives each a quarter of an hour of work.",
+)
+@click.option(
+    "--scheduled-time",
+    metavar="TIME",
+    callback=_time,
+    help="Replaces {scheduled_time} in OUTPUT, so that a schedule names a run: ISO 8601, as in 2024-06-01T02:00:00Z.",
+)
+@click.option("--wait", is_flag=True, help="Follow the jobs to the verdict.")
+@policy_options
+@latest_option
+def submit(
+    source: str,
+    output: str,
+    wanted: Wanted,
+    dry_run: bool,
+    queue: str,
+    definition: str,
+    shards: int | None,
+    scheduled_time: str | None,
+    wait: bool,
+    policy: Policy,
+    latest: str | None,
+) -> None:
+    """Plan, and submit the rest to AWS Batch: an array of jobs that make parts, and one that publishes after it.
+
+    Submit again to resume: what is planned stays, only missing parts are made, and jobs of this run that have not
+    ended are followed, with the options they have, not doubled. Both INPUT and OUTPUT are in S3.
+
+    \b
+    Example:
+      boxcar submit s3://photos/2024/ s3://boxes/2024/ --queue boxcar --definition boxcar-worker --wait
+    """
+    from jobs.aws.batch import Batch
+    from jobs.aws.submit import submit as submit_run
+    from jobs.latest import LatestPointer
+    from jobs.storage import open_store
+
+    output = _named(output, scheduled_time)
+    origin, destination = open_store(source), open_store(output)
+    for name, store in (("INPUT", origin), ("OUTPUT", destination)):
+        if not store.uri.startswith("s3://"):
+            raise UsageError(f"{name} {store.uri}: jobs on AWS Batch see no folder of this machine; give s3://...")
+    pointer = None if latest is None else LatestPointer(latest, origin.uri, destination)
+    if dry_run:
+        show_plan(origin, destination, wanted)
+        return
+    batch = Batch(queue, definition)  # settings that cannot be used cost no listing
+    plan = freeze(origin, destination, wanted)
+    manifest = _without_jobs(destination, plan, policy)
+    if manifest is not None:
+        conclude(destination, manifest, None, pointer)
+        return
+    say("looking for missing parts")
+    submitted = submit_run(batch, destination, plan, policy, latest, shards)
+    _show(destination, plan, submitted)
+    if wait:
+        from jobs.aws.follow import follow
+
+        follow(batch, submitted.work, submitted.finish, warn)
+        conclude(destination, _published(destination, plan), None, None)
+
+
+def _named(output: str, scheduled_time: str | None) -> str:
+    """OUTPUT of this run of a schedule, or as it is."""
+    if (PLACEHOLDER in output) != (scheduled_time is not None):
+        raise UsageError(f"--scheduled-time and {PLACEHOLDER} in OUTPUT belong together; give both, or neither")
+    return output if scheduled_time is None else output.replace(PLACEHOLDER, scheduled_time)
+
+
+def _without_jobs(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
+    """The manifest of a run that needs no job: it is published as valid, or has no parts and is published now."""
+    from jobs.finish import finish, published
+
+    return published(output, plan, policy) if plan.parts else finish(output, plan, policy)
+
+
+def _published(output: Store, plan: Plan) -> Manifest:
+    """What the finishing job wrote."""
+    from jobs.manifest_file import read_manifest
+
+    manifest = read_manifest(output)
+    if manifest is None or manifest.lineage.plan_digest != plan.digest:
+        raise IncompleteError(f"{output.uri}: the finishing job has ended without a manifest; submit again")
+    return manifest
+
+
+def _show(output: Store, plan: Plan, submitted: Submitted) -> None:
+    parts = "being made by jobs that were submitted before"
+    if submitted.missing is not None:
+        parts = f"{submitted.missing:,} of {len(plan.parts):,} to be made"
+    work = "none needed" if submitted.work is None else submitted.work
+    if submitted.children > 1:
+        work = f"{work}, {submitted.children:,} children"
+    print_lines(
+        {
+            "run": plan.run,
+            "output": output.uri,
+            "images": f"{plan.images:,}",
+            "parts": parts,
+            "work": work,
+            "finish": submitted.finish,
+        }
+    )
