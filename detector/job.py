@@ -31,7 +31,8 @@ class Mirror:
 
     def __init__(self, folder: Path, uri: str) -> None:
         self._folder = folder
-        self._files, self._root = fsspec.core.url_to_fs(uri.rstrip("/"))
+        # One of its own: a shared one remembers what it listed, and where it was sent, before.
+        self._files, self._root = fsspec.core.url_to_fs(uri.rstrip("/"), skip_instance_cache=True)
         self._saved: dict[str, tuple[int, int]] = {}
 
     def restore(self) -> list[str]:
