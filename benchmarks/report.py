@@ -28,7 +28,7 @@ from PIL import Image
 from detector.artifact import SHIPPED
 from detector.data.generated import draw_scene
 from jobs.finish import VALIDATION
-from jobs.manifest import BoxRecord, PartStats, Record, RuleResult, Validation, encode_lines, sha256
+from jobs.manifest import BoxRecord, PartStats, Plan, PlannedImage, Record, RuleResult, Validation, encode_lines, sha256
 from jobs.model import open_model
 from jobs.parts import records_key, stats_key
 from jobs.plan import Options, make_plan, planned_parts
@@ -79,8 +79,7 @@ def make_run(folder: Path, images: int, boxes: int) -> None:
     made: list[Record] = []
     for part, planned in planned_parts(output, plan):
         records = [
-            _record(plan.run, plan.input + image.key, known[int(image.key[:6])], boxes, model.artifact.classes, random)
-            for image in planned
+            _record(plan, image, known[int(image.key[:6])], boxes, model.artifact.classes, random) for image in planned
         ]
         data = encode_lines(records)
         output.write(records_key(part), data)
@@ -98,8 +97,8 @@ def make_run(folder: Path, images: int, boxes: int) -> None:
 
 
 def _record(
-    run: str,
-    uri: str,
+    plan: Plan,
+    image: PlannedImage,
     known: tuple[str, int, int],
     count: int,
     classes: tuple[str, ...],
@@ -119,8 +118,8 @@ def _record(
         for score in scores.tolist()
     ]
     return Record(
-        run=run, image=uri, etag=etag, version_id=None, bytes=1, width=width, height=height, status="ok", error=None,
-        boxes=boxes,
+        run=plan.run, image=plan.input + image.key, etag=etag, version_id=None, bytes=image.size, width=width,
+        height=height, status="ok", error=None, boxes=boxes,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import click
 import numpy as np
 
 from detector.artifact import SHIPPED
-from jobs.manifest import BoxRecord, PartStats, Record, encode_lines, sha256
+from jobs.manifest import BoxRecord, PartStats, PlannedImage, Record, encode_lines, sha256
 from jobs.model import open_model
 from jobs.parts import records_key, stats_key
 from jobs.plan import Options, make_plan, planned_parts
@@ -56,7 +56,7 @@ def make_run(folder: Path, images: int) -> None:
     plan = make_plan(Keys(images), output, model, options, print)  # type: ignore[arg-type]
     random = np.random.default_rng(0)
     for part, planned in planned_parts(output, plan):
-        records = [_record(plan.run, image.key, model.artifact.classes, random) for image in planned]
+        records = [_record(plan.run, image, model.artifact.classes, random) for image in planned]
         data = encode_lines(records)
         output.write(records_key(part), data)
         now = plan.planned_at
@@ -68,7 +68,7 @@ def make_run(folder: Path, images: int) -> None:
         output.write(stats_key(part), stats.pretty())
 
 
-def _record(run: str, key: str, classes: tuple[str, ...], random: np.random.Generator) -> Record:
+def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.random.Generator) -> Record:
     scores = np.sort(random.integers(3000, 10_001, BOXES))[::-1] / 10_000
     places = random.integers(0, 150 * 16, (BOXES, 2)) / 16
     sides = random.integers(16, 150 * 16, (BOXES, 2)) / 16
@@ -81,8 +81,8 @@ def _record(run: str, key: str, classes: tuple[str, ...], random: np.random.Gene
         for i in range(BOXES)
     ]  # fmt: skip
     return Record(
-        run=run, image=f"s3://photos/{key}", etag="0" * 32, version_id=None, bytes=91_234, width=WIDTH, height=HEIGHT,
-        status="ok", error=None, boxes=boxes,
+        run=run, image=Keys.uri + image.key, etag=image.etag, version_id=None, bytes=image.size, width=WIDTH,
+        height=HEIGHT, status="ok", error=None, boxes=boxes,
     )  # fmt: skip
 
 
