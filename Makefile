@@ -29,11 +29,13 @@ demo: $(VENV)/.current ## train on generated scenes, run over a bucket, publish;
 test: $(VENV)/.current ## the whole test suite
 	OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-lint: $(VENV)/.current ## style, types, import arrows
+lint: $(VENV)/.current ## style, types, import arrows, templates, Dockerfile
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
+	cfn-lint jobs/aws/template.yaml
+	hadolint Dockerfile
 
 lock: $(VENV)/.current ## renew requirements.lock from pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-emit-index-url --no-header \

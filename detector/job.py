@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import fsspec
+from botocore.exceptions import BotoCoreError
+from fsspec.implementations.local import LocalFileSystem
 
 from detector.errors import TrainingError
 from detector.stages import layout
@@ -32,7 +36,10 @@ class Mirror:
     def __init__(self, folder: Path, uri: str) -> None:
         self._folder = folder
         # One of its own: a shared one remembers what it listed, and where it was sent, before.
-        self._files, self._root = fsspec.core.url_to_fs(uri.rstrip("/"), skip_instance_cache=True)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(uri.rstrip("/"), skip_instance_cache=True)
+        except ValueError as error:
+            raise TrainingError(f"--checkpoints {uri}: {error}; name s3://bucket/prefix or a folder") from error
         self._saved: dict[str, tuple[int, int]] = {}
 
     def restore(self) -> list[str]:
@@ -52,8 +59,16 @@ class Mirror:
                 version = _version(path)
                 if self._saved.get(path.name) != version:
                     self._files.makedirs(self._root, exist_ok=True)
-                    self._files.put_file(str(path), f"{self._root}/{path.name}")
+                    self._put(path)
                     self._saved[path.name] = version
+
+    def _put(self, path: Path) -> None:
+        target = f"{self._root}/{path.name}"
+        if not isinstance(self._files, LocalFileSystem):
+            self._files.put_file(str(path), target)
+            return
+        shutil.copyfile(path, f"{target}.part")
+        os.replace(f"{target}.part", target)
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -68,11 +83,18 @@ def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
     checkpoint of the same settings, data and code. Raises TrainingError when git or DVC fails, and SystemExit 143 after
     SIGTERM, when the last checkpoint has been saved.
     """
-    if not (folder / ".git").is_dir():
-        _call("git", "clone", "--quiet", repo, str(folder))
-    _call("git", "-c", "advice.detachedHead=false", "checkout", "--quiet", rev, folder=folder)
     mirror = Mirror(folder / layout.CHECKPOINTS, checkpoints)
-    for name in mirror.restore():
+    if not (folder / ".git").is_dir():
+        _call("git", "clone", "--quiet", "--", repo, str(folder))
+    else:
+        _refuse_other(folder, repo)
+        _call("git", "fetch", "--quiet", "--tags", "origin", folder=folder)
+    _call("git", "checkout", "--quiet", "--detach", _commit(folder, rev), folder=folder)
+    try:
+        restored = mirror.restore()
+    except (OSError, BotoCoreError) as error:
+        raise TrainingError(f"--checkpoints {checkpoints}: {error}; check the URI and the credentials") from error
+    for name in restored:
         print(f"checkpoint {name} restored from {checkpoints}", flush=True)
     _reproduce(folder, mirror)
     _call("dvc", "push", "--run-cache", folder=folder)
@@ -89,7 +111,7 @@ def _reproduce(folder: Path, mirror: Mirror) -> None:
                     code = process.wait(SAVE_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    mirror.save()
+                    _save(mirror)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -98,11 +120,19 @@ def _reproduce(folder: Path, mirror: Mirror) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        mirror.save()
+        _save(mirror)
     if code:
         raise TrainingError(
             f"{folder}: dvc repro ended with {code}; its messages above say why; run the job again to resume"
         )
+
+
+def _save(mirror: Mirror) -> None:
+    """A copy that fails costs no training: the next one is tried in a moment, and nothing needs the last."""
+    try:
+        mirror.save()
+    except (OSError, BotoCoreError) as error:
+        print(f"warning: a checkpoint could not be copied: {error}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -115,6 +145,25 @@ def _stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_other(folder: Path, repo: str) -> None:
+    there = _answer(folder, "remote", "get-url", "origin")
+    if there != repo:
+        raise TrainingError(f"{folder}: holds a clone of {there}, not of {repo}; name another --folder")
+
+
+def _commit(folder: Path, rev: str) -> str:
+    """What a branch, a tag or a commit means in the repository that was cloned, not in an older clone of it."""
+    for name in (f"origin/{rev}", rev):
+        found = _answer(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        if found:
+            return found
+    raise TrainingError(f"{rev}: no branch, tag or commit of the repository; name another revision")
+
+
+def _answer(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _environment(folder: Path) -> dict[str, str]:

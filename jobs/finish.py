@@ -162,6 +162,9 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
             f"{output.uri}: published as valid, with other parts than are there now: {', '.join(changed[:MOST_NAMED])}"
             f"{' and more' if len(changed) > MOST_NAMED else ''}; put the published ones back, or choose a new OUTPUT"
         )
+    manifest = None if before is None else published(output, plan, policy)
+    if manifest is not None:  # by another command, after the first look
+        return manifest
     manifest = _manifest(plan, policy, examined)
     _write_pages(output, plan, examined, manifest)
     data = manifest.pretty()
@@ -248,7 +251,9 @@ def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     if not _has_its_parts(output, plan, manifest):
         return None
     if not _has_its_verdict(output, manifest):  # a command was killed while it published
-        _write_pages(output, plan, examine(output, plan, policy), manifest)
+        examined = examine(output, plan, policy)
+        if sha256(examined.validation.pretty()) == manifest.validation_sha256:  # not where the rules have changed since
+            _write_pages(output, plan, examined, manifest)
     return manifest
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.errors import UsageError
 from jobs.manifest import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
 from jobs.manifest_file import MANIFEST, published_records
+from jobs.parts import records_key
 from jobs.plan import planned_parts
 from jobs.published import PublishedRun
 
@@ -50,11 +51,15 @@ def trace_image(run: PublishedRun, plan: Plan, image: str) -> dict[str, str]:
 
 
 def _record(run: PublishedRun, plan: Plan, part: PlanPart, line: int, planned: PlannedImage) -> dict[str, str]:
-    entry = run.manifest.parts[plan.parts.index(part)]
+    entry = next((entry for entry in run.manifest.parts if entry.key == records_key(part)), None)
+    if entry is None:
+        raise UsageError(
+            f"{run.store.uri}{MANIFEST}: lists no {part.name}; publish with: boxcar finish {run.store.uri}"
+        )
     try:
         record: Record = published_records(entry, run.store.read(entry.key))[line - 1]
     except ValueError as error:
-        raise UsageError(f"{run.store.uri}{entry.key}: {error}; publish with: boxcar finish {run.store.uri}") from error
+        raise UsageError(f"{run.store.uri}{entry.key}: {error}; put the published part back") from error
     copied = planned.previous is not None and plan.since is not None
     return {
         "image": record.image,
@@ -77,8 +82,8 @@ def checks(manifest: Manifest, plan: Plan) -> list[str]:
     comment = "  # with changes that were never committed: the digests tell whether they matter" if changes else ""
     return [
         f"git checkout {commit}{comment}",
-        *(["cp settings/shipped.yaml params.yaml    # those of the shipped artifact"] if plan.model is None else []),
-        "dvc pull",
+        # The shipped artifact's project has no remote: its data come from where its settings say.
+        *(["cp settings/shipped.yaml params.yaml", "dvc repro"] if plan.model is None else ["dvc pull"]),
         f"detector digests    # settings {settings}, data {data}",
     ]
 

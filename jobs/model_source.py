@@ -69,13 +69,14 @@ def _check_out(name: str, folder: Path) -> None:
         ) from error
     try:
         files: Any = DVCFileSystem(repo, rev=rev)
-        declared = yaml.safe_load(files.read_text("dvc.yaml")) or {}
-        place = declared.get("artifacts", {}).get(DECLARED, {}).get("path")
-        if place is None:
+        place: Any = yaml.safe_load(files.read_text("dvc.yaml"))
+        for step in ("artifacts", DECLARED, "path"):
+            place = place.get(step) if isinstance(place, dict) else None
+        if not isinstance(place, str):
             raise ModelError(f"--model {name}: its dvc.yaml declares no artifact `{DECLARED}`; name another revision")
         for file in FILES:
             files.get_file(f"{place}/{file}", str(folder / file))
-    except (DvcException, SCMError, OSError) as error:
+    except (DvcException, SCMError, OSError, yaml.YAMLError) as error:
         raise ModelError(
             f"--model {name}: cannot be had: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "check the repository, the revision, and that `dvc push` was run for it"

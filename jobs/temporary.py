@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ def temporary_files() -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"{tempfile.gettempdir()}: no temporary file can be written: {error.strerror}; free some space, or name "
-            "another folder in TMPDIR"
+            # Not gettempdir(): it raises where no folder can be written.
+            f"{tempfile.tempdir or os.environ.get('TMPDIR', '/tmp')}: no temporary file can be written: "
+            f"{error.strerror}; free some space, or name another folder in TMPDIR"
         ) from error
 
 

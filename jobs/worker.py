@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+
+import onnxruntime
 
 from detector.errors import ArtifactError
 from detector.predictor import MAX_PIXELS, Predictor
@@ -21,7 +22,7 @@ from jobs.errors import ModelError, StorageError
 from jobs.image import Imager, Made
 from jobs.manifest import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.model import run_model
-from jobs.parts import records_key, stats_key
+from jobs.parts import WholePart, find_parts, records_key, stats_key
 from jobs.previous import PreviousRun
 from jobs.progress import Progress
 from jobs.storage import Store
@@ -156,6 +157,9 @@ class Worker:
         self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
 
     def _put(self, draft: _Draft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
+        made = self._made_meanwhile(draft.part)
+        if made is not None:
+            return made
         data = encode_lines(draft.records)
         self._output.write(records_key(draft.part), data)
         stats = PartStats(
@@ -172,10 +176,16 @@ class Worker:
             cpu_seconds=round(cpu_seconds, 3),
             seconds=round(seconds, 3),
             step_seconds={step: round(spent, 3) for step, spent in sorted(draft.seconds.items())},
-            onnxruntime=version("onnxruntime"),
+            onnxruntime=onnxruntime.__version__,
         )
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
+
+    def _made_meanwhile(self, part: PlanPart) -> PartStats | None:
+        """The part as another worker has made it since: it stays, because it may be published already, and on another
+        type of processor its bytes would differ."""
+        (item,) = find_parts(self._output, self._plan, [part])
+        return item.found.stats if isinstance(item.found, WholePart) else None
 
     def _report(self, progress: Progress, at_most: int) -> None:
         """Tell of the parts that are written, and wait until at most so many are not."""

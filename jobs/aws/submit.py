@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,15 @@ def children_for(plan: Plan, missing: Sequence[PlanPart], wanted: int | None) ->
     if wanted is None:
         images = sum(part.count for part in missing)
         wanted = -(-images * (plan.images - plan.copies) // (max(plan.images, 1) * IMAGES_A_CHILD))
-    return max(1, min(wanted, len(missing), MOST_CHILDREN))
+    wanted = max(1, min(wanted, len(missing), MOST_CHILDREN))
+    # A child takes every n-th part of the plan: where one of n failed before, n or its divisors give all to one again.
+    place = {part.name: number for number, part in enumerate(plan.parts)}
+    numbers = [place[part.name] for part in missing]
+    fair = 2 * -(-len(missing) // wanted)
+    for children in range(wanted, min(2 * wanted, len(plan.parts), MOST_CHILDREN) + 1):
+        if max(Counter(number % children for number in numbers).values(), default=0) <= fair:
+            return children
+    return wanted
 
 
 def unfinished(output: Store, plan: Plan) -> list[PlanPart]:

@@ -38,11 +38,13 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
         return None
     try:
         found = datetime.fromisoformat(value)
-    except ValueError as error:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{value} is no time as in 2024-06-01T02:00:00Z") from error
     if found.tzinfo is None:
         raise click.BadParameter(f"{value} names no time zone; give a time as in 2024-06-01T02:00:00Z")
-    return found.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return found.strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
 @click.command()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from demo.local_s3 import LocalS3
+from detector import job
 from detector.errors import TrainingError
 from detector.job import Mirror, run_job
 
@@ -73,3 +75,49 @@ def test_nothing_is_copied_twice(tmp_path: Path) -> None:
 def test_a_repository_or_a_revision_that_is_not_there_ends_the_job(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="git clone ended with"):
         run_job(str(tmp_path / "nothing"), "main", str(tmp_path / "copies"), tmp_path / "work")
+
+
+def _repository(folder: Path) -> Path:
+    folder.mkdir()
+    for words in (
+        ("init", "--quiet", "--initial-branch", "main"),
+        ("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--allow-empty", "-m", "one"),
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_only_the_repository_and_the_revision_that_were_asked_for_are_run(tmp_path: Path) -> None:
+    one, other = _repository(tmp_path / "one"), _repository(tmp_path / "other")
+    copies, work = str(tmp_path / "copies"), tmp_path / "work"
+    with pytest.raises(TrainingError, match="later: no branch, tag or commit"):
+        run_job(str(one), "later", copies, work)
+    with pytest.raises(TrainingError, match=r"holds a clone of .*one, not of .*other"):
+        run_job(str(other), "main", copies, work)
+
+
+def test_a_copy_that_fails_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program in dvc's place, and a bucket that refuses for a while."""
+    program = tmp_path / "bin/dvc"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nsleep 0.5\ntouch finished\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(job, "SAVE_SECONDS", 0.1)
+
+    def refuse(self: Mirror) -> None:
+        raise PermissionError("access denied")
+
+    monkeypatch.setattr(Mirror, "save", refuse)
+    work = tmp_path / "work"
+    run_job(str(_repository(tmp_path / "one")), "main", str(tmp_path / "copies"), work)
+    assert (work / "finished").exists()
+    assert "a checkpoint could not be copied: access denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("uri", ["nosuch://bucket/prefix"])
+def test_a_place_that_cannot_be_is_named(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(TrainingError, match="--checkpoints nosuch://bucket/prefix"):
+        run_job(str(tmp_path), "main", uri, tmp_path / "work")

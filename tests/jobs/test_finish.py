@@ -16,6 +16,7 @@ from jobs.expectations.review import Review
 from jobs.latest import LatestPointer
 from jobs.manifest import Manifest, Validation, sha256
 from jobs.storage import FolderStore, open_store
+from jobs.worker import Worker
 from tests.jobs.helpers import Boxcar, write_photos
 
 
@@ -428,3 +429,42 @@ def test_a_strict_rule_that_cannot_be_judged_is_said(boxcar: Boxcar, artifact: P
     result = boxcar("run", photos, tmp_path / "run", "--model", artifact, "--strict", "label_drift")
     assert "warning: label_drift" in result.stderr
     assert json.loads((tmp_path / "run/manifest.json").read_bytes())["warnings"] == ["label_drift"]
+
+
+def test_what_is_published_between_two_looks_stays(
+    boxcar: Boxcar, disputed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first look for a manifest, and before the one that the swap is conditional on."""
+    original = FolderStore.read_version
+    waiting = [lambda: boxcar("finish", disputed, "--max-failed", 0.5)]
+
+    def read_version(self: FolderStore, key: str) -> object:
+        if key == "manifest.json" and waiting:
+            waiting.pop()()
+        return original(self, key)
+
+    monkeypatch.setattr(FolderStore, "read_version", read_version)
+    assert "published as valid with --max-failed 0.5" in boxcar("finish", disputed, code=2).stderr
+    assert _verdicts(disputed) == ("valid", "valid", "valid")
+
+
+def test_a_late_worker_leaves_a_part_that_another_has_made(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another type of processor its bytes would differ, and the part may be published by then."""
+    output = tmp_path / "run"
+    boxcar("plan", write_photos(tmp_path / "photos", 3), output, "--model", artifact)
+    original = Worker._put
+    others: dict[Path, bytes] = {}
+
+    def put(self: Worker, *arguments: Any) -> object:
+        if not others:  # the other one: the same records, with scores as another processor computes them
+            others[output] = b""
+            boxcar("run", tmp_path / "photos", output, "--model", artifact)
+            _edit(output, lambda records: records[0]["boxes"][0].update(score=0.9999), sign=True)
+            others[output] = (output / "boxes/part-0000000.jsonl").read_bytes()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Worker, "_put", put)
+    boxcar("work", output)
+    assert (output / "boxes/part-0000000.jsonl").read_bytes() == others[output]

@@ -50,12 +50,20 @@ def test_each_role_may_do_exactly_this() -> None:
         "DriverRole": [
             (["s3:GetObject"], ["arn:aws:s3:::<Artifacts>/artifacts/*"], None),
             (["s3:ListBucket"], ["arn:aws:s3:::<Artifacts>"], _below("artifacts/")),
-            (["batch:SubmitJob"], ["<Queue>", f"{BATCH}-worker:*"], None),
+            (["batch:SubmitJob"], ["<Queue>", f"{BATCH}-worker", f"{BATCH}-worker:*"], None),
             (["batch:DescribeJobs", "batch:ListJobs"], ["*"], None),
         ],
         "TrainingRole": [
-            (["s3:GetObject", "s3:PutObject"], ["arn:aws:s3:::<Artifacts>/*"], None),
-            (["s3:ListBucket"], ["arn:aws:s3:::<Artifacts>"], None),
+            (
+                ["s3:GetObject", "s3:PutObject"],
+                ["arn:aws:s3:::<Artifacts>/dvc/*", "arn:aws:s3:::<Artifacts>/checkpoints/*"],
+                None,
+            ),
+            (
+                ["s3:ListBucket"],
+                ["arn:aws:s3:::<Artifacts>"],
+                {"StringLike": {"s3:prefix": ["dvc/*", "checkpoints/*"]}},
+            ),
             (["kms:Decrypt", "kms:GenerateDataKey"], ["arn:key-out"], None),
         ],
         "ExecutionRole": [
@@ -68,7 +76,7 @@ def test_each_role_may_do_exactly_this() -> None:
             (["logs:CreateLogStream", "logs:PutLogEvents"], ["<Logs.Arn>"], None),
         ],
         "SchedulerRole": [
-            (["batch:SubmitJob"], ["<Queue>", f"{BATCH}-driver:*"], None),
+            (["batch:SubmitJob"], ["<Queue>", f"{BATCH}-driver", f"{BATCH}-driver:*"], None),
             (["sqs:SendMessage"], ["<MissedRuns.Arn>"], None),
         ],
         "InstanceRole": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,13 @@ def test_records_that_are_copied_take_no_children() -> None:
     unchanged, changed = _plan([500] * 2_000, copies=1_000_000), _plan([500] * 2_000, copies=900_000)
     assert children_for(unchanged, unchanged.parts, None) == 1
     assert children_for(changed, changed.parts, None) == 3
+
+
+@pytest.mark.parametrize(("shards", "parts", "lost"), [(1000, 5000, 3), (25, 2000, 7), (2, 10, 1)])
+def test_parts_that_one_child_left_are_shared_by_the_next_ones(shards: int, parts: int, lost: int) -> None:
+    """They lie `shards` apart: a number of children that divides it would give all of them to one again."""
+    plan = _plan([IMAGES_A_CHILD] * parts)
+    missing = plan.parts[lost::shards]
+    children = children_for(plan, missing, shards)
+    loads = Counter(plan.parts.index(part) % children for part in missing)
+    assert max(loads.values()) <= 2 * -(-len(missing) // min(shards, len(missing)))

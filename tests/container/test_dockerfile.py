@@ -1,0 +1,47 @@
+"""What can be said of the Dockerfile without building it; `make lint` holds it to hadolint's rules."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+TARGETS = {part.split()[0]: part for part in re.split(r"^FROM \S+ AS ", TEXT, flags=re.MULTILINE)[1:]}
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _names(target: str) -> set[str]:
+    """The packages that a target asks for, by pyproject.toml."""
+    extras = re.findall(r"--extra (\S+)", TARGETS[target])
+    asked = PROJECT["dependencies"] + [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    return {re.split(r"[^\w.-]", line)[0] for line in asked}
+
+
+def test_the_job_has_all_that_it_may_need_and_no_torch() -> None:
+    assert {"onnxruntime", "boto3", "great-expectations", "pyarrow"} <= _names("job")
+    assert not {"torch", "torchvision", "timm", "dvc", "ray"} & _names("job")
+    assert {"torch", "dvc"} <= _names("train")
+
+
+@pytest.mark.parametrize("target", ["job", "train"])
+def test_every_installation_is_bound_by_the_lock(target: str) -> None:
+    installations = re.findall(r"uv pip install[^&;\n]*", TARGETS[target])
+    assert len(installations) >= 2
+    assert all("--constraints requirements.lock" in line or "--no-deps" in line for line in installations)
+
+
+@pytest.mark.parametrize("target", ["job", "train"])
+def test_no_target_runs_as_root(target: str) -> None:
+    assert re.findall(r"^USER (.*)$", TARGETS[target], re.MULTILINE) == ["10001:10001"]
+
+
+def test_machine_code_is_made_for_the_processor_that_the_documentation_names() -> None:
+    documented = (ROOT / "docs/proposals.md").read_text()
+    (recipe,) = re.findall(r"^ENV (NUMBA_CPU_NAME=\S+) (NUMBA_CPU_FEATURES=\S+)$", documented, re.MULTILINE)
+    warm_up = TARGETS["job"].index("python -m detector.warm_up")
+    assert all(TARGETS["job"].index(setting) < warm_up for setting in recipe)
