@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
@@ -63,7 +64,8 @@ class Project:
             params[section][name] = value
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         made.run("git", "init", "--quiet")
-        (server.root / "dvc").mkdir()
+        # Through the server, which remembers what it listed.
+        boto3.session.Session().client("s3", endpoint_url=server.endpoint).create_bucket(Bucket="dvc")
         made.run("dvc", "remote", "add", "--default", "storage", "s3://dvc/boxcar")
         made.commit("small settings")
         return made

@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import boto3
 import pytest
 
 from demo.local_s3 import LocalS3
@@ -27,7 +28,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("AWS_SHARED_CREDENTIALS_FILE")
     monkeypatch.setenv("HOME", str(tmp_path))
     bucket = f"job-{len(list(server.root.iterdir()))}"
-    (server.root / bucket).mkdir()
+    boto3.session.Session().client("s3", endpoint_url=server.endpoint).create_bucket(Bucket=bucket)
     return f"s3://{bucket}/run/checkpoints/", server.root / bucket / "run/checkpoints"
 
 

@@ -64,7 +64,7 @@ def test_the_keyboard_opens_goes_on_and_closes(browser: Open, page: Path, tmp_pa
         opened.page.keyboard.press("Escape")
         assert not dialog.is_visible()
         # The dialog's end is told a moment after it is gone.
-        opened.page.wait_for_function("document.activeElement.closest('figure')?.id === 'picture-5'", timeout=5000)
+        opened.page.locator("#picture-5 :focus").wait_for(state="attached", timeout=5000)
         assert opened.complaints == []
 
 
