@@ -25,13 +25,13 @@ import click
 import numpy as np
 from PIL import Image
 
+from benchmarks.synthetic import write_parts
 from detector.artifact import SHIPPED
 from detector.data.generated import draw_scene
 from jobs.finish import VALIDATION
-from jobs.manifest import BoxRecord, PartStats, Plan, PlannedImage, Record, RuleResult, Validation, encode_lines, sha256
+from jobs.manifest import BoxRecord, Plan, PlannedImage, Record, RuleResult, Validation
 from jobs.model import open_model
-from jobs.parts import records_key, stats_key
-from jobs.plan import Options, make_plan, planned_parts
+from jobs.plan import Options, make_plan
 from jobs.storage import open_store
 
 # Different pictures; files are links to them.
@@ -76,21 +76,11 @@ def make_run(folder: Path, images: int, boxes: int) -> None:
     options = Options(min_score=model.artifact.operating_score, part_size=500)
     plan = make_plan(open_store(str(folder / "photos")), output, model, options, print)
     random = np.random.default_rng(0)
-    made: list[Record] = []
-    for part, planned in planned_parts(output, plan):
-        records = [
-            _record(plan, image, known[int(image.key[:6])], boxes, model.artifact.classes, random) for image in planned
-        ]
-        data = encode_lines(records)
-        output.write(records_key(part), data)
-        now = plan.planned_at
-        stats = PartStats(
-            run=plan.run, part=part.name, sha256=sha256(data), images=part.count, copied=0, statuses={"ok": part.count},
-            boxes=boxes * part.count, bytes_read=0, started_at=now, finished_at=now, cpu_seconds=0, seconds=0,
-            step_seconds={}, onnxruntime="none",
-        )  # fmt: skip
-        output.write(stats_key(part), stats.pretty())
-        made += records
+    classes = model.artifact.classes
+    parts = write_parts(
+        output, plan, lambda image: _record(plan, image, known[int(image.key[:6])], boxes, classes, random)
+    )
+    made = [record for records in parts for record in records]
     rules = [_rule(number, made[number :: max(1, images // EXAMPLES)][:EXAMPLES]) for number in range(2)]
     verdict = Validation(run=plan.run, status="rejected", max_failed=0.1, rules=rules)
     output.write(VALIDATION, verdict.pretty())

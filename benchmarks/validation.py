@@ -21,11 +21,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from benchmarks.synthetic import write_parts
 from detector.artifact import SHIPPED
-from jobs.manifest import BoxRecord, PartStats, PlannedImage, Record, encode_lines, sha256
+from jobs.manifest import BoxRecord, PlannedImage, Record
 from jobs.model import open_model
-from jobs.parts import records_key, stats_key
-from jobs.plan import Options, make_plan, planned_parts
+from jobs.plan import Options, make_plan
 from jobs.storage import Entry, open_store
 
 BOXES = 5
@@ -55,17 +55,8 @@ def make_run(folder: Path, images: int) -> None:
     options = Options(min_score=model.artifact.operating_score, part_size=500)
     plan = make_plan(Keys(images), output, model, options, print)  # type: ignore[arg-type]
     random = np.random.default_rng(0)
-    for part, planned in planned_parts(output, plan):
-        records = [_record(plan.run, image, model.artifact.classes, random) for image in planned]
-        data = encode_lines(records)
-        output.write(records_key(part), data)
-        now = plan.planned_at
-        stats = PartStats(
-            run=plan.run, part=part.name, sha256=sha256(data), images=part.count, copied=0, statuses={"ok": part.count},
-            boxes=BOXES * part.count, bytes_read=0, started_at=now, finished_at=now, cpu_seconds=0, seconds=0,
-            step_seconds={}, onnxruntime="none",
-        )  # fmt: skip
-        output.write(stats_key(part), stats.pretty())
+    for _ in write_parts(output, plan, lambda image: _record(plan.run, image, model.artifact.classes, random)):
+        pass
 
 
 def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.random.Generator) -> Record:

@@ -18,7 +18,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 BASE = "docker.io/library/debian:bookworm-slim"  # the name in the Dockerfile, spelled out
-MIRROR = "http://deb.debian.org"
 TOOLS = ("debootstrap", "buildah", "runc")
 # What Docker's base leaves out, so that sizes can be compared.
 DOCUMENTATION = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
@@ -186,7 +185,7 @@ class Engine:
         folder = self.work / "base"
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run(
-            ["debootstrap", "--variant=minbase", "bookworm", str(folder), f"{MIRROR}/debian"],
+            ["debootstrap", "--variant=minbase", "bookworm", str(folder)],
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -195,10 +194,12 @@ class Engine:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         (folder / "etc/dpkg/dpkg.cfg.d/excluded").write_text(EXCLUDED)
         (folder / "etc/apt/apt.conf.d/clean").write_text(CLEAN)
-        (folder / "etc/apt/sources.list").write_text(
-            f"deb {MIRROR}/debian bookworm main\n"
-            f"deb {MIRROR}/debian bookworm-updates main\n"
-            f"deb {MIRROR}/debian-security bookworm-security main\n"
+        sources = folder / "etc/apt/sources.list"
+        mirror = sources.read_text().split()[1]  # debootstrap's own choice
+        sources.write_text(
+            f"deb {mirror} bookworm main\n"
+            f"deb {mirror} bookworm-updates main\n"
+            f"deb {mirror}-security bookworm-security main\n"
         )
         for name in ("hostname", "resolv.conf"):  # of this machine
             (folder / "etc" / name).unlink(missing_ok=True)
