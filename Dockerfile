@@ -91,7 +91,7 @@ ENV NUMBA_CPU_NAME=x86-64-v3 \
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
-    && python -m detector.warm_up
+    && python -m detector.proposals.warm_up
 USER 10001:10001
 # Where the job may write; all else can be read-only. A mount here takes over the folder's permissions.
 VOLUME ["/tmp"]

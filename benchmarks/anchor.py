@@ -26,9 +26,9 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detector.data.annotations import CocoDataset, load_coco
-from detector.data.preprocess import decode_image
 from detector.model.backbones import BACKBONES
-from detector.postprocess import Detections
+from detector.runtime.images import decode_image
+from detector.runtime.postprocess import Detections
 from detector.stages import layout
 from detector.stages.measure import detect_all, figures
 

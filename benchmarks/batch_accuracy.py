@@ -20,10 +20,10 @@ import click
 import numpy as np
 
 from demo.local_s3 import serve
-from detector.artifact import load_artifact
 from detector.data.annotations import CocoDataset, load_coco
-from detector.geometry.boxes import xywh_to_xyxy
-from detector.postprocess import Detections
+from detector.runtime.artifact import load_artifact
+from detector.runtime.geometry.boxes import xywh_to_xyxy
+from detector.runtime.postprocess import Detections
 from detector.stages import layout
 from detector.stages.measure import figures
 

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import click
 import numpy as np
 
-from detector.artifact import Artifact
-from detector.baseline import Histograms
-from jobs.expectations.drift import measure
-from jobs.expectations.frames import Batch, count
-from jobs.expectations.policy import DRIFT_IMAGES, DRIFT_RULES
-from jobs.manifest import Plan, Record
+from detector.runtime.artifact import Artifact
+from detector.runtime.baseline import Histograms
+from jobs.formats import Plan, Record
 from jobs.model import run_model
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
+from jobs.rules.drift import measure
+from jobs.rules.frames import Batch, count
+from jobs.rules.policy import DRIFT_IMAGES, DRIFT_RULES
 from jobs.storage import open_store
 
 

@@ -30,7 +30,7 @@ from benchmarks.fault_tools.runs import Broken
 from benchmarks.fault_tools.world import World, build_world
 from demo.local_s3 import serve
 from demo.photographs import choose
-from detector.artifact import SHIPPED
+from detector.runtime.artifact import SHIPPED
 
 _SIDES = range(96, 224, 4)  # longer sides of the copies: small, so that the time goes into faults
 _PART_SIZE = 10

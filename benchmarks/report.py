@@ -26,12 +26,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.synthetic import write_parts
-from detector.artifact import SHIPPED
 from detector.data.generated import draw_scene
-from jobs.finish import VALIDATION
-from jobs.manifest import BoxRecord, Plan, PlannedImage, Record, RuleResult, Validation
+from detector.runtime.artifact import SHIPPED
+from jobs.formats import BoxRecord, Plan, PlannedImage, Record, RuleResult, Validation
 from jobs.model import open_model
 from jobs.plan import Options, make_plan
+from jobs.publish import VALIDATION
 from jobs.storage import open_store
 
 # Different pictures; files are links to them.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import click
 
-from detector.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
 from detector.data.annotations import CocoDataset, load_coco
-from detector.predictor import Predictor, Seconds
+from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
+from detector.runtime.predictor import Predictor, Seconds
 from detector.stages import layout
 from detector.stages.measure import detect_all, figures
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from jobs.manifest import PartStats, Plan, PlannedImage, Record, encode_lines, sha256
+from jobs.formats import PartStats, Plan, PlannedImage, Record, encode_lines, sha256
 from jobs.parts import records_key, stats_key
 from jobs.plan import planned_parts
 from jobs.storage import Store

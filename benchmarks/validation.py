@@ -22,8 +22,8 @@ import click
 import numpy as np
 
 from benchmarks.synthetic import write_parts
-from detector.artifact import SHIPPED
-from jobs.manifest import BoxRecord, PlannedImage, Record
+from detector.runtime.artifact import SHIPPED
+from jobs.formats import BoxRecord, PlannedImage, Record
 from jobs.model import open_model
 from jobs.plan import Options, make_plan
 from jobs.storage import Entry, open_store
@@ -33,7 +33,7 @@ BOXES = 5
 WIDTH, HEIGHT, COLUMN = 1600, 1200, 320
 
 AS_IT_IS = "from jobs.__main__ import boxcar; import sys; sys.argv[1:] = ['validate', {output!r}]; boxcar()"
-ONE_BATCH = "from jobs.expectations import review; review.BATCH_RECORDS = review.BATCH_BOXES = 10**12; " + AS_IT_IS
+ONE_BATCH = "from jobs.rules import review; review.BATCH_RECORDS = review.BATCH_BOXES = 10**12; " + AS_IT_IS
 
 
 class Keys:

@@ -14,9 +14,9 @@ import numpy as np
 
 from demo import photographs
 from demo.local_s3 import serve
-from detector.drawing import draw_detections
-from detector.geometry.boxes import xywh_to_xyxy
-from detector.predictor import decode_image
+from detector.common.drawing import draw_detections
+from detector.runtime.geometry.boxes import xywh_to_xyxy
+from detector.runtime.predictor import decode_image
 
 HERE = Path("build/demo")
 IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from detector.errors import DetectorError, ImageError
+from detector.common.cores import cores
+from detector.common.errors import DetectorError, ImageError
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -39,12 +40,6 @@ def main() -> None:
     """
 
 
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @main.command()
 def fetch() -> None:
     """Stage 1: bring images and annotations into build/dataset."""
@@ -71,7 +66,7 @@ def propose() -> None:
     from detector.stages.propose import run
 
     params = load_params(layout.PARAMS)
-    run(params.propose, params.model.name, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, _cores())
+    run(params.propose, params.model.name, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, cores())
 
 
 @main.command()
@@ -114,7 +109,7 @@ def export() -> None:
     from detector.stages.export import run
     from detector.stages.train import WEIGHTS_FILE
 
-    run(load_params(layout.PARAMS), layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.ARTIFACT, _cores())
+    run(load_params(layout.PARAMS), layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.ARTIFACT, cores())
 
 
 @main.command()
@@ -144,11 +139,11 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     """
     import json
 
-    from detector.drawing import draw_detections
-    from detector.geometry.boxes import xyxy_to_xywh
-    from detector.predictor import Predictor, decode_image
+    from detector.common.drawing import draw_detections
+    from detector.runtime.geometry.boxes import xyxy_to_xywh
+    from detector.runtime.predictor import Predictor, decode_image
 
-    predictor = Predictor(model, threads=_cores())
+    predictor = Predictor(model, threads=cores())
     classes = predictor.artifact.classes
     out.mkdir(parents=True, exist_ok=True)
     names = [image.name for image in images]
@@ -193,7 +188,7 @@ def job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
 
     Example: detector job https://github.com/us/boxes main --checkpoints s3://boxes/checkpoints
     """
-    from detector.job import run_job
+    from detector.stages.job import run_job
 
     run_job(repo, rev, checkpoints, folder)
 
@@ -222,7 +217,7 @@ def card(artifact: Path, into: Path | None) -> None:
 
     Example: detector card detector/artifacts/voc20 --into detector/artifacts/voc20/README.md
     """
-    from detector.card import renewed, tables
+    from detector.evaluation.card import renewed, tables
 
     made = tables(artifact)
     if into is None:
@@ -251,7 +246,7 @@ def compare_backbones(out: Path, imagenet: Path | None, repeats: int) -> None:
     """
     from detector.compare.backbones.compare import run
 
-    click.echo(run(out, imagenet, repeats, _cores()), nl=False)
+    click.echo(run(out, imagenet, repeats, cores()), nl=False)
     click.echo(f"\nwritten to {out}: table.md, table.json and three plots")
 
 

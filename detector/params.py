@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from detector.common.errors import ParamsError
 from detector.data.settings import FetchSettings
-from detector.errors import ParamsError
 
 # The most that a region proposal network gives for one image.
 RPN_PROPOSALS = 1000

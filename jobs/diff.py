@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from detector.geometry.boxes import Boxes, iou, xywh_to_xyxy
-from jobs.manifest import BoxRecord, Record, Row, Versioned
+from detector.runtime.geometry.boxes import Boxes, iou, xywh_to_xyxy
+from jobs.formats import BoxRecord, Record, Row, Versioned
 from jobs.published import PublishedRun
 
 # The overlap from which two boxes of one label are taken for the same object, as in AP@.5.

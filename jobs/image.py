@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from detector.errors import ArtifactError, ImageError
-from detector.predictor import Detections, Predictor, count_pixels, decode_image
+from detector.common.errors import ArtifactError, ImageError
+from detector.runtime.predictor import Detections, Predictor, count_pixels, decode_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
-from jobs.manifest import ERRORS, BoxRecord, Plan, PlannedImage, Record
+from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
 from jobs.storage import Content, Entry, Store
 
 # The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.

@@ -21,7 +21,7 @@ from urllib.parse import unquote_plus
 from pydantic import BaseModel, Field, ValidationError
 
 from jobs.errors import StorageError, UsageError
-from jobs.manifest import summary
+from jobs.formats import summary
 from jobs.parquet import import_parquet
 from jobs.storage import Entry, S3Store, Store, split_uri
 

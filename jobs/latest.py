@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.errors import RejectedError, StorageError, UsageError
-from jobs.manifest import Latest, parse, sha256
+from jobs.formats import Latest, parse, sha256
 from jobs.manifest_file import MANIFEST, parse_manifest
 from jobs.storage import Store, split_uri
 

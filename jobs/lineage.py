@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.errors import UsageError
-from jobs.manifest import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
+from jobs.formats import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
 from jobs.manifest_file import MANIFEST, published_records
 from jobs.parts import records_key
 from jobs.plan import planned_parts

@@ -18,7 +18,7 @@ from json.encoder import encode_basestring as json_string
 from typing import IO
 
 from jobs.errors import StorageError
-from jobs.manifest import Filters
+from jobs.formats import Filters
 from jobs.storage import Entry
 
 # Lines held before they are sorted and spilled: some 400,000. A listing that is smaller never touches the disk.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.manifest import Manifest, PartEntry, Record, decode_lines, parse, sha256
+from jobs.formats import Manifest, PartEntry, Record, decode_lines, parse, sha256
 from jobs.storage import Store
 
 MANIFEST = "manifest.json"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detector.artifact import Artifact, load_artifact
-from detector.errors import ArtifactError
+from detector.common.errors import ArtifactError
+from detector.runtime.artifact import Artifact, load_artifact
 from jobs.errors import ModelError
-from jobs.manifest import Plan, sha256
+from jobs.formats import Plan, sha256
 from jobs.storage import Store
 from jobs.temporary import temporary_files, temporary_folder
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from detector.artifact import SHIPPED
+from detector.runtime.artifact import SHIPPED
 from jobs.errors import ModelError, UsageError
 from jobs.model import FILES, Model, open_model
 from jobs.storage import open_store

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from jobs.errors import UsageError
-from jobs.manifest import (
+from jobs.formats import (
     OtherSchemaError,
     PartStats,
     Plan,

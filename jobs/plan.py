@@ -13,9 +13,7 @@ from itertools import islice, pairwise
 from typing import Any
 
 from jobs.errors import StorageError, UsageError
-from jobs.inventory import read_inventory
-from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
-from jobs.manifest import (
+from jobs.formats import (
     SCHEMA_VERSION,
     Filters,
     Plan,
@@ -27,6 +25,8 @@ from jobs.manifest import (
     parse,
     sha256,
 )
+from jobs.inventory import read_inventory
+from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
 from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import PurePosixPath
 
 from jobs.errors import UsageError
-from jobs.manifest import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
+from jobs.formats import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
 from jobs.manifest_file import MANIFEST, parse_manifest, published_records
 from jobs.storage import Store, open_store, split_uri
 

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from jobs.manifest import PartStats, canonical_json
+from jobs.formats import PartStats, canonical_json
 
 if TYPE_CHECKING:
     from tqdm import tqdm

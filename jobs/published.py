@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from jobs.errors import IncompleteError, ModelError, UsageError
-from jobs.manifest import Manifest, OtherSchemaError, Record, sha256, summary
+from jobs.formats import Manifest, OtherSchemaError, Record, sha256, summary
 from jobs.manifest_file import MANIFEST, published_records, read_manifest
 from jobs.storage import Store, open_store, read_ahead
 

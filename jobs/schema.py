@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from jobs.manifest import Latest, Manifest, PartStats, Plan, PlannedImage, Record, Row, Validation
+from jobs.formats import Latest, Manifest, PartStats, Plan, PlannedImage, Record, Row, Validation
 
 # What is a file, or a line of one; what these hold inside is defined with them.
 FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jobs.manifest import PartStats, Plan
+from jobs.formats import PartStats, Plan
 from jobs.parts import decode_stats, stats_key
 from jobs.storage import Store, read_ahead
 

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 
 import onnxruntime
 
-from detector.errors import ArtifactError
-from detector.predictor import MAX_PIXELS, Predictor
+from detector.common.errors import ArtifactError
+from detector.runtime.predictor import MAX_PIXELS, Predictor
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError
+from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.image import Imager, Made
-from jobs.manifest import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.model import run_model
 from jobs.parts import WholePart, find_parts, records_key, stats_key
 from jobs.previous import PreviousRun

@@ -17,9 +17,9 @@ from moto.server import ThreadedMotoServer
 from onnx import TensorProto, helper, numpy_helper
 
 from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
-from detector.artifact import Artifact, Baseline, Calibration, ProposalSettings, save_artifact
+from detector.runtime.artifact import Artifact, Baseline, Calibration, ProposalSettings, save_artifact
 
-# As `detector.runtime.make_deterministic` does, here before any test uses MKL.
+# As `detector.model.device.make_deterministic` does, here before any test uses MKL.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from demo.local_s3 import LocalS3
-from detector.digest import sha256_of
+from detector.common.digests import sha256_of
 from detector.stages import layout
 
 ROOT = Path(__file__).parents[1]

@@ -21,9 +21,9 @@ from pathlib import Path
 import click
 
 from demo.local_s3 import LocalS3, serve
-from detector.artifact import SHIPPED
+from detector.common.cores import cores
+from detector.runtime.artifact import SHIPPED
 from detector.stages import layout
-from jobs.engines.local import cores
 
 BUCKET_IN, BUCKET_OUT = "photos", "boxes"
 BOXCAR = (sys.executable, "-m", "jobs")

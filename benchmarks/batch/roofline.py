@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from detector.predictor import Predictor, decode_image
+from detector.runtime.predictor import Predictor, decode_image
 from jobs.budget import Budget
+from jobs.formats import Plan, PlannedImage, encode_lines
 from jobs.image import Fetched, Imager
-from jobs.manifest import Plan, PlannedImage, encode_lines
 from jobs.storage import Entry, open_store
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.fault_tools.runs import HANGS_SECONDS, ROOT, Broken, Ended
 
 # great_expectations alone takes three seconds.
-_IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.finish", "jobs.worker"]
+_IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.publish", "jobs.worker"]
 TIMEOUT_SECONDS = 1.0
 _SLEEP = time.sleep
 

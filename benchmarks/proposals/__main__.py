@@ -20,10 +20,10 @@ import click
 
 from benchmarks.proposals.measure import Row, evenly_spread, interleave, quality, relative_speed, table
 from benchmarks.proposals.tools import REFERENCES, TOOLS, Pixels
+from detector.common.errors import DetectorError
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
-from detector.data.preprocess import decode_image
-from detector.errors import DetectorError
-from detector.progress import progress
+from detector.runtime.images import decode_image
 from detector.stages import layout
 from detector.stages.metrics_file import write_json
 

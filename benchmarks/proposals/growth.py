@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.proposals.tools import Pixels
+from detector.common.progress import progress
 from detector.data.generated import draw_scene
-from detector.progress import progress
 from detector.proposals import Mode, selective_search
 from detector.stages.metrics_file import write_json
 

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.proposals.tools import Pixels, Tool
 from detector.data.annotations import CocoDataset
 from detector.evaluation.proposal_recall import proposal_recall
-from detector.geometry.boxes import Boxes
+from detector.runtime.geometry.boxes import Boxes
 
 Item = TypeVar("Item")
 

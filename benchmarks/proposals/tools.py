@@ -17,8 +17,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.geometry.boxes import Boxes, xywh_to_xyxy
 from detector.proposals import Mode, selective_search, sliding_window
+from detector.runtime.geometry.boxes import Boxes, xywh_to_xyxy
 
 Pixels = NDArray[np.uint8]
 

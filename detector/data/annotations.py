@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import AnnotationError
-from detector.geometry.boxes import Boxes
+from detector.common.errors import AnnotationError
+from detector.runtime.geometry.boxes import Boxes
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from detector.errors import ArchiveError
+from detector.common.errors import ArchiveError
 
 CHUNK = 1 << 20
 # A connection that says nothing for this long is dead; the next attempt resumes where it stopped.

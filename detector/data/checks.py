@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.errors import AnnotationError, ImageError
 from detector.data.annotations import CocoDataset
-from detector.data.preprocess import decode_image
-from detector.errors import AnnotationError, ImageError
-from detector.geometry.boxes import Boxes, area, clip
+from detector.runtime.geometry.boxes import Boxes, area, clip
+from detector.runtime.images import decode_image
 
 
 @dataclass(frozen=True)

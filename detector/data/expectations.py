@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from detector.common.errors import AnnotationError
+from detector.common.quality.engine import Engine, start
+from detector.common.quality.judge import SUBJECT, Finding, Judge, Rule
 from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
-from detector.errors import AnnotationError
-from detector.geometry.boxes import Boxes, empty
-from detector.quality.engine import Engine, start
-from detector.quality.judge import SUBJECT, Finding, Judge, Rule
+from detector.runtime.geometry.boxes import Boxes, empty
 
 # Proposals are two thousand an image: rows that are judged at a time.
 BATCH_ROWS = 250_000

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from detector.data.preprocess import Pixels
-from detector.geometry.boxes import Boxes
+from detector.runtime.geometry.boxes import Boxes
+from detector.runtime.images import Pixels
 
 GENERATED_CLASSES = ("arrow", "cross", "disc", "gear", "house", "ring", "star", "triangle")
 

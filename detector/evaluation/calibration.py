@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet, check_detections
 from detector.evaluation.matching import IGNORED, TRUE_POSITIVE, class_overlaps, outcomes
-from detector.postprocess import calibrate
+from detector.runtime.postprocess import calibrate
 
 BINS = 10
 # Fewer right or wrong detections than this say nothing sure about a curve.

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset
-from detector.errors import AnnotationError
-from detector.geometry.boxes import empty
-from detector.postprocess import Detections
+from detector.runtime.geometry.boxes import empty
+from detector.runtime.postprocess import Detections
 
 # By image id; an image that is not a key has no detections. Within an image, any order.
 DetectionSet = Mapping[int, Detections]

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet, check_detections
-from detector.geometry.boxes import area, iou
+from detector.runtime.geometry.boxes import area, iou
 
 
 def localisation_accuracy(truth: CocoDataset, detections: DetectionSet, least_iou: float = 0.5) -> float:

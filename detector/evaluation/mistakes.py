@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.detections import DetectionSet, check_detections
 from detector.evaluation.matching import FALSE_POSITIVE, TRUE_POSITIVE, ClassOverlaps, class_overlaps, outcomes
-from detector.geometry.boxes import iou
-from detector.postprocess import Detections
+from detector.runtime.geometry.boxes import iou
+from detector.runtime.postprocess import Detections
 
 Kind = Literal["duplicate", "localisation", "confusion", "background"]
 KINDS: dict[Kind, str] = {

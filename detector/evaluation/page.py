@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.pages import Box, Curve, Figure, Group, Row, curve, drawn_first, render_template, rows, thumbnail
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult
 from detector.evaluation.detections import DetectionSet, no_detections
 from detector.evaluation.mistakes import KINDS, TOUCHED, FalsePositive, Miss, find_mistakes
 from detector.evaluation.plots import precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint
-from detector.geometry.boxes import iou
-from detector.page import Box, Curve, Figure, Group, Row, curve, drawn_first, render_template, rows, thumbnail
+from detector.runtime.geometry.boxes import iou
 
 FALSE_POSITIVES, MISSES = 30, 30
 MOST_BOXES = 30

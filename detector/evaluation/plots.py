@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from detector.common.drawing import PALETTE, TRUTH_COLOUR, draw_boxes
 from detector.data.annotations import ImageInfo
-from detector.drawing import PALETTE, TRUTH_COLOUR, draw_boxes
 from detector.evaluation.average_precision import ClassResult
-from detector.postprocess import Detections
+from detector.runtime.postprocess import Detections
 
 # More points than this cannot be told apart in a plot, and make its file slow to open.
 CURVE_POINTS = 200

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset
-from detector.geometry.boxes import Boxes, empty, iou
+from detector.runtime.geometry.boxes import Boxes, empty, iou
 
 # Where the curve of recall over the number of proposals is drawn; its end is the number that there are.
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from detector.errors import WeightsError
+from detector.common.errors import WeightsError
 from detector.model.torch_file import UNREADABLE, read_torch
 
 

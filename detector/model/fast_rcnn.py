@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from detector.model.backbones import BACKBONES
+from detector.model.deltas import decode
 from detector.model.heads import RegionHead
-from detector.model.losses import decode, multi_task_loss
+from detector.model.losses import multi_task_loss
 from detector.model.network import DetectionNetwork, Losses
 from detector.model.pyramid import FeaturePyramid
 from detector.model.roi_pool import BINS, pool

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from detector.model.deltas import decode
 from detector.model.fast_rcnn import FastRCNN
-from detector.model.losses import decode
 from detector.model.network import Losses
 from detector.model.proposal_network import ProposalNetwork
 from detector.model.training_images import Example

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detector.errors import TrainingError
-from detector.geometry.boxes import Boxes
+from detector.common.errors import TrainingError
+from detector.common.progress import progress
 from detector.model.crops import CropNetwork
 from detector.model.training_images import TrainingImages
-from detector.progress import progress
+from detector.runtime.geometry.boxes import Boxes
 
 _KEY_FILE = "key"
 _LARGEST = float(np.finfo(np.float16).max)

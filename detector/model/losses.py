@@ -9,25 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from detector.geometry import deltas as parameterisation
-
-
-def encode(proposals: Tensor, targets: Tensor) -> Tensor:
-    """`geometry.deltas.encode` for tensors: (R, 4), (R, 4) xyxy -> (R, 4)."""
-    size, target_size = proposals[:, 2:] - proposals[:, :2], targets[:, 2:] - targets[:, :2]
-    centre, target_centre = proposals[:, :2] + 0.5 * size, targets[:, :2] + 0.5 * target_size
-    raw = torch.cat([(target_centre - centre) / size, torch.log(target_size / size)], dim=1)
-    return raw * raw.new_tensor(parameterisation.WEIGHTS)
-
-
-def decode(proposals: Tensor, deltas: Tensor) -> Tensor:
-    """`geometry.deltas.decode` for tensors: (R, 4) xyxy and (R, C, 4) -> (R, C, 4) xyxy."""
-    size = (proposals[:, 2:] - proposals[:, :2])[:, None]  # (R, 1, 2)
-    centre = proposals[:, None, :2] + 0.5 * size
-    raw = deltas / deltas.new_tensor(parameterisation.WEIGHTS)
-    new_centre = centre + raw[..., :2] * size
-    half = 0.5 * size * torch.exp(raw[..., 2:].clamp(max=parameterisation.MAX_LOG_SCALE))
-    return torch.cat([new_centre - half, new_centre + half], dim=2)
+from detector.model.deltas import encode
 
 
 def multi_task_loss(

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph (`detector.artifact` describes its inputs and outputs)."""
+"""A trained network as an ONNX graph (`detector.runtime.artifact` describes its inputs and outputs)."""
 
 from __future__ import annotations
 

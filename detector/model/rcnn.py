@@ -12,9 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.model.crops import CropNetwork
+from detector.model.deltas import decode
 from detector.model.feature_cache import cache_features
 from detector.model.heads import LinearHead, SvmHead
-from detector.model.losses import decode, multi_task_loss
+from detector.model.losses import multi_task_loss
 from detector.model.network import Losses
 from detector.model.targets import concatenate, draw_regions
 from detector.model.training_images import Example, TrainingImages

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
+from detector.common.progress import progress
+from detector.model.deltas import encode
 from detector.model.feature_cache import CachedImage, FeatureCache
 from detector.model.heads import SvmHead
-from detector.model.losses import encode
 from detector.model.targets import coverage
-from detector.progress import progress
 
 Vectors = NDArray[np.float16]  # (K, D); half the memory, and what the cache holds
 Floats = NDArray[np.float32]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from detector.errors import WeightsError
+from detector.common.errors import WeightsError
 from detector.model.family import build
 from detector.model.network import DetectionNetwork
 from detector.model.torch_file import UNREADABLE, read_torch

@@ -15,14 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
+from detector.common.errors import TrainingError
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset
-from detector.errors import TrainingError
 from detector.model.checkpoint import load_checkpoint, save_checkpoint
 from detector.model.distributed import World
 from detector.model.network import DetectionNetwork
 from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.params import TrainSettings
-from detector.progress import progress
 from detector.proposals.store import Proposals
 
 # Share of the steps in which the learning rate rises.

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from detector.data.annotations import CocoDataset
-from detector.data.preprocess import decode_image, normalise, resize
 from detector.model.distributed import World
 from detector.proposals.store import Proposals
+from detector.runtime.images import decode_image, normalise, resize
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 
 Planes = NDArray[np.uint8]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 from detector.proposals.regions import BINS, COLOUR_BINS, UNIT, normalise
 
 # An entry of a list of neighbours that has gone.

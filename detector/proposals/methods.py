@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.geometry.boxes import Boxes
 from detector.proposals.selective_search import Mode, selective_search
 from detector.proposals.sliding_window import sliding_window
+from detector.runtime.geometry.boxes import Boxes
 
 Method = Literal["selective_search", "sliding_window"]
 

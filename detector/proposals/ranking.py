@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 
 # Near-equal boxes share a cell of a grid: their sides lie within a factor of e^0.35, their centres within 0.35 sides.
 # Finer cells fit the objects found a little closer (MABO), coarser ones find more of them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 
 # The paper takes 25 bins a channel (Uijlings et al., IJCV 2013, section 3.2); three times 21 fill whole vectors.
 _COLOUR_STEPS = 21

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 
 # Distances of 8-bit colours reach 442; edges heavier than the last weight are as good as infinite to any k in use.
 _HEAVIEST = 254

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.geometry.boxes import Boxes, clip, empty
 from detector.proposals import colour, grouping, ranking, regions, segmentation
 from detector.proposals.shrink import shrink, small_shape
+from detector.runtime.geometry.boxes import Boxes, clip, empty
 
 Pixels = NDArray[np.uint8]
 Mode = Literal["fast", "quality"]

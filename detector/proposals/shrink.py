@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.proposals.compiled import compiled
 
 # Coordinates fit 16 bits.
 _LONGEST = 65_535

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.geometry.boxes import Boxes, empty
+from detector.runtime.geometry.boxes import Boxes, empty
 
 Windows = NDArray[np.int64]  # (N, 4) xyxy, half-open
 

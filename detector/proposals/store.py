@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.errors import AnnotationError
-from detector.geometry.boxes import Boxes, empty
+from detector.common.errors import AnnotationError
+from detector.runtime.geometry.boxes import Boxes, empty
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from detector.digest import sha256_of
+from detector.common.digests import sha256_of
 from detector.stages.layout import SPLITS
 
 

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.data.expectations import judge_inputs, require
-from detector.data.preprocess import decode_image, normalise, resize
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, operating_score
 from detector.evaluation.detections import save_results
 from detector.evaluation.page import evaluation_page
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
+from detector.model.device import make_deterministic
 from detector.model.network import DetectionNetwork
 from detector.model.trained import load_trained
 from detector.params import EvaluateSettings, ProposeSettings
-from detector.postprocess import Detections, postprocess
 from detector.proposals import METHODS, Method, find_proposals
 from detector.proposals.store import Proposals, load_proposals
-from detector.runtime import make_deterministic
+from detector.runtime.images import decode_image, normalise, resize
+from detector.runtime.postprocess import Detections, postprocess
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 

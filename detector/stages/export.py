@@ -9,7 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.artifact import (
+from detector.common.digests import sha256_of
+from detector.data.annotations import CocoDataset, load_coco
+from detector.evaluation import calibration
+from detector.evaluation.average_precision import evaluate_voc, operating_score
+from detector.evaluation.reliability_plot import draw_reliability
+from detector.model.network import DetectionNetwork
+from detector.model.onnx_export import export_onnx
+from detector.model.trained import load_trained
+from detector.params import ModelSettings, Params, params_digest
+from detector.proposals import METHODS
+from detector.runtime.artifact import (
     MODEL_FILE,
     Artifact,
     Baseline,
@@ -17,20 +27,10 @@ from detector.artifact import (
     ProposalSettings,
     save_artifact,
 )
-from detector.baseline import Histograms
-from detector.data.annotations import CocoDataset, load_coco
-from detector.digest import sha256_of
-from detector.evaluation import calibration
-from detector.evaluation.average_precision import evaluate_voc, operating_score
-from detector.evaluation.reliability_plot import draw_reliability
-from detector.geometry.boxes import area
-from detector.model.network import DetectionNetwork
-from detector.model.onnx_export import export_onnx
-from detector.model.trained import load_trained
-from detector.params import ModelSettings, Params, params_digest
-from detector.postprocess import Detections, calibrate, calibrated_score, rounded
-from detector.predictor import Predictor
-from detector.proposals import METHODS
+from detector.runtime.baseline import Histograms
+from detector.runtime.geometry.boxes import area
+from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
+from detector.runtime.predictor import Predictor
 from detector.stages.digests import data_digest
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json

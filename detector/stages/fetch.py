@@ -16,16 +16,16 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from detector.common.errors import AnnotationError, ArchiveError
+from detector.common.quality.judge import Finding
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
 from detector.data.archives import fetch_archive, unpack
 from detector.data.checks import Repairs, Split
-from detector.data.coco import read_coco
 from detector.data.expectations import judge_splits, require
+from detector.data.formats.coco import read_coco
+from detector.data.formats.voc import read_voc
 from detector.data.generated import GENERATED_CLASSES, draw_scene
 from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
-from detector.data.voc import read_voc
-from detector.errors import AnnotationError, ArchiveError
-from detector.quality.judge import Finding
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 

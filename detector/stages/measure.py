@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset
-from detector.data.preprocess import decode_image
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc
 from detector.evaluation.coco import evaluate_coco
 from detector.evaluation.detections import DetectionSet
 from detector.evaluation.localisation import localisation_accuracy
-from detector.postprocess import Detections
-from detector.progress import progress
+from detector.runtime.images import decode_image
+from detector.runtime.postprocess import Detections
 
 
 def detect_all(

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
-from detector.data.preprocess import decode_image
 from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
-from detector.geometry.boxes import Boxes, empty
 from detector.params import ProposeSettings
-from detector.progress import progress
 from detector.proposals import METHODS, Method, count_windows, find_proposals
 from detector.proposals.store import save_proposals
+from detector.runtime.geometry.boxes import Boxes, empty
+from detector.runtime.images import decode_image
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 

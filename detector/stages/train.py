@@ -12,8 +12,9 @@ import click
 from dvclive.live import Live
 
 import detector
+from detector.common.digests import sha256_of
 from detector.data.annotations import load_coco
-from detector.digest import sha256_of
+from detector.model.device import choose_device, make_deterministic
 from detector.model.distributed import World, join, local_device
 from detector.model.family import build
 from detector.model.trained import save_trained
@@ -21,7 +22,6 @@ from detector.model.training import EpochReport, train
 from detector.model.training_images import TrainingImages
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import load_proposals
-from detector.runtime import choose_device, make_deterministic
 from detector.stages.metrics_file import write_json
 
 WEIGHTS_FILE = "weights.pt"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.aws.batch import Batch, Job, Request
-from jobs.expectations.policy import Policy
-from jobs.manifest import Plan, PlanPart, sha256
+from jobs.formats import Plan, PlanPart, sha256
 from jobs.parts import Flaw, find_parts, stats_key
+from jobs.rules.policy import Policy
 from jobs.storage import Store, open_store
 
 # AWS Batch's limit for an array, whose least size is 2.

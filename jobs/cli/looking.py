@@ -22,9 +22,9 @@ def validate(output: str) -> None:
     Example:
       boxcar validate s3://boxes/2024/
     """
-    from jobs.finish import VALIDATION
-    from jobs.finish import validate as judge
     from jobs.plan import require_plan
+    from jobs.publish import VALIDATION
+    from jobs.publish import validate as judge
     from jobs.storage import open_store
 
     destination = open_store(output)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from jobs.expectations.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
+from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
 
 # About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500

@@ -14,7 +14,7 @@ from jobs.cli.text import print_lines, say, warn
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.manifest import Plan
+    from jobs.formats import Plan
     from jobs.model import Model
     from jobs.plan import Options, Survey
     from jobs.storage import Store
@@ -99,7 +99,7 @@ def _unchanged(found: Survey) -> str:
 @contextlib.contextmanager
 def _opened(wanted: Wanted) -> Iterator[tuple[Model, Options]]:
     """The artifact, verified, and the options of its plan."""
-    from jobs.manifest import STATUSES, Filters
+    from jobs.formats import STATUSES, Filters
     from jobs.model_source import named_model
     from jobs.plan import IMAGE_FILTERS, Options
 

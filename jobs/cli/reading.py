@@ -13,7 +13,7 @@ from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.diff import Difference, Side
-    from jobs.manifest import BoxRecord
+    from jobs.formats import BoxRecord
     from jobs.published import PublishedRun
 
 # Of each kind of change, on a screen; --json has more.

@@ -10,7 +10,7 @@ from jobs.cli.text import print_lines, say
 from jobs.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.manifest import Manifest, Plan, Validation
+    from jobs.formats import Manifest, Plan, Validation
     from jobs.storage import Store
 
 
@@ -60,8 +60,8 @@ def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Va
     """What the rules said of this very run; raises UsageError where they have not."""
     from pydantic import ValidationError
 
-    from jobs.finish import VALIDATION
-    from jobs.manifest import Validation, sha256, summary
+    from jobs.formats import Validation, sha256, summary
+    from jobs.publish import VALIDATION
 
     data = output.read(VALIDATION)
     if data is None:

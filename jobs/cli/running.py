@@ -12,9 +12,9 @@ from jobs.cli.text import failed, print_lines, say, shown_rate
 from jobs.errors import RejectedError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.expectations.policy import Policy
+    from jobs.formats import Manifest, Plan, PlanPart
     from jobs.latest import LatestPointer
-    from jobs.manifest import Manifest, Plan, PlanPart
+    from jobs.rules.policy import Policy
     from jobs.storage import Store
 
 
@@ -51,9 +51,9 @@ def run(
     Example:
       boxcar run s3://photos/2024/ s3://boxes/2024/ --latest s3://boxes/latest.json
     """
-    from jobs.expectations.review import check_installed
-    from jobs.finish import finish as finish_run
-    from jobs.finish import published
+    from jobs.publish import finish as finish_run
+    from jobs.publish import published
+    from jobs.rules.review import check_installed
     from jobs.storage import open_store
 
     if engine == "ray" and (threads or processes):
@@ -121,8 +121,8 @@ def finish(output: str, policy: Policy, latest: str | None) -> None:
     Example:
       boxcar finish s3://boxes/2024/ --latest s3://boxes/latest.json
     """
-    from jobs.finish import finish as finish_run
     from jobs.plan import require_plan
+    from jobs.publish import finish as finish_run
     from jobs.storage import open_store
 
     destination = open_store(output)
@@ -134,11 +134,12 @@ def finish(output: str, policy: Policy, latest: str | None) -> None:
 
 def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None) -> float | None:
     """Make parts on this machine under a progress display; images a second."""
+    from detector.common.cores import cores
     from jobs.engines import local
     from jobs.parts import missing_parts
     from jobs.progress import Shown
 
-    threads = threads or max(local.cores(), processes or 1)
+    threads = threads or max(cores(), processes or 1)
     with Shown(sum(part.count for part in parts)) as shown:
         todo = missing_parts(output, plan, parts, shown)
         local.make(output, plan, todo, threads, processes or local.spread(threads), shown)
@@ -164,8 +165,8 @@ def _pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer |
 
 def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: LatestPointer | None) -> None:
     """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
-    from jobs.finish import VALIDATION
     from jobs.manifest_file import MANIFEST
+    from jobs.publish import VALIDATION
     from jobs.report import REPORT
 
     print_lines(

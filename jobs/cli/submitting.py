@@ -15,8 +15,8 @@ from jobs.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from jobs.aws.submit import Submitted
-    from jobs.expectations.policy import Policy
-    from jobs.manifest import Manifest, Plan
+    from jobs.formats import Manifest, Plan
+    from jobs.rules.policy import Policy
     from jobs.storage import Store
 
 PLACEHOLDER = "{scheduled_time}"
@@ -135,7 +135,7 @@ def _named(output: str, scheduled_time: str | None) -> str:
 
 def _without_jobs(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     """The manifest of a run that needs no job: it is published as valid, or has no parts and is published now."""
-    from jobs.finish import finish, published
+    from jobs.publish import finish, published
 
     return published(output, plan, policy) if plan.parts else finish(output, plan, policy)
 

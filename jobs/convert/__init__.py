@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from jobs.convert.face import FORMATS, convert
+from jobs.convert.converter import FORMATS, convert
 
 __all__ = ["FORMATS", "convert"]

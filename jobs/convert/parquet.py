@@ -8,7 +8,7 @@ from itertools import islice
 from typing import IO, Any
 
 from jobs.convert.table import COLUMNS
-from jobs.manifest import Record
+from jobs.formats import Record
 from jobs.parquet import import_parquet
 from jobs.published import PublishedRun
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from jobs.convert.coco import unknown_label
 from jobs.errors import UsageError
-from jobs.manifest import BoxRecord, Record
+from jobs.formats import BoxRecord, Record
 from jobs.published import PublishedRun
 
 ATTRIBUTE = "boxcar"

@@ -10,27 +10,16 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
-from pathlib import Path
 
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError
-from jobs.manifest import PartStats, Plan
+from jobs.formats import PartStats, Plan
 from jobs.progress import Progress, report
 from jobs.storage import Store, open_store
 from jobs.worker import Todo, Worker
 
 # Of the 40 ms that an image takes a core, some 3 hold Python's lock: about twelve threads keep it busy.
 THREADS_A_PROCESS = 8
-
-
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores that this process may use: of the machine, and of its container's quota, which `limit` holds."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = limit.read_text().split()
-        return min(found, max(1, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such limit, or "max"
-        return found
 
 
 def spread(threads: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from jobs.errors import UsageError
-from jobs.manifest import PartStats, PlanPart
+from jobs.formats import PartStats, PlanPart
 from jobs.plan import decode_planned, planned_key, require_plan
 from jobs.progress import Progress
 from jobs.storage import Store, open_store

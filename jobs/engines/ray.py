@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError, JobError, StorageError, UsageError
-from jobs.manifest import Plan
+from jobs.formats import Plan
 from jobs.progress import Progress, report
 from jobs.storage import Store
 from jobs.worker import Todo

@@ -1,6 +1,7 @@
 """A run's boxes in numbers, beside what the artifact found on its own test images.
 
-Both sides are counted by the same code (detector/baseline.py). Only bins of scores that both fill whole are compared.
+Both sides are counted by the same code (detector/runtime/baseline.py). Only bins of scores that both fill whole are
+compared.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.artifact import Artifact
-from detector.baseline import BINS, Histograms, first_whole_bin
-from detector.page import Columns, Row, columns, rows
-from jobs.manifest import FAILURES
+from detector.common.pages import Columns, Row, columns, rows
+from detector.runtime.artifact import Artifact
+from detector.runtime.baseline import BINS, Histograms, first_whole_bin
+from jobs.formats import FAILURES
 from jobs.report.collect import Collector
 
 # Longer tables are not read; the rest is one row.

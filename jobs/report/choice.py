@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from detector.page import Group
-from jobs.manifest import BoxRecord, Plan, RuleResult, Validation
+from detector.common.pages import Group
+from jobs.formats import BoxRecord, Plan, RuleResult, Validation
 from jobs.parts import WholePart, find_parts
 from jobs.report.collect import SAMPLE, Collector, Shown, doubt
 from jobs.storage import Store

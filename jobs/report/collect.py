@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.baseline import Histograms
-from jobs.manifest import Plan, PlannedImage, PlanPart, Record
+from detector.runtime.baseline import Histograms
+from jobs.formats import Plan, PlannedImage, PlanPart, Record
 
 # Pictures a label, where there are not so many labels that together they exceed the sample; then one of each that fits.
 A_LABEL = 6

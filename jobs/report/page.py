@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from detector.artifact import Artifact
-from detector.page import Box, Figure, drawn_first, render_template
-from jobs.manifest import BoxRecord, Manifest, Plan, Validation
+from detector.common.pages import Box, Figure, drawn_first, render_template
+from detector.runtime.artifact import Artifact
+from jobs.formats import BoxRecord, Manifest, Plan, Validation
 from jobs.report.charts import make_charts
 from jobs.report.choice import GROUPS, Chosen, choose, is_broken
 from jobs.report.collect import Collector

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detector.errors import ImageError
-from detector.page import thumbnail
-from detector.predictor import count_pixels, decode_image
+from detector.common.errors import ImageError
+from detector.common.pages import thumbnail
+from detector.runtime.predictor import count_pixels, decode_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
-from jobs.manifest import ERRORS
+from jobs.formats import ERRORS
 from jobs.report.collect import Shown
 from jobs.storage import Entry, Store, open_store
 

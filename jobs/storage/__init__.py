@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from jobs.errors import UsageError
 from jobs.storage.ahead import read_ahead
-from jobs.storage.face import Content, Entry, Store
 from jobs.storage.folder import FolderStore
 from jobs.storage.s3 import S3Store
+from jobs.storage.store import Content, Entry, Store
 
 __all__ = ["Content", "Entry", "FolderStore", "S3Store", "Store", "open_store", "read_ahead", "split_uri"]
 

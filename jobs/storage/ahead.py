@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from jobs.storage.face import Store
+from jobs.storage.store import Store
 
 # One GET takes S3 some 50 ms, whatever it carries; a run of a hundred million images has 200,000 parts.
 THREADS = 16

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage.face import Content, Entry
+from jobs.storage.store import Content, Entry
 
 # There is no such file, or a link that leads to none: by way of a file, or in a ring.
 NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage.face import Content, Entry
 from jobs.storage.s3_listing import list_in_sequence, list_keys, parse_keys
+from jobs.storage.store import Content, Entry
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.proposals.measure import Row, Run, Speed, evenly_spread, interleave, quality, relative_speed, table
 from benchmarks.proposals.tools import Tool
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.geometry.boxes import Boxes, empty
+from detector.runtime.geometry.boxes import Boxes, empty
 
 
 def boxes(*rows: tuple[float, ...]) -> Boxes:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.proposals import tools as proposals_tools
 from benchmarks.proposals.tools import REFERENCES, TOOLS, random_boxes
-from detector.geometry.boxes import iou
+from detector.runtime.geometry.boxes import iou
 
 PACKAGES = {"opencv-fast": "cv2", "opencv-quality": "cv2", "dlib": "dlib"}
 

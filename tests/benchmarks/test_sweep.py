@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import sweep
-from detector.artifact import load_artifact
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
+from detector.runtime.artifact import load_artifact
 
 
 @pytest.fixture

@@ -43,5 +43,5 @@ def test_no_target_runs_as_root(target: str) -> None:
 def test_machine_code_is_made_for_the_processor_that_the_documentation_names() -> None:
     documented = (ROOT / "docs/proposals.md").read_text()
     (recipe,) = re.findall(r"^ENV (NUMBA_CPU_NAME=\S+) (NUMBA_CPU_FEATURES=\S+)$", documented, re.MULTILINE)
-    warm_up = TARGETS["job"].index("python -m detector.warm_up")
+    warm_up = TARGETS["job"].index("python -m detector.proposals.warm_up")
     assert all(TARGETS["job"].index(setting) < warm_up for setting in recipe)

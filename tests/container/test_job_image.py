@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from detector.artifact import SHIPPED
-from jobs.manifest import Manifest
+from detector.runtime.artifact import SHIPPED
+from jobs.formats import Manifest
 from tests.conftest import Bucket
 from tests.container.engine import ROOT, Container, Image
 from tests.jobs.helpers import records_of, write_photos
@@ -75,7 +75,7 @@ print(json.dumps([os.getuid(), os.getgid(), [str(place) for place in places if w
 
 
 def test_every_kernel_is_compiled_already(job: Image) -> None:
-    done = job.run("-m", "detector.warm_up", entrypoint=("python",))
+    done = job.run("-m", "detector.proposals.warm_up", entrypoint=("python",))
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"kernels: 0 compiled, [1-9]\d* found", done.stdout)
     assert "for the CPU x86-64-v3 " in done.stdout

@@ -5,10 +5,10 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from detector.artifact import ProposalSettings
-from detector.errors import ParamsError
+from detector.common.errors import ParamsError
 from detector.params import ModelSettings, ProposeSettings, load_params, params_digest
 from detector.proposals import METHODS, Method, Mode
+from detector.runtime.artifact import ProposalSettings
 
 PROJECT = Path(__file__).parents[2]
 FILES = [PROJECT / "params.yaml", *sorted((PROJECT / "settings").glob("*.yaml"))]

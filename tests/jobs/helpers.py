@@ -10,7 +10,7 @@ import numpy as np
 from click.testing import Result
 from PIL import Image
 
-from jobs.manifest import Record, decode_lines
+from jobs.formats import Record, decode_lines
 
 Boxcar = Callable[..., Result]
 

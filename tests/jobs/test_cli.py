@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from detector.quality import engine
+from detector.common.quality import engine
 from jobs.cli import main
 from tests.jobs.helpers import Boxcar, write_photos
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from jobs import image
-from jobs.manifest import Record
+from jobs.formats import Record
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
 

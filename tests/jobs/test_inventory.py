@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from jobs import inventory
-from jobs.manifest import Plan
+from jobs.formats import Plan
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 

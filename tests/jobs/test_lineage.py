@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.manifest import Plan, sha256
+from jobs.formats import Plan, sha256
 from tests.jobs.helpers import Boxcar, write_photos
 
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import StorageError
+from jobs.formats import Filters, PlannedImage
 from jobs.listing import (
     Copies,
     Earlier,
@@ -24,7 +25,6 @@ from jobs.listing import (
     sortable,
     version_of,
 )
-from jobs.manifest import Filters, PlannedImage
 from jobs.storage import Entry, S3Store, s3_listing
 from jobs.storage.s3_listing import between, list_keys
 from tests.conftest import Bucket

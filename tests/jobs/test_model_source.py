@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from jobs.errors import ModelError, UsageError
-from jobs.manifest import Plan, sha256
+from jobs.formats import Plan, sha256
 from jobs.model_source import named_model
 from tests.jobs.helpers import Boxcar, write_photos
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from detector.artifact import SHIPPED
+from detector.runtime.artifact import SHIPPED
 from jobs.errors import StorageError, UsageError
-from jobs.manifest import Plan, PlannedImage, decode_lines, sha256
+from jobs.formats import Plan, PlannedImage, decode_lines, sha256
 from jobs.model import open_model, run_model
 from jobs.plan import Options, make_plan, plan_digest, planned_parts
 from jobs.storage import Entry, FolderStore

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import UsageError
-from jobs.manifest import Plan, PlannedImage, decode_lines
+from jobs.formats import Plan, PlannedImage, decode_lines
 from jobs.previous import PARTS_HELD, PreviousRun
 from jobs.storage import FolderStore
 from tests.conftest import Bucket

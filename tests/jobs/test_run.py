@@ -10,9 +10,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from detector.artifact import load_artifact
-from detector.predictor import Predictor, decode_image
-from jobs.manifest import Manifest, Validation
+from detector.runtime.artifact import load_artifact
+from detector.runtime.predictor import Predictor, decode_image
+from jobs.formats import Manifest, Validation
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.manifest import PartStats
+from jobs.formats import PartStats
 from jobs.status import RECENT, Status
 from tests.jobs.helpers import Boxcar, write_photos
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detector.predictor import Detections, Predictor, Seconds
+from detector.common.cores import cores
+from detector.runtime.predictor import Detections, Predictor, Seconds
 from jobs import worker
 from jobs.budget import Budget
-from jobs.engines.local import cores
 from jobs.errors import ItemError
 from jobs.storage import Content, Entry, FolderStore
 from tests.jobs.helpers import Boxcar, part_bytes, records_of, write_photos
@@ -68,7 +68,7 @@ def test_a_process_that_dies(boxcar: Boxcar, planned: Path) -> None:
     """The kernel ends what takes too much memory: the command says so, and the next one goes on."""
     script = """
 import os, signal, sys
-from detector.predictor import Predictor
+from detector.runtime.predictor import Predictor
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 Predictor.predict_timed = die
@@ -90,7 +90,7 @@ def test_processes_end_with_their_parent(boxcar: Boxcar, planned: Path) -> None:
     """kill -9 of the command leaves nothing behind that goes on writing."""
     script = """
 import os, sys, time
-from detector.predictor import Predictor
+from detector.runtime.predictor import Predictor
 def wait(*arguments, **options):
     with open(os.environ["PIDS"], "a") as file:
         file.write(f"{os.getpid()}\\n")
@@ -362,7 +362,7 @@ def test_a_containers_share_of_the_cores(
 # A worker whose network takes 20 ms an image, so that a signal finds it at work.
 SLOW = """
 import sys, time
-from detector.predictor import Predictor
+from detector.runtime.predictor import Predictor
 predict = Predictor.predict_timed
 def slow(self, *arguments, **options):
     time.sleep(0.02)

@@ -15,10 +15,10 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 from torchvision import models
 
-from detector.data.preprocess import MEAN, SCALE
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.efficientnet import fill_by_position
 from detector.model.backbones.weights import State, Torchvision, fill
+from detector.runtime.images import MEAN, SCALE
 
 Transform = Callable[[Image.Image], Tensor]
 

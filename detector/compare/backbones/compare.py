@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from detector.common.errors import WeightsError
 from detector.compare.backbones import imagenet, memory, plots
 from detector.compare.backbones.classifiers import CLASSIFIERS
 from detector.compare.backbones.count import count
@@ -19,7 +20,6 @@ from detector.compare.backbones.lecture import LECTURE
 from detector.compare.backbones.rows import Machine, Row
 from detector.compare.backbones.table import differences, markdown
 from detector.compare.backbones.timing import latencies
-from detector.errors import WeightsError
 from detector.model.backbones import BACKBONES
 
 TABLE, FIGURES = "table.md", "table.json"

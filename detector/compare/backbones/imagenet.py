@@ -9,9 +9,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
+from detector.common.errors import AnnotationError
+from detector.common.progress import progress
 from detector.compare.backbones.classifiers import Transform
-from detector.errors import AnnotationError
-from detector.progress import progress
 
 CLASSES = 1000
 _BATCH = 32

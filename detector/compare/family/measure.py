@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.digest import sha256_of
+from detector.common.cores import cores
+from detector.common.digests import sha256_of
+from detector.model.device import choose_device
 from detector.params import Params, params_digest
 from detector.proposals import METHODS
-from detector.runtime import choose_device
 from detector.stages import evaluate, propose, train
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
@@ -103,13 +103,9 @@ def _propose(params: Params, dataset: Path, proposals: Path) -> Path:
     found = proposals / f"{method or 'none'}-{identity[:12]}"
     if not (metrics := found / "metrics.json").is_file():
         new = found / "metrics.new"  # its place is taken when everything is there
-        propose.run(params.propose, params.model.name, dataset, found, new, _threads())
+        propose.run(params.propose, params.model.name, dataset, found, new, cores())
         new.replace(metrics)
     return found
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cost(title: str, params: Params, proposals: Path, out: Path) -> Cost:

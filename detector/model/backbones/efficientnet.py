@@ -7,7 +7,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from detector.errors import WeightsError
+from detector.common.errors import WeightsError
 from detector.model.backbones.frozen import freeze_statistics
 from detector.model.backbones.trunk import freeze
 from detector.model.backbones.weights import State, first

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detector.data.preprocess import MEAN, SCALE
+from detector.runtime.images import MEAN, SCALE
 
 # Mean and deviation of RGB in [0, 1] that weights were trained with: torchvision's own trainings on ImageNet,
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

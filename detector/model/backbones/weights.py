@@ -16,8 +16,8 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
-from detector.digest import sha256_of
-from detector.errors import WeightsError
+from detector.common.digests import sha256_of
+from detector.common.errors import WeightsError
 from detector.model.torch_file import UNREADABLE, read_torch
 
 

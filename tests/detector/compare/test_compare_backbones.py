@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torchvision import models
 
 from detector.cli import main
+from detector.common.errors import AnnotationError, WeightsError
 from detector.compare.backbones import compare, imagenet, memory, plots, table
 from detector.compare.backbones.classifiers import CLASSIFIERS
 from detector.compare.backbones.count import Count, count
 from detector.compare.backbones.lecture import LECTURE, REASONS, text, within
 from detector.compare.backbones.rows import Machine, Row
 from detector.compare.backbones.timing import latencies
-from detector.errors import AnnotationError, WeightsError
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.weights import Package, State
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.common.errors import AnnotationError
+from detector.common.quality.judge import Finding
 from detector.data import expectations
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Split
 from detector.data.expectations import judge_inputs, judge_splits, require
-from detector.errors import AnnotationError
-from detector.quality.judge import Finding
 
 CLASSES = ("cat", "dog")
 BOXES = [[0, 0, 60, 40], [10, 5, 30, 20]]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
-from detector.errors import AnnotationError
 
 
 def image(number: int, boxes: list[list[float]], labels: list[int], width: int = 60, height: int = 40) -> ImageInfo:

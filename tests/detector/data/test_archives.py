@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from moto import mock_aws
 
+from detector.common.errors import ArchiveError
 from detector.data import archives
 from detector.data.archives import fetch_archive, unpack
-from detector.errors import ArchiveError
 
 PAYLOAD = np.random.default_rng(0).bytes(300_000)
 

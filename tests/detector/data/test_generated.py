@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.data.generated import _SHAPES, GENERATED_CLASSES, Scene, draw_scene
-from detector.geometry.boxes import area
+from detector.runtime.geometry.boxes import area
 
 COUNT = 60
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.postprocess import Detections
+from detector.runtime.postprocess import Detections
 
 
 def _image(number: int, truths: Sequence[tuple], width: int = 300, height: int = 200) -> ImageInfo:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.errors import AnnotationError
+from detector.common.errors import AnnotationError
 from detector.evaluation.average_precision import all_point, eleven_point, evaluate_voc, operating_score
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.errors import AnnotationError
 from detector.evaluation.calibration import (
     Judged,
     calibrated,
@@ -12,7 +12,7 @@ from detector.evaluation.calibration import (
     reliability,
 )
 from detector.evaluation.reliability_plot import draw_reliability
-from detector.postprocess import Detections, calibrate, calibrated_score
+from detector.runtime.postprocess import Detections, calibrate, calibrated_score
 
 
 def draws(count: int, slope: float, offset: float, seed: int = 0) -> Judged:

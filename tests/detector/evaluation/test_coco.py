@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detector.errors import AnnotationError
+from detector.common.errors import AnnotationError
 from detector.evaluation.coco import evaluate_coco
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset
-from detector.errors import AnnotationError
 from detector.evaluation.detections import check_detections, load_results, no_detections, save_results
 
 

@@ -11,7 +11,7 @@ import pytest
 from detector.evaluation.average_precision import evaluate_voc
 from detector.evaluation.page import evaluation_page
 from detector.evaluation.proposal_recall import recall_curve
-from tests.detector.page.browser import Open, browser
+from tests.detector.common.pages.browser import Open, browser
 
 __all__ = ["browser"]
 

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.errors import AnnotationError
 from detector.evaluation.localisation import localisation_accuracy
-from detector.postprocess import Detections
+from detector.runtime.postprocess import Detections
 
 
 def image(number: int, *rows: tuple[list[float], int, bool]) -> ImageInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.errors import AnnotationError
+from detector.common.errors import AnnotationError
 from detector.evaluation.average_precision import evaluate_voc
 from detector.evaluation.mistakes import find_mistakes
 

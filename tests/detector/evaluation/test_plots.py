@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from detector.drawing import TRUTH_COLOUR
+from detector.common.drawing import TRUTH_COLOUR
 from detector.evaluation.average_precision import evaluate_voc
 from detector.evaluation.detections import no_detections
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows

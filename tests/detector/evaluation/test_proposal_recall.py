@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.proposal_recall import proposal_recall, recall_curve
-from detector.geometry.boxes import empty
+from detector.runtime.geometry.boxes import empty
 
 
 def boxes(*rows: tuple[float, ...]) -> np.ndarray:

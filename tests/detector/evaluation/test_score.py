@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.errors import AnnotationError
+from detector.common.errors import AnnotationError
 from detector.evaluation.score import score_table
 
 

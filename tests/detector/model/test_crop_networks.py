@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from detector.model.losses import decode
+from detector.model.deltas import decode
 from detector.model.network import DetectionNetwork
 from detector.model.rcnn import RCNN
 from detector.model.sliding_window import SlidingWindow

@@ -3,9 +3,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from detector.model.deltas import decode
 from detector.model.family import build
 from detector.model.fast_rcnn import FastRCNN
-from detector.model.losses import decode
 from detector.params import ModelSettings
 
 

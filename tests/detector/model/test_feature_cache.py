@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
-from detector.errors import TrainingError
 from detector.model import feature_cache
 from detector.model.feature_cache import cache_features
 from detector.model.network import DetectionNetwork

@@ -7,9 +7,7 @@ import torch
 from sklearn.svm import LinearSVC
 
 from detector.data.annotations import CocoDataset
-from detector.geometry.boxes import iou
-from detector.geometry.deltas import encode
-from detector.model import svm
+from detector.model import deltas, svm
 from detector.model.feature_cache import CachedImage
 from detector.model.heads import SvmHead
 from detector.model.network import DetectionNetwork
@@ -17,6 +15,7 @@ from detector.model.svm import fit_head
 from detector.model.training_images import TrainingImages
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
+from detector.runtime.geometry.boxes import iou
 
 NAMES = ("cat", "dog", "tree")
 SIZE = 12  # numbers a vector
@@ -60,6 +59,10 @@ def make(seed: int, *, objects: int = 2, candidates: int = 60, spread: float = 1
 @pytest.fixture(scope="module")
 def images() -> list[CachedImage]:
     return [make(seed) for seed in range(40)]
+
+
+def encode(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    return deltas.encode(torch.from_numpy(boxes), torch.from_numpy(truth)).numpy()
 
 
 def fit(images: list[CachedImage], names: tuple[str, ...] = NAMES) -> tuple[SvmHead, dict[str, int]]:
@@ -125,14 +128,14 @@ def test_boxes_are_the_ridge_regression_of_near_proposals(images: list[CachedIma
     head, _ = fit(images)
     scale = _scale(images)
     for label in (1, 2):
-        rows, deltas = [], []
+        rows, wanted = [], []
         for image in images:
             overlap = iou(image.boxes, image.truth)
             near = (overlap.max(axis=1) > 0.6) & (image.labels[overlap.argmax(axis=1)] == label)
             near[: len(image.truth)] = False
             rows.append(image.vectors[near].astype(np.float64) * scale)
-            deltas.append(encode(image.boxes[near], image.truth[overlap.argmax(axis=1)[near]]))
-        x, y = np.concatenate(rows), np.concatenate(deltas).astype(np.float64)
+            wanted.append(encode(image.boxes[near], image.truth[overlap.argmax(axis=1)[near]]))
+        x, y = np.concatenate(rows), np.concatenate(wanted).astype(np.float64)
         assert len(x) > 50
         centred = x - x.mean(axis=0)
         weights = np.linalg.solve(centred.T @ centred + 1000 * np.eye(SIZE), centred.T @ (y - y.mean(axis=0)))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.errors import WeightsError
+from detector.common.errors import WeightsError
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.trained import load_trained, save_trained
 from detector.params import ModelSettings

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
-from detector.errors import TrainingError
 from detector.model.checkpoint import load_checkpoint
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.training import EpochReport, train

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.data.preprocess import normalise
 from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.proposals.store import Proposals
+from detector.runtime.images import normalise
 
 SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.geometry.boxes import iou
 from detector.proposals import selective_search
 from detector.proposals.colour import blur
 from detector.proposals.grouping import group, overlaps
@@ -16,6 +15,7 @@ from detector.proposals.regions import describe, histograms, texture_codes
 from detector.proposals.segmentation import coarse_neighbours, coarsen, neighbours, segment, sorted_edges, weigh
 from detector.proposals.selective_search import _MODES, _STRATEGIES, Mode
 from detector.proposals.shrink import shrink, small_shape
+from detector.runtime.geometry.boxes import iou
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from detector.geometry.boxes import area, iou
 from detector.proposals import count_windows, sliding_window
+from detector.runtime.geometry.boxes import area, iou
 
 SHAPES = [(1, 1), (1, 2), (1, 50), (50, 1), (7, 350), (350, 7), (2, 3), (48, 64), (375, 500), (20, 1000), (3000, 4000)]
 

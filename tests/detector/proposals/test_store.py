@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.errors import AnnotationError
-from detector.geometry.boxes import empty
+from detector.common.errors import AnnotationError
 from detector.proposals.store import load_proposals, save_proposals
+from detector.runtime.geometry.boxes import empty
 
 
 def some() -> list[np.ndarray]:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detector.common.errors import AnnotationError, ArchiveError
 from detector.data.annotations import load_coco
 from detector.data.generated import GENERATED_CLASSES, draw_scene
-from detector.data.preprocess import decode_image
 from detector.data.settings import FetchSettings
-from detector.errors import AnnotationError, ArchiveError
+from detector.runtime.images import decode_image
 from detector.stages.fetch import fetch
 
 SPLITS = ("train", "val", "test")

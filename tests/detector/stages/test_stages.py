@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import yaml
 
-from detector.artifact import load_artifact
+from detector.common.digests import sha256_of
+from detector.common.errors import AnnotationError, WeightsError
 from detector.data.annotations import load_coco
-from detector.data.preprocess import decode_image
-from detector.digest import sha256_of
-from detector.errors import AnnotationError, WeightsError
 from detector.model import fast_rcnn
 from detector.model.family import FAMILY
 from detector.params import Params, params_digest
-from detector.predictor import Predictor
 from detector.proposals import METHODS, selective_search
 from detector.proposals.store import load_proposals
+from detector.runtime.artifact import load_artifact
+from detector.runtime.images import decode_image
+from detector.runtime.predictor import Predictor
 from detector.stages import evaluate, export, fetch, propose, train
 
 COUNTS = {"train": 6, "val": 3, "test": 3}

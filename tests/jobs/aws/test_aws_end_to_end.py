@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.aws.submit import IMAGES_A_CHILD
-from jobs.manifest import Manifest
+from jobs.formats import Manifest
 from tests.jobs.aws.conftest import Stack, client
 from tests.jobs.aws.template_tools import FULL, NETWORK, conditioned, load_template, rendered
 from tests.jobs.helpers import Boxcar

@@ -15,7 +15,7 @@ from jobs.aws.batch import Batch, Job, Request
 from jobs.aws.follow import follow
 from jobs.aws.submit import IMAGES_A_CHILD, MOST_CHILDREN, children_for
 from jobs.errors import IncompleteError, StorageError
-from jobs.manifest import Cost, Lineage, Manifest, Plan, PlanPart
+from jobs.formats import Cost, Lineage, Manifest, Plan, PlanPart
 from jobs.plan import require_plan
 from jobs.storage import open_store
 from tests.conftest import Bucket
@@ -137,7 +137,7 @@ def test_an_empty_plan_is_published_at_once(
     def finish(*_: object) -> None:
         raise Published
 
-    monkeypatch.setattr("jobs.finish.finish", finish)
+    monkeypatch.setattr("jobs.publish.finish", finish)
     with pytest.raises(AssertionError, match="Published"):
         boxcar("submit", f"{bucket.uri}/nothing/", *submit[2:])
     assert queue.requests == []

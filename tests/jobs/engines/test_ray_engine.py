@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.manifest import Manifest
+from jobs.formats import Manifest
 from tests.jobs.helpers import Boxcar, part_bytes, write_photos
 
 pytest.importorskip("ray", reason="needs the extra `ray`")

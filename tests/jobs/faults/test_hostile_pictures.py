@@ -13,8 +13,8 @@ import pytest
 from benchmarks.fault_tools.corpus import Hostile, corpus, middles
 from benchmarks.fault_tools.hostile import run_over_all
 from benchmarks.fault_tools.world import World
-from detector.errors import ImageError
-from detector.predictor import decode_image
+from detector.common.errors import ImageError
+from detector.runtime.predictor import decode_image
 
 ROOT = Path(__file__).parents[3]
 # pytest puts preprocess.py's own filter out of force.
@@ -56,8 +56,8 @@ def test_there_is_enough_of_each() -> None:
 _PEAK = """
 import resource
 from benchmarks.fault_tools.corpus import bombs, corpus
-from detector.errors import ImageError
-from detector.predictor import decode_image
+from detector.common.errors import ImageError
+from detector.runtime.predictor import decode_image
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 decode_image(corpus()["baseline.jpg"].make())
 made = [picture.make() for picture in bombs().values()]

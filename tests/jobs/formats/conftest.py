@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.manifest import Manifest, Record, encode_lines, sha256
+from jobs.formats import Manifest, Record, encode_lines, sha256
 from tests.jobs.helpers import encoded, write_photos
 
 

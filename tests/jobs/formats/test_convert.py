@@ -24,7 +24,7 @@ from jobs.convert import FORMATS, convert, parquet
 from jobs.convert.sagemaker import whole_pixels
 from jobs.convert.table import COLUMNS
 from jobs.errors import StorageError
-from jobs.manifest import BoxRecord, Manifest, Record
+from jobs.formats import BoxRecord, Manifest, Record
 from jobs.published import PublishedRun
 from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish

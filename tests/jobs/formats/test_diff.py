@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.diff import EXAMPLES, MATCHED, Difference, compare_boxes, diff, side_by_side
-from jobs.manifest import BoxRecord, Record
+from jobs.formats import BoxRecord, Record
 from jobs.published import PublishedRun
 from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish

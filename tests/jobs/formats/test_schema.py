@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from jobs.manifest import OtherSchemaError, PartStats, Record, decode_lines, sha256
+from jobs.formats import OtherSchemaError, PartStats, Record, decode_lines, sha256
 from jobs.schema import FILES, json_schema
 from tests.jobs.formats.conftest import Runs
 from tests.jobs.helpers import Boxcar

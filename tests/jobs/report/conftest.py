@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.manifest import Plan, RuleResult, Validation
+from jobs.formats import Plan, RuleResult, Validation
 from jobs.plan import require_plan
 from jobs.storage import open_store
-from tests.detector.page.browser import browser
+from tests.detector.common.pages.browser import browser
 from tests.jobs.helpers import Boxcar, encoded, write_photos
 
 __all__ = ["browser"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.manifest import BoxRecord, Plan, PlannedImage, PlanPart, Record
+from jobs.formats import BoxRecord, Plan, PlannedImage, PlanPart, Record
 from jobs.report import Collector
 from jobs.report.collect import A_LABEL, A_STATUS, DOUBTFUL, SAMPLE, doubt
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.artifact import Artifact, Baseline, load_artifact
+from detector.runtime.artifact import Artifact, Baseline, load_artifact
 from jobs.report.charts import LABEL_ROWS, make_charts
 from tests.jobs.report.test_collect import box, collected, record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import ItemError, StorageError
-from jobs.manifest import Validation, sha256
+from jobs.formats import Validation, sha256
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
 from jobs.report import Collector, render
@@ -176,7 +176,7 @@ def test_a_page_stays_small_when_every_box_and_rule_is_shown(worked: Path) -> No
         assert isinstance(item.found, WholePart)
         crowded = [r.model_copy(update={"boxes": r.boxes * 40}) for r in item.found.records]
         collector.add(item.images, crowded)
-    from detector.artifact import load_artifact
+    from detector.runtime.artifact import load_artifact
 
     artifact = load_artifact(worked / "model")
     page = render(output, plan, artifact, judged(worked), collector, None).decode()

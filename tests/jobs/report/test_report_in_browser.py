@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from jobs.manifest import sha256
-from tests.detector.page.browser import Open
+from jobs.formats import sha256
+from tests.detector.common.pages.browser import Open
 from tests.jobs.helpers import Boxcar
 from tests.jobs.report.conftest import SCRIPT, judged, rule
 

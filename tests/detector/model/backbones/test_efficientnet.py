@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from detector.errors import WeightsError
+from detector.common.errors import WeightsError
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.efficientnet import DepthwiseConv, EfficientNetLite0
 from detector.model.backbones.weights import Package

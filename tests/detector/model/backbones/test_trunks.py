@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from detector.data.preprocess import MEAN, SCALE
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.frozen import FrozenBatchNorm
 from detector.model.backbones.inception import googlenet, inception_v3, inception_v4
@@ -18,6 +17,7 @@ from detector.model.backbones.resnet import resnet
 from detector.model.backbones.trunk import IMAGENET, SLIM, InputScale, Statistics
 from detector.model.backbones.weights import State
 from detector.params import ModelSettings
+from detector.runtime.images import MEAN, SCALE
 
 BLOCKS = {
     "alexnet": 5, "vgg16": 5, "vgg19": 5, "googlenet": 9, "inception_v3": 11, "inception_v4": 16, "resnet18": 4,

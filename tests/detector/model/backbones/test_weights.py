@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 from torchvision import models
 
-from detector.errors import ParamsError, WeightsError
+from detector.common.errors import ParamsError, WeightsError
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.weights import HuggingFace, State, Torchvision, choose, fill, read_state
 from detector.params import load_params

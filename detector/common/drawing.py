@@ -1,0 +1,63 @@
+"""Boxes drawn onto a picture, with Pillow alone: used by the evaluation, the quick look and the job's demo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+# Colours that differ in hue and in lightness, for any eyes (Okabe & Ito 2008), without black, and a grey.
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#BBBBBB")
+TRUTH_COLOUR = "#FFFFFF"
+_INK = {"#0072B2": "white", "#D55E00": "white", "#009E73": "white"}  # the darker ones; black reads best on the rest
+
+
+def draw_boxes(
+    image: Image.Image, boxes: NDArray[np.float32], texts: Sequence[str], colours: Sequence[str], *, below: bool = False
+) -> None:
+    """Draw (N, 4) xyxy boxes onto an RGB image in place, each with its text on a plate (none if the text is empty).
+
+    Lines and letters grow with the picture. A plate lies on the box's top edge, or hangs from its lower edge if
+    `below`, so that two sets of boxes keep their texts apart; it stays inside the picture.
+    """
+    draw = ImageDraw.Draw(image)
+    long_side = max(image.size)
+    line = max(2, round(long_side / 250))
+    font = ImageFont.load_default(max(10, round(long_side / 36)))
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4).tolist()
+    for (x1, y1, x2, y2), colour in zip(corners, colours, strict=True):
+        # Pillow's corners are inclusive, and a box thinner than a pixel still gets its line.
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=line)
+    for (x1, y1, _, y2), text, colour in zip(corners, texts, colours, strict=True):
+        if not text:
+            continue
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        width, height = right - left + 4, bottom - top + 4
+        x = max(0.0, min(x1, image.width - width))
+        y = max(0.0, min(y2 if below else y1 - height, image.height - height))
+        draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
+        draw.text((x + 2 - left, y + 2 - top), text, fill=_INK.get(colour, "black"), font=font)
+
+
+def draw_detections(
+    pixels: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    classes: Sequence[str],
+) -> Image.Image:
+    """A copy of the picture, uint8 RGB (H, W, 3), with its detections: boxes (N, 4) xyxy, labels (N,), scores (N,).
+
+    A class has one colour in every picture; the best detection is drawn last, on top.
+    """
+    image = Image.fromarray(pixels).convert("RGB")
+    order = np.argsort(scores, kind="stable")
+    draw_boxes(
+        image,
+        np.asarray(boxes, np.float32).reshape(-1, 4)[order],
+        [f"{classes[labels[i]]} {scores[i]:.2f}" for i in order],
+        [PALETTE[labels[i] % len(PALETTE)] for i in order],
+    )
+    return image

@@ -1,0 +1,21 @@
+"""Pages that people open: one self-contained HTML file each, which loads nothing and runs no script but its own."""
+
+from detector.common.pages.charts import Columns, Curve, Row, columns, curve, rows
+from detector.common.pages.gallery import Box, Figure, Group, drawn_first
+from detector.common.pages.render import render_template
+from detector.common.pages.thumbnail import thumbnail
+
+__all__ = [
+    "Box",
+    "Columns",
+    "Curve",
+    "Figure",
+    "Group",
+    "Row",
+    "columns",
+    "curve",
+    "drawn_first",
+    "render_template",
+    "rows",
+    "thumbnail",
+]

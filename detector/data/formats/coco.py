@@ -1,0 +1,60 @@
+"""Any COCO detection dataset -> the internal dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tqdm import tqdm
+
+from detector.common.errors import AnnotationError
+from detector.data.annotations import CocoDataset, ImageInfo, load_coco
+from detector.data.checks import Repairs, Split, fit_boxes, image_size
+
+
+def _image_root(folder: Path, first_name: str) -> Path:
+    """Archives often wrap their images in one folder more ("val2017/"), which `file_name` leaves out."""
+    if (folder / first_name).is_file():
+        return folder
+    inside = [path for path in folder.iterdir() if path.is_dir()]
+    if len(inside) == 1 and (inside[0] / first_name).is_file():
+        return inside[0]
+    raise AnnotationError(f"{folder}: does not hold the image {first_name}, the first that the annotations list")
+
+
+def read_coco(annotations: Path, images: Path) -> Split:
+    """Read one split: its annotation JSON and the folder of its images, every one of which is decoded.
+
+    Sizes are those of the decoded pixels; boxes are clipped to them and empty ones dropped. Categories become labels in
+    the order of their ids; images keep their order and get ids from 1.
+    Raises AnnotationError: what `load_coco` raises, no images, an image that is missing or does not decode.
+    """
+    if not images.is_dir():
+        raise AnnotationError(f"{images}: there is no such folder of images")
+    stated = load_coco(annotations)
+    if not stated.images:
+        raise AnnotationError(f"{annotations}: lists no images")
+    root = _image_root(images, stated.images[0].file_name)
+    fitted: list[ImageInfo] = []
+    repairs = Repairs()
+    for image in tqdm(stated.images, desc=f"read {annotations.name}", unit="image", delay=2, leave=False, disable=None):
+        height, width = image_size(root / image.file_name)
+        boxes, kept, repaired = fit_boxes(image.boxes, height, width)
+        repairs += repaired + Repairs(mismatched=int((height, width) != (image.height, image.width)))
+        fitted.append(
+            dataclasses.replace(
+                image,
+                id=len(fitted) + 1,
+                width=width,
+                height=height,
+                boxes=boxes,
+                labels=image.labels[kept],
+                ignore=image.ignore[kept],
+                crowd=image.crowd[kept],
+            )
+        )
+    return Split(
+        CocoDataset(stated.classes, tuple(fitted)),
+        {image.file_name: root / image.file_name for image in fitted},
+        repairs,
+    )

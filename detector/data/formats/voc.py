@@ -1,0 +1,175 @@
+"""PASCAL VOC devkits (Everingham et al. 2010) -> the internal dataset.
+
+VOC boxes are 1-based and inclusive: a box over the first pixel alone is (1, 1, 1, 1). Here edges are 0-based and
+half-open, (0, 0, 1, 1): the minima lose 1 and the maxima stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml import ElementTree as SafeElementTree
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from detector.common.errors import AnnotationError
+from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.checks import Repairs, Split, fit_boxes, image_size
+from detector.runtime.geometry.boxes import Boxes
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class VocAnnotation:
+    """One XML file: size as stated (0 if not), boxes float32 (N, 4) xyxy as stated, labels (N,), difficult (N,)."""
+
+    width: int
+    height: int
+    boxes: Boxes
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+
+
+def _number(path: Path, parent: Element, tag: str) -> float:
+    text = parent.findtext(tag)
+    try:
+        value = float(text) if text is not None else float("nan")
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise AnnotationError(f"{path}: <{tag}> in <{parent.tag}> must be a number, not {text!r}")
+    return value
+
+
+def parse_voc(path: Path) -> VocAnnotation:
+    """Read one annotation file; one without objects is an image without objects.
+
+    Raises AnnotationError naming the file: missing, not XML, entity declarations (bombs), an object without a name
+    or a box, a number that is none, a class that is not one of the 20.
+    """
+    try:
+        root: Element = SafeElementTree.fromstring(path.read_bytes())
+    except FileNotFoundError as error:
+        raise AnnotationError(f"{path}: there is no such annotation") from error
+    except DefusedXmlException as error:
+        raise AnnotationError(f"{path}: refused, it declares entities or references: {error}") from error
+    except (SafeElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: unknown encodings
+        raise AnnotationError(f"{path}: is not XML ({error})") from error
+    if root.tag != "annotation":
+        raise AnnotationError(f"{path}: is not a VOC annotation: the top element is <{root.tag}>")
+
+    corners: list[list[float]] = []
+    labels: list[int] = []
+    difficult: list[bool] = []
+    for thing in root.findall("object"):
+        # Direct children only: <part> elements (heads, hands) have a <name> and a <bndbox> of their own.
+        name = (thing.findtext("name") or "").strip()
+        if name not in VOC_CLASSES:
+            raise AnnotationError(f"{path}: class {name!r} is not one of the 20 VOC classes")
+        box = thing.find("bndbox")
+        if box is None:
+            raise AnnotationError(f"{path}: an object of class {name} has no <bndbox>")
+        xmin, ymin, xmax, ymax = (_number(path, box, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))
+        corners.append([xmin - 1, ymin - 1, xmax, ymax])
+        labels.append(VOC_CLASSES.index(name))
+        difficult.append(thing.find("difficult") is not None and _number(path, thing, "difficult") != 0)
+    size = root.find("size")
+    return VocAnnotation(
+        width=0 if size is None else int(_number(path, size, "width")),
+        height=0 if size is None else int(_number(path, size, "height")),
+        boxes=np.array(corners, np.float32).reshape(-1, 4),
+        labels=np.array(labels, np.int64),
+        difficult=np.array(difficult, np.bool_),
+    )
+
+
+def _years(roots: Sequence[Path]) -> dict[str, list[Path]]:
+    """Year folder name ("VOC2007") -> its folders: archives of one year may be unpacked apart."""
+    years: dict[str, list[Path]] = {}
+    for root in roots:
+        for images in sorted(root.rglob("JPEGImages")):
+            years.setdefault(images.parent.name, []).append(images.parent)
+    return years
+
+
+def _split_names(folders: list[Path], split: str) -> list[str]:
+    names: set[str] = set()
+    for folder in folders:
+        path = folder / "ImageSets" / "Main" / f"{split}.txt"
+        if not path.is_file():
+            continue
+        for line in path.read_text().splitlines():
+            if not line.strip():
+                continue
+            name = line.split()[0]
+            if Path(name).name != name:
+                raise AnnotationError(f"{path}: {name!r} is not the name of an image")
+            names.add(name)
+    return sorted(names)
+
+
+def _find(folders: list[Path], inside: str, split: str, name: str) -> Path:
+    for folder in folders:
+        path = folder / inside / name
+        if path.is_file():
+            return path
+    places = ", ".join(str(folder / inside) for folder in folders)
+    raise AnnotationError(f"{name}: listed in {split}.txt but not found in {places}")
+
+
+def read_voc(roots: Sequence[Path], split: str) -> Split:
+    """Read `ImageSets/Main/<split>.txt` of every devkit year below `roots`; every image is decoded.
+
+    Sizes are those of the decoded pixels. Boxes are clipped to them, empty ones dropped; difficult -> ignore. Images
+    are sorted by file name, with ids from 1.
+    Raises AnnotationError: no devkit, a split without images, a listed image or annotation that is missing or cannot
+    be read, two years with an image of one name, and what `parse_voc` raises.
+    """
+    years = _years(roots)
+    if not years:
+        raise AnnotationError(f"{', '.join(map(str, roots))}: no VOC devkit here (no folder JPEGImages)")
+    entries: list[tuple[str, list[Path]]] = []
+    for folders in years.values():
+        entries += [(name, folders) for name in _split_names(folders, split)]
+    entries.sort(key=lambda entry: entry[0])
+    if not entries:
+        raise AnnotationError(f"{', '.join(map(str, roots))}: no ImageSets/Main/{split}.txt names an image")
+
+    images: list[ImageInfo] = []
+    files: dict[str, Path] = {}
+    repairs = Repairs()
+    for name, folders in tqdm(entries, desc=f"read {split}", unit="image", delay=2, leave=False, disable=None):
+        path = _find(folders, "JPEGImages", split, f"{name}.jpg")
+        if path.name in files:
+            raise AnnotationError(f"{path}: {files[path.name]} has the same name; two images cannot share it")
+        annotation = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
+        height, width = image_size(path)
+        boxes, kept, repaired = fit_boxes(annotation.boxes, height, width)
+        stated = (annotation.height, annotation.width)
+        repairs += repaired + Repairs(mismatched=int(stated != (0, 0) and stated != (height, width)))
+        images.append(
+            ImageInfo(
+                id=len(images) + 1,
+                file_name=path.name,
+                width=width,
+                height=height,
+                boxes=boxes,
+                labels=annotation.labels[kept],
+                ignore=annotation.difficult[kept],
+                crowd=np.zeros(len(boxes), np.bool_),
+            )
+        )
+        files[path.name] = path
+    return Split(CocoDataset(VOC_CLASSES, tuple(images)), files, repairs)

@@ -1,0 +1,91 @@
+"""The tables of a model card, from model.json alone: no figure of a card is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detector.common.errors import ArtifactError
+from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact
+
+# What stands between these lines of a page is the command's.
+BEGIN, END = "<!-- begin: detector card -->", "<!-- end: detector card -->"
+
+_METHODS = {"selective_search": "Selective Search", "sliding_window": "sliding windows"}
+# Keys of `metrics` by IoU; what an artifact does not have is a dash.
+_IOUS = (50, 70, 90)
+
+
+def tables(folder: Path) -> str:
+    """Markdown: what the artifact in `folder` is, what it achieves, and AP and operating score of each class.
+
+    Raises ArtifactError when it is none, or when its two files do not belong together.
+    """
+    artifact = load_artifact(folder)
+    size = (folder / MODEL_FILE).stat().st_size
+    return "\n".join([*_facts(artifact, size), "", *_figures(artifact), "", *_classes(artifact)]) + "\n"
+
+
+def renewed(page: Path, made: str) -> str:
+    """The page's text with `made` between its two marks. Raises ArtifactError when it has no marks."""
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ArtifactError(f"{page} has no place for the tables: write the lines {BEGIN} and {END} where they belong")
+    return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
+
+
+def _facts(artifact: Artifact, size: int) -> list[str]:
+    search = artifact.proposals
+    proposals = "the network's own"
+    if search is not None:
+        mode = f", {search.mode} mode" if search.method == "selective_search" else ""
+        proposals = f"{_METHODS[search.method]}{mode}, {search.max_boxes:,} an image at most"
+    rows = {
+        "member of the family": f"`{artifact.name}`",
+        "backbone": f"`{artifact.backbone}`",
+        "input": f"RGB, the longer side resized to {artifact.image_size} pixels",
+        "proposals": proposals,
+        "suppression": f"above IoU {artifact.nms_threshold:g}, in each class",
+        "boxes an image": f"{artifact.max_detections} at most",
+        "operating score": f"{artifact.operating_score:.3f}, the best mean F1 on val",
+        "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
+        "data, settings": f"sha256 `{artifact.data_digest[:12]}…`, `{artifact.params_digest[:12]}…`",
+    }
+    return ["| what | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def _figures(artifact: Artifact) -> list[str]:
+    def cells(*names: str) -> str:
+        return " | ".join(_number(artifact.metrics.get(name)) for name in names)
+
+    single = {
+        "COCO AP, IoU .5 to .95": "coco_ap",
+        "COCO AP of small objects (below 32 x 32 pixels)": "coco_ap_small",
+        "COCO AP of medium ones": "coco_ap_medium",
+        "COCO AP of large ones (from 96 x 96)": "coco_ap_large",
+        "localisation accuracy: the best box is the largest object": "localisation_accuracy",
+        "expected calibration error, all detections": "calibration_error",
+        "expected calibration error from the operating score on": "calibration_error_operating",
+    }
+    return [
+        f"| on {artifact.baseline.images:,} test images | {' | '.join(f'IoU .{iou}' for iou in _IOUS)} |",
+        f"| --- |{' --- |' * len(_IOUS)}",
+        f"| mAP, 11-point (VOC 2007) | {cells(*(f'map_{iou}_11point' for iou in _IOUS))} |",
+        f"| mAP, all-point | {cells(*(f'map_{iou}_all_point' for iou in _IOUS))} |",
+        "",
+        "| also on test | value |",
+        "| --- | --- |",
+        *(f"| {title} | {cells(name)} |" for title, name in single.items()),
+    ]
+
+
+def _classes(artifact: Artifact) -> list[str]:
+    rows = [
+        f"| {name} | {_number(artifact.class_ap.get(name))} | {_number(artifact.class_scores.get(name))} |"
+        for name in artifact.classes
+    ]
+    return ["| class | AP at IoU .5, 11-point, test | score with the best F1, val |", "| --- | --- | --- |", *rows]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""A detector in use, without torch: artifact, images, network, detections."""

@@ -1,0 +1,43 @@
+"""Greedy non-maximum suppression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.runtime.geometry.boxes import Boxes, area
+
+
+def nms(
+    boxes: Boxes, scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], threshold: float
+) -> NDArray[np.int64]:
+    """Indices of the boxes that survive, best score first; ties keep the input's order.
+
+    boxes (N, 4) xyxy, scores (N,), labels (N,): boxes of different labels never suppress each other. A box is
+    suppressed when its IoU with a better kept box of its label is above `threshold`.
+    """
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    order = np.argsort(-scores, kind="stable")
+    areas = area(boxes)
+    kept = np.zeros(len(boxes), np.bool_)
+    for label in np.unique(labels):
+        rest = order[labels[order] == label]
+        while len(rest):
+            best, rest = rest[0], rest[1:]
+            kept[best] = True
+            rest = rest[~_covered(boxes[best], areas[best], boxes[rest], areas[rest], threshold)]
+    survivors: NDArray[np.int64] = order[kept[order]]
+    return survivors
+
+
+def _covered(
+    box: Boxes, box_area: np.float32, others: Boxes, other_areas: NDArray[np.float32], threshold: float
+) -> NDArray[np.bool_]:
+    """Whether each of `others` (N, 4) has an IoU above `threshold` with `box` (4,); without a division."""
+    low = np.maximum(box[:2], others[:, :2])  # (N, 2)
+    size = np.maximum(np.minimum(box[2:], others[:, 2:]) - low, np.float32(0))
+    overlap = size[:, 0] * size[:, 1]
+    union = (box_area + other_areas - overlap).astype(np.float64)  # the threshold has no exact float32
+    return overlap > threshold * union

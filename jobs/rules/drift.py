@@ -1,0 +1,73 @@
+"""How far a run's detections are from those that the artifact was measured with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.runtime.artifact import Artifact
+from detector.runtime.baseline import BINS, Histograms, first_whole_bin
+from jobs.rules.policy import DRIFT_BOXES, DRIFT_IMAGES
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One measure; `value` is None where there is too little to judge by, and `text` says why."""
+
+    value: float | None
+    text: str
+
+
+def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
+    """Population stability index of two histograms (B,): sum of (p - q) * ln(p / q) over their shares.
+
+    Half a count is added to every bin, as an empty one has no logarithm.
+    """
+    p, q = (counts + 0.5 for counts in (run, baseline))
+    p, q = p / p.sum(), q / q.sum()
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float) -> dict[str, Drift]:
+    """The drift rules' measures for `images` images that could be read, with the counts of their boxes.
+
+    Run and baseline are compared from the first tenth of the scores that both thresholds leave whole.
+    """
+    first = first_whole_bin(max(min_score, artifact.least_score))
+    base = artifact.baseline
+    names = ("boxes_per_image_drift", "label_drift", "score_drift")
+    reason = None
+    if not base.images:
+        reason = "the artifact has no baseline"
+    elif images < DRIFT_IMAGES:
+        reason = f"{images:,} images; needs {DRIFT_IMAGES}"
+    elif first == BINS:
+        reason = f"no whole tenth of the scores from {min_score} on"
+    if reason:
+        return dict.fromkeys(names, Drift(None, reason))
+
+    run = seen.boxes[:, first:].astype(np.float64)
+    known = np.array([base.boxes.get(name, [0] * BINS) for name in artifact.classes], np.float64)[:, first:]
+    per_image, expected = run.sum() / images, known.sum() / base.images
+    ratio = per_image / expected if expected else None
+    found = {
+        names[0]: Drift(
+            ratio, f"{per_image:.2f} boxes an image with score {first / BINS:g} or more, {expected:.2f} on test"
+        )
+    }
+    few = min(run.sum(), known.sum())
+    if few < DRIFT_BOXES:
+        short = Drift(None, f"{few:,.0f} boxes; needs {DRIFT_BOXES} here and on test")
+        return found | dict.fromkeys(names[1:], short)
+    bins = [f"score {i / BINS:g} to {(i + 1) / BINS:g}" for i in range(first, BINS)]
+    for name, axis, titles in ((names[1], 1, artifact.classes), (names[2], 0, bins)):
+        ours, theirs = run.sum(axis), known.sum(axis)
+        shares, before = ours / ours.sum(), theirs / theirs.sum()
+        most = int(np.abs(shares - before).argmax())
+        found[name] = Drift(
+            psi(ours, theirs),
+            f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on test",
+        )
+    return found

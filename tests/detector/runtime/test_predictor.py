@@ -1,0 +1,182 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from detector.common.errors import ArtifactError
+from detector.proposals import sliding_window
+from detector.runtime.predictor import Detections, Predictor
+
+
+@pytest.fixture(scope="module")
+def searching(make_artifact: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact whose graph takes proposals."""
+    return make_artifact(tmp_path_factory.mktemp("artifact") / "searching")
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Blocks of colour, so that there is something to propose."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3))
+    return np.ascontiguousarray(blocks.repeat(8, 0).repeat(8, 1)[:height, :width].astype(np.uint8))
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change keys of an artifact's model.json."""
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def same(a: Detections, b: Detections) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (50, 90), (90, 50), (3, 200), (200, 3), (1, 1), (1, 50)])
+def test_pictures_of_every_shape_have_detections_inside_them(searching: Path, height: int, width: int) -> None:
+    predictor = Predictor(searching)
+    found = predictor.predict(picture(height, width), min_score=0.0)
+    boxes = found.boxes
+    assert 1 <= len(boxes) <= predictor.artifact.max_detections
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
+    assert (boxes[:, 2:] - boxes[:, :2] >= 1).all()
+    assert (np.diff(found.scores) <= 0).all() and set(found.labels) <= {0, 1, 2}
+
+
+def test_boxes_are_in_the_pictures_own_pixels(artifact: Path) -> None:
+    # The graph always says (2, 3, 20, 24) and (8, 4, 40, 30) in the picture that was resized to a longer side of 64.
+    found = Predictor(artifact).predict(np.full((80, 128, 3), 90, np.uint8), min_score=0.0)
+    assert {tuple(box) for box in found.boxes.tolist()} == {(4, 6, 40, 48), (16, 8, 80, 60)}
+
+
+def test_the_graphs_own_numbers_arrive(artifact: Path) -> None:
+    predictor = Predictor(artifact)
+    found = predictor.predict(np.full((40, 64, 3), 127, np.uint8), min_score=0.0)  # a mean of 0, padding included
+    weights = np.linspace(-0.03, 0.03, 12).reshape(4, 3)
+    expected = 1 / (1 + np.exp(-(np.array([[2, 3, 20, 24], [8, 4, 40, 30]]) @ weights)))  # (2, 3)
+    assert sorted(found.scores) == sorted(np.round(expected, 4).ravel())
+
+
+def test_min_score_is_the_artifacts_unless_given(make_artifact: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "model", bias=-1.0)
+    rewrite(folder, operating_score=0.5, max_detections=200)
+    predictor, pixels = Predictor(folder), picture(40, 64)
+    everything, usual, high = (predictor.predict(pixels, min_score=s) for s in (0.0, None, 0.7))
+    assert everything.scores.min() < predictor.artifact.operating_score == 0.5
+    for found, least in ((usual, 0.5), (high, 0.7)):
+        kept = everything.scores >= least
+        assert 0 < kept.sum() < len(kept)
+        assert same(found, Detections(everything.boxes[kept], everything.scores[kept], everything.labels[kept]))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 20, 1000])
+def test_a_graph_that_takes_few_proposals_at_once_finds_the_same(
+    make_artifact: Callable[..., Path], searching: Path, tmp_path: Path, batch: int
+) -> None:
+    folder = make_artifact(tmp_path / "model")
+    rewrite(folder, proposals={"method": "selective_search", "mode": "fast", "max_boxes": 20, "batch": batch})
+    for pixels in (picture(40, 64), picture(1, 1)):
+        whole = Predictor(searching).predict(pixels, min_score=0.0)
+        assert same(Predictor(folder).predict(pixels, min_score=0.0), whole) and len(whole.scores)
+
+
+def test_windows_are_proposals_too(make_artifact: Callable[..., Path], searching: Path, tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "model")
+    rewrite(folder, proposals={"method": "sliding_window", "mode": "fast", "max_boxes": 20, "batch": 8})
+    pixels = picture(40, 64)
+    found = Predictor(folder).predict(pixels, min_score=0.0)
+    windows = {tuple(box) for box in sliding_window(40, 64, 20).tolist()}
+    assert len(found.boxes) and {tuple(box) for box in found.boxes.tolist()} <= windows  # the graph keeps their places
+    assert not same(found, Predictor(searching).predict(pixels, min_score=0.0))
+
+
+def test_scores_are_calibrated_before_they_are_rounded(artifact: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(artifact, folder)
+    rewrite(folder, calibration={"slope": 0.5, "offset": -3.0})
+    pixels = np.full((40, 64, 3), 127, np.uint8)
+    found, before = (Predictor(f).predict(pixels, min_score=0.0) for f in (folder, artifact))
+    odds = np.log(before.scores / (1 - before.scores))
+    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp(3 - 0.5 * odds)), atol=1e-4)
+    assert np.array_equal(found.boxes, before.boxes) and (found.scores * 1e4 % 1 < 1e-6).all()
+
+
+def test_threads_do_not_change_a_number(searching: Path) -> None:
+    pictures = [picture(40 + seed, 64, seed) for seed in range(6)]
+    single, double = Predictor(searching, threads=1), Predictor(searching, threads=2)
+    alone = [single.predict(pixels, min_score=0.0) for pixels in pictures]
+    assert all(same(double.predict(p, min_score=0.0), a) for p, a in zip(pictures, alone, strict=True))
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda pixels: single.predict(pixels, min_score=0.0), pictures * 3))
+    assert all(same(found, alone[i % 6]) for i, found in enumerate(together))
+
+
+def test_timed_prediction_is_the_prediction(searching: Path) -> None:
+    predictor = Predictor(searching)
+    found, seconds = predictor.predict_timed(picture(40, 64))
+    assert same(found, predictor.predict(picture(40, 64)))
+    assert min(seconds.proposals, seconds.network, seconds.postprocess) >= 0
+
+
+def replace_graph(folder: Path, data: bytes) -> None:
+    """Put another model.onnx into an artifact, with its digest."""
+    (folder / "model.onnx").write_bytes(data)
+    rewrite(folder, onnx_sha256=hashlib.sha256(data).hexdigest())
+
+
+def test_a_file_that_is_no_graph_is_an_artifact_error(make_artifact: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "model")
+    replace_graph(folder, b"not a graph")
+    with pytest.raises(ArtifactError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+        Predictor(folder)
+
+
+def test_a_graph_with_other_inputs_is_an_artifact_error(make_artifact: Callable[..., Path], tmp_path: Path) -> None:
+    folder, other = make_artifact(tmp_path / "model"), make_artifact(tmp_path / "other", proposals=False)
+    replace_graph(folder, (other / "model.onnx").read_bytes())
+    with pytest.raises(ArtifactError, match=r"inputs are \['image'\], not \['image', 'proposals'\]"):
+        Predictor(folder)
+
+
+def test_a_graph_with_other_outputs_is_an_artifact_error(make_artifact: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_artifact(tmp_path / "model")
+    model = onnx.load(folder / "model.onnx")
+    del model.graph.output[1:]
+    replace_graph(folder, model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"outputs are \['scores'\], not \['boxes', 'scores'\]"):
+        Predictor(folder)
+
+
+def test_a_missing_artifact_is_an_artifact_error(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is missing"):
+        Predictor(tmp_path)
+
+
+def test_the_predictor_works_where_torch_and_the_pipeline_are_absent(searching: Path) -> None:
+    program = """
+import sys
+for name in ("torch", "torchvision", "timm", "dvc", "dvclive", "faster_coco_eval", "onnx", "matplotlib", "boto3"):
+    sys.modules[name] = None  # importing it fails
+import numpy as np
+from pathlib import Path
+from detector.runtime.predictor import Predictor
+print(len(Predictor(Path(sys.argv[1])).predict(np.zeros((40, 64, 3), np.uint8), min_score=0.0).scores))
+"""
+    result = subprocess.run([sys.executable, "-c", program, str(searching)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) >= 1
+
+
+def test_onnx_runtime_leaves_the_home_folder_alone(artifact: Path, tmp_path: Path) -> None:
+    """It keeps and sends telemetry unless it is told not to."""
+    script = "import sys, pathlib, detector.runtime.predictor as p; p.Predictor(pathlib.Path(sys.argv[1]))"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", script, str(artifact)], check=True, env=environment | {"HOME": str(tmp_path)})
+    assert not list(tmp_path.rglob("*"))

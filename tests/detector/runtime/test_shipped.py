@@ -1,0 +1,156 @@
+"""The artifact that comes with the package: that it is there, small, ignored by nobody, and sees what it should.
+
+None of these tests knows a figure of it: it may be replaced by another member of the family.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from detector.cli import main
+from detector.common.errors import ArtifactError
+from detector.data.formats.voc import VOC_CLASSES
+from detector.evaluation.card import BEGIN, renewed, tables
+from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.predictor import Detections, Predictor, decode_image
+
+ROOT = Path(__file__).parents[3]
+CARD = SHIPPED / "README.md"
+FILES = {"model.onnx", "model.json", "README.md"}
+
+
+def photograph(name: str) -> Path:
+    """One of scikit-image's wheel."""
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("scikit-image is missing: install the extra dev")
+    path = Path(spec.submodule_search_locations[0]) / "data" / name
+    if not path.is_file():
+        pytest.skip(f"this release of scikit-image does not carry {name}")
+    return path
+
+
+def test_it_is_whole_small_and_finds_the_classes_of_voc() -> None:
+    artifact = load_artifact(SHIPPED)
+    assert set(artifact.classes) == set(VOC_CLASSES) and len(artifact.classes) == 20
+    assert set(artifact.class_scores) == set(artifact.class_ap) == set(VOC_CLASSES)
+    assert artifact.least_score > 0 and artifact.git_revision and "+" not in artifact.git_revision
+    assert {path.name for path in SHIPPED.iterdir()} == FILES
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) <= 25_000_000
+
+
+def test_wheel_and_repository_carry_it() -> None:
+    """hatchling takes all files of the packages that git does not ignore."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert SHIPPED.relative_to(ROOT).parts[0] in wheel["packages"] and not set(wheel) & {"include", "exclude", "only"}
+    paths = [str((SHIPPED / name).relative_to(ROOT)) for name in FILES]
+    if (ROOT / ".git").exists():
+        done = subprocess.run(["git", "check-ignore", "--no-index", *paths], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, ""), "git ignores it"
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor(SHIPPED)
+
+
+def found(predictor: Predictor, name: str) -> Detections:
+    return predictor.predict(decode_image(photograph(name).read_bytes()))
+
+
+@pytest.mark.parametrize(("name", "label"), [("astronaut.png", "person"), ("chelsea.png", "cat")])
+def test_it_sees_what_anybody_sees(predictor: Predictor, name: str, label: str) -> None:
+    detections = found(predictor, name)
+    best = int(np.argmax(detections.scores))
+    assert predictor.artifact.classes[detections.labels[best]] == label
+    x1, y1, x2, y2 = detections.boxes[best].tolist()
+    height, width = decode_image(photograph(name).read_bytes()).shape[:2]
+    assert (x2 - x1) * (y2 - y1) > 0.2 * height * width  # both fill much of the picture
+    # The middle of the picture is on the person, and on the cat.
+    assert x1 < width / 2 < x2 and y1 < height / 2 < y2
+
+
+def test_it_says_the_same_twice(predictor: Predictor) -> None:
+    first, second = (found(one, "astronaut.png") for one in (predictor, Predictor(SHIPPED, threads=2)))
+    for name in ("boxes", "scores", "labels"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
+
+
+# The model card.
+
+
+def test_the_committed_card_has_the_tables_of_this_artifact() -> None:
+    made = tables(SHIPPED)
+    page = CARD.read_text("utf-8")
+    assert renewed(CARD, made) == page, (
+        f"run: detector card {SHIPPED.relative_to(ROOT)} --into {CARD.relative_to(ROOT)}"
+    )
+    assert page.count(BEGIN) == 1
+    for heading in ("What it was trained on", "Limits", "Terms"):
+        assert f"## {heading}" in page
+    for link in re.findall(r"\]\(([^)#:]+)\)", page):
+        assert (SHIPPED / link).exists(), link
+
+
+def test_the_tables_say_what_model_json_says(artifact: Path) -> None:
+    """On a small artifact, which has few figures."""
+    printed = CliRunner().invoke(main, ["card", str(artifact)])
+    assert printed.exit_code == 0 and printed.output == tables(artifact)
+    for row in (
+        "| member of the family | `faster_rcnn` |",
+        "| backbone | `tiny` |",
+        "| input | RGB, the longer side resized to 64 pixels |",
+        "| proposals | the network's own |",
+        "| mAP, 11-point (VOC 2007) | – | – | – |",
+        "| COCO AP, IoU .5 to .95 | – |",
+        "| dog | – | 0.300 |",
+    ):
+        assert row in printed.output.splitlines()
+
+
+def test_figures_stand_in_their_cells(make_artifact, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = make_artifact(tmp_path / "a")
+    page = (folder / "model.json").read_text()
+    figures = '"metrics": {"map_50_11point": 0.61234, "map_70_11point": 0.3, "coco_ap_small": 0.0771}'
+    page = page.replace('"metrics": {}', figures).replace('"class_ap": {}', '"class_ap": {"dog": 0.74449}')
+    (folder / "model.json").write_text(page)
+    made = tables(folder).splitlines()
+    assert "| mAP, 11-point (VOC 2007) | 0.612 | 0.300 | – |" in made
+    assert "| COCO AP of small objects (below 32 x 32 pixels) | 0.077 |" in made
+    assert "| dog | 0.744 | 0.300 |" in made and "| cat | – | 0.300 |" in made
+    assert "| proposals | Selective Search, fast mode, 20 an image at most |" in made
+
+
+def test_a_page_is_renewed_between_its_marks_only(artifact: Path, tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n<!-- end: detector card -->\nafter\n")
+    for _ in range(2):  # the second time over its own
+        done = CliRunner().invoke(main, ["card", str(artifact), "--into", str(page)])
+        assert (done.exit_code, done.output) == (0, "")
+        text = page.read_text()
+        assert text.startswith(f"before\n{BEGIN}\n\n| what") and text.endswith(
+            "|\n\n<!-- end: detector card -->\nafter\n"
+        )
+        assert "old" not in text and text.count("| backbone |") == 1
+
+
+@pytest.mark.parametrize("text", ["", "no marks\n", f"{BEGIN}\nno end\n"])
+def test_a_page_without_marks_stays_as_it_is(artifact: Path, tmp_path: Path, text: str) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    done = CliRunner().invoke(main, ["card", str(artifact), "--into", str(page)])
+    assert done.exit_code == 2 and "has no place for the tables" in done.output
+    assert page.read_text() == text
+
+
+def test_a_folder_that_is_no_artifact_has_no_card(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"model.json is missing"):
+        tables(tmp_path)
