@@ -71,13 +71,16 @@ CMD ["dvc", "repro"]
 FROM python AS job
 # A version of onnxruntime-gpu that takes onnxruntime's place; its releases lag behind those in the lock.
 ARG ONNXRUNTIME_GPU=
+# Any value adds Numba, for artifacts that need Selective Search or sliding windows; the shipped one does not.
+ARG PROPOSALS=
 WORKDIR /src
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
     --mount=type=bind,source=requirements.lock,target=/src/requirements.lock \
     /opt/tools/bin/uv venv --python /usr/bin/python3 /opt/boxcar \
     && /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar \
-        --requirements pyproject.toml --extra job --extra quality --extra parquet --constraints requirements.lock \
+        --requirements pyproject.toml --extra job --extra quality --extra parquet ${PROPOSALS:+--extra proposals} \
+        --constraints requirements.lock \
     && if [ -n "$ONNXRUNTIME_GPU" ]; then \
         /opt/tools/bin/uv pip uninstall --python /opt/boxcar onnxruntime \
         && /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar \
@@ -91,7 +94,7 @@ ENV NUMBA_CPU_NAME=x86-64-v3 \
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
-    && python -m detector.proposals.warm_up
+    && if [ -n "$PROPOSALS" ]; then python -m detector.proposals.warm_up; fi
 USER 10001:10001
 # Where the job may write; all else can be read-only. A mount here takes over the folder's permissions.
 VOLUME ["/tmp"]

@@ -31,10 +31,19 @@ class Seconds:
 
 
 def _proposer(settings: ProposalSettings | None) -> Callable[[NDArray[np.uint8]], Boxes] | None:
-    """Pixels -> proposals, as an artifact wants them; None where its graph makes its own."""
+    """The function from pixels to proposals that an artifact wants; None where its graph makes its own.
+
+    Raises ArtifactError where the extra that it needs is not installed.
+    """
     if settings is None:
         return None
-    from detector.proposals import find_proposals  # its compiled code takes a second to load
+    try:
+        from detector.proposals import find_proposals  # its compiled code takes a second to load
+    except ModuleNotFoundError as error:
+        raise ArtifactError(
+            f"this artifact needs {settings.method.replace('_', ' ')}, and {error.name} is not installed; install the "
+            "extra: pip install '.[proposals]' in the project's folder, or take an artifact of faster_rcnn"
+        ) from error
 
     return partial(find_proposals, method=settings.method, max_boxes=settings.max_boxes, mode=settings.mode)
 

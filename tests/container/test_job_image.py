@@ -74,11 +74,9 @@ print(json.dumps([os.getuid(), os.getgid(), [str(place) for place in places if w
     assert json.loads(loose.stdout)[2] == ["/var/tmp", "/home/boxcar", "/tmp"]
 
 
-def test_every_kernel_is_compiled_already(job: Image) -> None:
-    done = job.run("-m", "detector.proposals.warm_up", entrypoint=("python",))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"kernels: 0 compiled, [1-9]\d* found", done.stdout)
-    assert "for the CPU x86-64-v3 " in done.stdout
+def test_there_is_no_compiler_unless_it_is_asked_for(job: Image) -> None:
+    done = job.run("-c", "import numba", entrypoint=("python",))
+    assert done.returncode == 1 and "No module named 'numba'" in done.stderr
 
 
 def test_a_folder_of_photographs_is_published(job: Image, photos: Path, shared: Folder) -> None:

@@ -180,3 +180,15 @@ def test_onnx_runtime_leaves_the_home_folder_alone(artifact: Path, tmp_path: Pat
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", script, str(artifact)], check=True, env=environment | {"HOME": str(tmp_path)})
     assert not list(tmp_path.rglob("*"))
+
+
+def test_an_artifact_with_selective_search_names_the_extra_that_it_needs(
+    make_artifact: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where boxcar is installed without the extra `proposals`."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for name in [name for name in sys.modules if name.startswith("detector.proposals")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ArtifactError, match=r"needs selective search, and numba is not installed.*'\.\[proposals\]'"):
+        Predictor(make_artifact(tmp_path / "artifact"))
+    Predictor(make_artifact(tmp_path / "other", proposals=False))  # which proposes by itself
