@@ -132,15 +132,18 @@ def attempt(fault: Fault) -> tuple[str, bool]:
 @click.option("--photos", type=click.IntRange(min=30), default=200, show_default=True, help="Pictures in the bucket.")
 @click.option("--kills", "count", type=click.IntRange(min=3), default=20, show_default=True, help="Of each signal.")
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--only", default="", help="Faults whose name holds this.")
-def main(artifact: Path, photos: int, count: int, seed: int, only: str) -> None:
+@click.option("--only", default="", help="Try only the faults whose name contains this.")
+@click.option(
+    "--quick", is_flag=True, help="Fork processes that have imported everything, and wait briefly, as tests do."
+)
+def main(artifact: Path, photos: int, count: int, seed: int, only: str, quick: bool) -> None:
     """Try every fault, and print the table."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         # The server may take its time to end; the table is printed by then.
         with contextlib.suppress(subprocess.TimeoutExpired), serve(scratch / "s3", scratch / "s3.log") as server:
-            world = build_world(server, scratch / "own", artifact, copies(photos), _PART_SIZE, hasty=False)
+            world = build_world(server, scratch / "own", artifact, copies(photos), _PART_SIZE, hasty=quick)
             for fault in faults(world, count, seed):
                 if only in fault.name:
                     start = time.monotonic()

@@ -86,15 +86,17 @@ def bucket(s3_server: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 CLASSES = ("cat", "dog", "tree")
 
 
-def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) -> Path:
+def make_artifact(
+    folder: Path, *, bias: float = 0.0, proposals: bool = True, classes: tuple[str, ...] = CLASSES
+) -> Path:
     """A small real artifact: scores depend on the picture's mean colour and on where the proposal lies.
 
     Without `proposals` the graph proposes two boxes of its own. bias: added to every logit; another one makes
     another artifact.
     """
-    count = len(CLASSES)
+    count = len(classes)
     weights = np.linspace(-0.03, 0.03, 4 * count, dtype=np.float32).reshape(4, count)
-    colours = np.array([[2, -1, 0], [-1, 2, 0], [0, -1, 2]], np.float32)
+    colours = np.array([[2, -1, 0], [-1, 2, 0], [0, -1, 2]], np.float32)[:, np.arange(count) % 3]
     own = np.array([[2, 3, 20, 24], [8, 4, 40, 30]], np.float32)
     nodes = [
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),  # (1, 3)
@@ -131,7 +133,7 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
         Artifact(
             name="fast_rcnn" if proposals else "faster_rcnn",
             backbone="tiny",
-            classes=CLASSES,
+            classes=classes,
             image_size=64,
             proposals=ProposalSettings(method="selective_search", mode="fast", max_boxes=20, batch=None)
             if proposals
@@ -140,7 +142,7 @@ def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) ->
             max_detections=10,
             calibration=Calibration(),
             operating_score=0.3,
-            class_scores=dict.fromkeys(CLASSES, 0.3),
+            class_scores=dict.fromkeys(classes, 0.3),
             least_score=0.01,
             metrics={},
             class_ap={},

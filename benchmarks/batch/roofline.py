@@ -43,7 +43,7 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     entries = list(islice(source.list(), count))
     predictor = Predictor(artifact)
     plan = Plan(
-        run="roofline", digest="", planned_at="", input=source.uri, artifact_sha256="",
+        run="roofline", digest="", planned_at="2000-01-01T00:00:00Z", input=source.uri, artifact_sha256="",
         min_score=predictor.artifact.operating_score, part_size=count, images=count, other_files=0, parts=[],
     )  # fmt: skip
     warm = decode_image(source.fetch(entries[0]).data)

@@ -90,15 +90,18 @@ class Picture(NamedTuple):
     detail: str = ""
 
 
+DRAWN: dict[str, Callable[[int, int], Pixels]] = {
+    "dots": dots,
+    "noise": noise,
+    "scenes": scenes,
+    "one colour": one_colour,
+}
+KINDS = (*DRAWN, SQUARES)
+
+
 def pictures() -> list[Picture]:
     """All that are measured: three kinds in all sizes, and noise of one size from many regions to few."""
-    kinds: dict[str, Callable[[int, int], Pixels]] = {
-        "dots": dots,
-        "noise": noise,
-        "scenes": scenes,
-        "one colour": one_colour,
-    }
-    return [Picture(kind, *size, draw) for kind, draw in kinds.items() for size in PHOTOGRAPHS + STRIPS] + [
+    return [Picture(kind, *size, draw) for kind, draw in DRAWN.items() for size in PHOTOGRAPHS + STRIPS] + [
         Picture(SQUARES, *SQUARES_SIZE, partial(noise, block=block), f" of {block}") for block in BLOCKS
     ]
 
@@ -179,15 +182,23 @@ def table(wanted: Sequence[Picture], costs: Sequence[Cost]) -> list[str]:
 
 @click.command()
 @click.option("--mode", type=click.Choice(["fast", "quality"]), default="fast", show_default=True)
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; may be repeated.")
+@click.option("--largest", type=float, default=math.inf, help="Leave out images of more megapixels than this.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), show_default=True)
-def main(mode: Mode, out: Path) -> None:
+def main(mode: Mode, kinds: tuple[str, ...], largest: float, out: Path) -> None:
     """Measure how Selective Search grows with pixels and regions.
 
     Prints a table; the figures and a picture go to the folder --out.
     """
     if not os.access(_CLEAR_REFS, os.W_OK):
         raise click.ClickException(f"{_CLEAR_REFS} cannot be written: peak memory can be measured on Linux only")
-    wanted = pictures()
+    wanted = [
+        picture
+        for picture in pictures()
+        if picture.kind in (kinds or KINDS) and picture.width * picture.height <= 1e6 * largest
+    ]
+    if not wanted:
+        raise click.UsageError("no image is of these kinds and so small: choose others with --kind and --largest")
     costs = measure_all(wanted, mode)
     print("\n".join(table(wanted, costs)))
     document = [

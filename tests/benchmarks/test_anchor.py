@@ -32,10 +32,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset]:
 
 
 def test_batches_are_of_one_orientation_and_flip_boxes_with_the_picture(
-    data: tuple[Path, CocoDataset], monkeypatch: pytest.MonkeyPatch
+    data: tuple[Path, CocoDataset],
 ) -> None:
     folder, truth = data
-    batches = anchor._batches(folder, truth, seed=1)
+    batches = anchor.batches_of(folder, truth, seed=1)
     seen = [next(batches) for _ in range(12)]
     assert {(len(images), images[0].shape[1] > images[0].shape[2]) for images, _ in seen} == {(2, True), (2, False)}
     boxes = {tuple(target["boxes"][0].tolist()) for _, targets in seen for target in targets if len(target["boxes"])}
@@ -44,17 +44,18 @@ def test_batches_are_of_one_orientation_and_flip_boxes_with_the_picture(
 
 
 def test_it_trains_for_its_time_and_finds_boxes_in_the_pictures_own_pixels(
-    data: tuple[Path, CocoDataset], monkeypatch: pytest.MonkeyPatch
+    data: tuple[Path, CocoDataset],
 ) -> None:
     folder, truth = data
-    monkeypatch.setattr(anchor, "_TIMED_STEPS", 1)
     network = anchor.build(len(truth.classes))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    steps, minutes = anchor.train(network, folder, truth, minutes=0.001)  # one step, however slow the machine
+    steps, minutes = anchor.train(
+        network, folder, truth, minutes=0.001, precision="fp32"
+    )  # one step, however slow the machine
     assert steps == 1 and minutes > 0
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and not any(name.startswith(("backbone.body.stem", "backbone.body.blocks.1.")) for name in moved)
     seconds: list[float] = []
-    found = anchor._find(network.eval(), seconds)(0, np.full((64, 96, 3), 90, np.uint8))
+    found = anchor.find_with(network.eval(), seconds)(0, np.full((64, 96, 3), 90, np.uint8))
     assert len(seconds) == 1 and found.boxes.shape == (len(found.scores), 4)
     assert not len(found.boxes) or (found.boxes.max() <= 96 and set(found.labels) <= {0, 1})

@@ -249,14 +249,19 @@ def test_the_run_writes_a_page_figures_and_plots(
 def test_the_command_hands_on_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
 
-    def run(out: Path, images: Path | None, repeats: int, workers: int) -> str:
-        given.extend([out, images, repeats, workers > 0])
+    def run(out: Path, images: Path | None, repeats: int, workers: int, names: tuple[str, ...]) -> str:
+        given.extend([out, images, repeats, workers > 0, names])
         return "the table\n"
 
     monkeypatch.setattr(compare, "run", run)
-    done = CliRunner().invoke(main, ["compare", "backbones", "--out", str(tmp_path / "o"), "--repeats", "3"])
+    words = ["compare", "backbones", "--out", str(tmp_path / "o"), "--repeats", "3"]
+    done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and done.output.startswith("the table\n")
-    assert given == [tmp_path / "o", None, 3, True]
+    assert given == [tmp_path / "o", None, 3, True, tuple(CLASSIFIERS)]
+    assert CliRunner().invoke(main, [*words, "--network", "vgg16"]).exit_code == 0
+    assert given[5:] == [tmp_path / "o", None, 3, True, ("vgg16",)]
+    unknown = CliRunner().invoke(main, [*words, "--network", "vgg17"])
+    assert unknown.exit_code == 2 and "vgg17 is not one of the networks: alexnet, " in unknown.output
 
 
 def test_a_wrong_folder_of_images_ends_in_one_line(tmp_path: Path) -> None:
