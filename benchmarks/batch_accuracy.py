@@ -20,13 +20,13 @@ from typing import Any
 import click
 import numpy as np
 
-from demo.local_s3 import serve
 from detector.data.annotations import CocoDataset, load_coco
 from detector.runtime.artifact import load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
 from detector.stages.measure import figures
+from tests.support.local_s3 import serve
 
 
 def read_run(run: Path, truth: CocoDataset) -> dict[int, Detections]:

@@ -24,13 +24,13 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from benchmarks.fault_tools import damage, disks, hostile, inputs, kills, network, refusals, together
-from benchmarks.fault_tools.corpus import corpus
-from benchmarks.fault_tools.runs import Broken
-from benchmarks.fault_tools.world import World, build_world
-from demo.local_s3 import serve
 from demo.photographs import choose
 from detector.runtime.artifact import SHIPPED
+from tests.support.faults import damage, disks, hostile, inputs, kills, network, refusals, together
+from tests.support.faults.corpus import corpus
+from tests.support.faults.runs import Broken
+from tests.support.faults.world import World, build_world
+from tests.support.local_s3 import serve
 
 _SIDES = range(96, 224, 4)  # longer sides of the copies: small, so that the time goes into faults
 _PART_SIZE = 10

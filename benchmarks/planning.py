@@ -28,7 +28,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import click
 
-from demo.local_s3 import LocalS3
+from tests.support.local_s3 import LocalS3
 
 FOLDER = 10_000  # keys in each folder of the bucket
 ROWS = 500_000  # in each data file of the inventory

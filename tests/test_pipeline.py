@@ -15,9 +15,9 @@ import boto3
 import pytest
 import yaml
 
-from demo.local_s3 import LocalS3
 from detector.common.digests import sha256_of
 from detector.stages import layout
+from tests.support.local_s3 import LocalS3
 
 ROOT = Path(__file__).parents[1]
 # Small enough for seconds, large enough to find something to score.

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import click
 
-from demo.local_s3 import LocalS3, serve
 from detector.common.cores import cores
 from detector.runtime.artifact import SHIPPED
 from detector.stages import layout
+from tests.support.local_s3 import LocalS3, serve
 
 BUCKET_IN, BUCKET_OUT = "photos", "boxes"
 BOXCAR = (sys.executable, "-m", "jobs")

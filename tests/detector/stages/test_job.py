@@ -9,10 +9,10 @@ from pathlib import Path
 import boto3
 import pytest
 
-from demo.local_s3 import LocalS3
 from detector.common.errors import TrainingError
 from detector.stages import job
 from detector.stages.job import Mirror, run_job
+from tests.support.local_s3 import LocalS3
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -1,4 +1,4 @@
-"""The stage of every fault, once for all tests: what happens to it is in benchmarks/fault_tools."""
+"""The stage of every fault, once for all tests: what happens to it is in tests/support/faults."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fault_tools.world import World, build_world
-from demo.local_s3 import LocalS3
 from tests.jobs.helpers import encoded
+from tests.support.faults.world import World, build_world
+from tests.support.local_s3 import LocalS3
 
 
 @pytest.fixture(scope="session")

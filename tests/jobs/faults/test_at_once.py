@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.fault_tools.together import one_shard_killed, two_runs, two_workers
-from benchmarks.fault_tools.world import World
+from tests.support.faults.together import one_shard_killed, two_runs, two_workers
+from tests.support.faults.world import World
 
 
 @pytest.mark.parametrize("meet", ["plan.json", "manifest.json"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.fault_tools.inputs import changed_between, changed_during
-from benchmarks.fault_tools.world import World
+from tests.support.faults.inputs import changed_between, changed_during
+from tests.support.faults.world import World
 
 
 def test_between_plan_and_work(world: World) -> None:

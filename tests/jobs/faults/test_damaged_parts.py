@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.fault_tools.damage import damaged_parts
-from benchmarks.fault_tools.world import World
+from tests.support.faults.damage import damaged_parts
+from tests.support.faults.world import World
 
 
 def test_damaged_parts(world: World) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fault_tools.corpus import Hostile, corpus, middles
-from benchmarks.fault_tools.hostile import run_over_all
-from benchmarks.fault_tools.world import World
 from detector.common.errors import ImageError
 from detector.runtime.predictor import decode_image
+from tests.support.faults.corpus import Hostile, corpus, middles
+from tests.support.faults.hostile import run_over_all
+from tests.support.faults.world import World
 
 ROOT = Path(__file__).parents[3]
 # pytest puts preprocess.py's own filter out of force.
@@ -55,7 +55,7 @@ def test_there_is_enough_of_each() -> None:
 # Prints the most memory in use, MB, before and after all bombs; a process of its own, because the peak never falls.
 _PEAK = """
 import resource
-from benchmarks.fault_tools.corpus import bombs, corpus
+from tests.support.faults.corpus import bombs, corpus
 from detector.common.errors import ImageError
 from detector.runtime.predictor import decode_image
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

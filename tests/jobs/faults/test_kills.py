@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.fault_tools.kills import Phase, count_requests, draw_moments, killed_and_resumed
-from benchmarks.fault_tools.world import World
+from tests.support.faults.kills import Phase, count_requests, draw_moments, killed_and_resumed
+from tests.support.faults.world import World
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.fault_tools.network import disturbed, first_answers_lost, lengths_lost, other_version, unreachable
-from benchmarks.fault_tools.proxy import FAULTS, Request, seeded
-from benchmarks.fault_tools.world import World
+from tests.support.faults.network import disturbed, first_answers_lost, lengths_lost, other_version, unreachable
+from tests.support.faults.proxy import FAULTS, Request, seeded
+from tests.support.faults.world import World
 
 
 def test_a_fifth_of_the_requests_fails(world: World) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.fault_tools import disks
-from benchmarks.fault_tools.refusals import denied, missing_buckets, wrong_credentials
-from benchmarks.fault_tools.world import World
+from tests.support.faults import disks
+from tests.support.faults.refusals import denied, missing_buckets, wrong_credentials
+from tests.support.faults.world import World
 
 needs_mounts = pytest.mark.skipif(not disks.can_mount(), reason="no file system may be mounted here")
 

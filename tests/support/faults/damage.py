@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fault_tools.runs import files, parts_named, require, require_same
-from benchmarks.fault_tools.world import World
+from tests.support.faults.runs import files, parts_named, require, require_same
+from tests.support.faults.world import World
 
 
 def _records(output: Path, part: str) -> Path:

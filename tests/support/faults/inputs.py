@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from benchmarks.fault_tools.proxy import Request
-from benchmarks.fault_tools.records import records
-from benchmarks.fault_tools.runs import require
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.proxy import Request
+from tests.support.faults.records import records
+from tests.support.faults.runs import require
+from tests.support.faults.world import Place, World
 
 
 def _changing_input(world: World, name: str) -> tuple[Place, list[str]]:

@@ -6,7 +6,7 @@ import struct
 import zlib
 from functools import partial
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.picture import (
     Hostile,
     bmp,
     encode,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fault_tools.proxy import FAULTS, Answer, Request, proxy, seeded
-from benchmarks.fault_tools.records import records
-from benchmarks.fault_tools.refusals import moto_server
-from benchmarks.fault_tools.runs import require, require_same, require_whole_parts
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.proxy import FAULTS, Answer, Request, proxy, seeded
+from tests.support.faults.records import records
+from tests.support.faults.refusals import moto_server
+from tests.support.faults.runs import require, require_same, require_whole_parts
+from tests.support.faults.world import Place, World
 
 # A run that gives up is started again this often; it keeps its finished parts.
 _TRIES = 15

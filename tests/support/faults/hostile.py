@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.fault_tools.corpus import corpus
-from benchmarks.fault_tools.records import records
-from benchmarks.fault_tools.runs import read_published, require
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.corpus import corpus
+from tests.support.faults.records import records
+from tests.support.faults.runs import read_published, require
+from tests.support.faults.world import Place, World
 
 
 def run_over_all(world: World, name: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.fault_tools.corpus.bombs import bombs
-from benchmarks.fault_tools.corpus.broken import broken
-from benchmarks.fault_tools.corpus.formats import formats
-from benchmarks.fault_tools.corpus.names import names
-from benchmarks.fault_tools.corpus.picture import Hostile, middles
-from benchmarks.fault_tools.corpus.turned import turned
+from tests.support.faults.corpus.bombs import bombs
+from tests.support.faults.corpus.broken import broken
+from tests.support.faults.corpus.formats import formats
+from tests.support.faults.corpus.names import names
+from tests.support.faults.corpus.picture import Hostile, middles
+from tests.support.faults.corpus.turned import turned
 
 __all__ = ["Hostile", "bombs", "corpus", "middles"]
 

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks.fault_tools.proxy import Proxy, Request
-from benchmarks.fault_tools.runs import Running, require, require_same, require_whole_parts
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.proxy import Proxy, Request
+from tests.support.faults.runs import Running, require, require_same, require_whole_parts
+from tests.support.faults.world import Place, World
 
 Phase = Literal["planning", "work", "finish"]
 # Before: the request never reaches the server. After: it does, and the process dies before it knows. Later: between

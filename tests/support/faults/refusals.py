@@ -12,8 +12,8 @@ from typing import Any
 
 import boto3
 
-from benchmarks.fault_tools.runs import require
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.runs import require
+from tests.support.faults.world import Place, World
 
 _NOWHERE = Place("s3://fault-nowhere/x/", Path("/nonexistent"))
 

@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.picture import (
     LOSSY,
     Hostile,
     bmp,

@@ -8,7 +8,7 @@ from functools import partial
 
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import LOSSY, Hostile, after_soi, encode, jpeg, jpeg_segment, ok, rgb
+from tests.support.faults.corpus.picture import LOSSY, Hostile, after_soi, encode, jpeg, jpeg_segment, ok, rgb
 
 # How the stored picture came out of the upright one (EXIF 2.32, tag 0x0112): the inverse of what undoes it.
 _STORED = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOXCAR = (sys.executable, "-m", "jobs")
 # A run that is not over by then hangs.
 HANGS_SECONDS = 900.0

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.fault_tools.runs import HANGS_SECONDS, ROOT, Broken, Ended
+from tests.support.faults.runs import HANGS_SECONDS, ROOT, Broken, Ended
 
 # great_expectations alone takes three seconds.
 _IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.publish", "jobs.worker"]

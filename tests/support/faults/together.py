@@ -6,9 +6,9 @@ import contextlib
 import signal
 import threading
 
-from benchmarks.fault_tools.proxy import Request, Watch
-from benchmarks.fault_tools.runs import Running, parts_named, require, require_same, require_whole_parts
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.proxy import Request, Watch
+from tests.support.faults.runs import Running, parts_named, require, require_same, require_whole_parts
+from tests.support.faults.world import Place, World
 
 # A process that comes to a meeting waits this long for the other, then goes on alone.
 _WAIT_SECONDS = 5.0

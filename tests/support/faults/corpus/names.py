@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.fault_tools.corpus.picture import Hostile, encode, ok, rgb
+from tests.support.faults.corpus.picture import Hostile, encode, ok, rgb
 
 _NAMES = (
     "two  spaces.png",

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.picture import (
     BLACK,
     BLUE,
     CORNERS,

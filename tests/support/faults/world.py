@@ -12,10 +12,10 @@ from typing import Any
 
 import boto3
 
-from benchmarks.fault_tools.prepared import Prepared
-from benchmarks.fault_tools.proxy import Proxy, proxy
-from benchmarks.fault_tools.runs import Ended, Process, Published, Running, read_published, require_same
-from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3
+from tests.support.faults.prepared import Prepared
+from tests.support.faults.proxy import Proxy, proxy
+from tests.support.faults.runs import Ended, Process, Published, Running, read_published, require_same
+from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3
 
 
 @dataclass(frozen=True)

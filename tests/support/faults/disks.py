@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fault_tools.runs import BOXCAR, HANGS_SECONDS, ROOT, Ended, require, require_same, require_whole_parts
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.runs import BOXCAR, HANGS_SECONDS, ROOT, Ended, require, require_same, require_whole_parts
+from tests.support.faults.world import Place, World
 
 _PAGE = 4096
 
