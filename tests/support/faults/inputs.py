@@ -1,4 +1,4 @@
-"""INPUT that changes while a run is under way."""
+"""Change INPUT while a run is under way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 
 from tests.support.faults.proxy import Request
 from tests.support.faults.records import records
-from tests.support.faults.runs import require
+from tests.support.faults.runs import Happened
 from tests.support.faults.world import Place, World
 
 
 def _changing_input(world: World, name: str) -> tuple[Place, list[str]]:
-    """An INPUT of its own: the first dozen of the photographs."""
+    """Make an INPUT of the first dozen of the photographs, which nothing else uses."""
     source = Place(f"s3://fault-photos/{name}/", world.server.root / "fault-photos" / name)
     client = world.client()
     keys = [f"{index:02d}{path.suffix}" for index, path in enumerate(sorted(world.photos.folder.iterdir())[:12])]
@@ -21,7 +21,10 @@ def _changing_input(world: World, name: str) -> tuple[Place, list[str]]:
 
 
 def _change(world: World, name: str, keys: list[str]) -> dict[str, str]:
-    """Delete, overwrite, empty and truncate one each of the last four, and add one; what their records must say."""
+    """Delete, overwrite, empty and truncate one each of the last four, and add one.
+
+    Returns what was done to each of `keys`: "nothing", "deleted" or "changed".
+    """
     client = world.client()
     gone, other, empty, cut = keys[-4:]
 
@@ -37,42 +40,41 @@ def _change(world: World, name: str, keys: list[str]) -> dict[str, str]:
     put(empty, b"")
     put(cut, data_of(cut)[:-50])
     put(f"new-{keys[0]}", data_of(keys[0]))
-    return dict.fromkeys(keys, "ok") | {gone: "missing", other: "changed", empty: "changed", cut: "changed"}
+    return dict.fromkeys(keys, "nothing") | {gone: "deleted", other: "changed", empty: "changed", cut: "changed"}
 
 
-def _require_statuses(output: Place, expected: dict[str, str]) -> None:
-    found = [(record["image"].rpartition("/")[2], record["status"]) for record in records(output.folder)]
-    require(found == sorted(expected.items()), f"statuses {found}")
+def _statuses(output: Place) -> dict[str, str]:
+    return {record["image"].rpartition("/")[2]: record["status"] for record in records(output.folder)}
 
 
-def changed_between(world: World, name: str) -> str:
-    """Between `plan` and `work`."""
+def changed_between(world: World, name: str) -> Happened:
+    """Change INPUT between `plan` and `work`; facts: what was "done" to each image, and the "statuses" of records."""
     source, keys = _changing_input(world, name)
-    output = world.output(name)
-    world.boxcar(world.planning("plan", output, source)).require(0)
-    expected = _change(world, name, keys)
-    world.boxcar(["work", str(output)]).require(0)
-    _require_statuses(output, expected)
-    return "deleted `missing`, others `changed`; the new one waits for the next run"
+    output, happened = world.output(name), Happened()
+    happened.commands["plan"] = world.boxcar(world.planning("plan", output, source))
+    happened.facts["done"] = _change(world, name, keys)
+    happened.commands["work"] = world.boxcar(["work", str(output)])
+    happened.facts["statuses"] = _statuses(output)
+    return happened
 
 
-def changed_during(world: World, name: str) -> str:
-    """While `run` fetches the first image of the first part."""
+def changed_during(world: World, name: str) -> Happened:
+    """Change INPUT while `run` fetches the first image of the first part; facts as in `changed_between`."""
     source, keys = _changing_input(world, name)
-    output = world.output(name)
-    expected: dict[str, str] = {}
+    output, happened = world.output(name), Happened(facts={"done": {}})
     lock = threading.Lock()
 
     def before(request: Request) -> bool:
         with lock:
-            if request.method == "GET" and request.path.startswith(f"/fault-photos/{name}/{keys[0]}") and not expected:
-                expected.update(_change(world, name, keys))
+            first = request.method == "GET" and request.path.startswith(f"/fault-photos/{name}/{keys[0]}")
+            if first and not happened.facts["done"]:
+                happened.facts["done"] = _change(world, name, keys)
         return True
 
     with world.proxy() as state:
         state.before = before
         arguments = ["run", str(source), str(output), "--model", str(world.artifact), "--part-size", "4"]
-        ended = world.boxcar([*arguments, "--max-failed", "0.5"], world.environment(AWS_ENDPOINT_URL=state.endpoint))
-    ended.require(0)
-    _require_statuses(output, expected)
-    return "deleted `missing`, others `changed`; exit 0"
+        environment = world.environment(AWS_ENDPOINT_URL=state.endpoint)
+        happened.commands["run"] = world.boxcar([*arguments, "--max-failed", "0.5"], environment)
+    happened.facts["statuses"] = _statuses(output)
+    return happened

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.faults.runs import HANGS_SECONDS, ROOT, Broken, Ended
+from tests.support.faults.runs import HANGS_SECONDS, ROOT, Ended, NotTried
 
 # great_expectations alone takes three seconds.
 _IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.publish", "jobs.worker"]
@@ -67,7 +67,7 @@ class Prepared:
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            raise Broken(f"no end after {HANGS_SECONDS:.0f} s")
+            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s")
         stdout, stderr = (stream.read_text() for stream in self._streams)
         self._folder.cleanup()
         return Ended(code, stdout, stderr)

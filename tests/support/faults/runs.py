@@ -1,4 +1,4 @@
-"""`boxcar` as a process of its own, and what a published run consists of."""
+"""Run `boxcar` as a process of its own, and read what it left in its OUTPUT."""
 
 from __future__ import annotations
 
@@ -9,28 +9,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[3]
 BOXCAR = (sys.executable, "-m", "jobs")
-# A run that is not over by then hangs.
+# A command that has not ended by then hangs.
 HANGS_SECONDS = 900.0
 
 
-class Broken(Exception):
-    """What the job promises did not happen; the message says what did."""
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise Broken unless it holds."""
-    if not holds:
-        raise Broken(message)
+class NotTried(Exception):
+    """The fault did not come about, so that nothing is known of the job; or a command hangs. The message says which."""
 
 
 def parts_named(text: str) -> set[int]:
-    """The numbers of the parts that a message names, ranges filled."""
+    """Return the numbers of the parts that a message names, with ranges filled."""
     return {
         number
         for first, last in re.findall(r"part-(\d{7})(?: to part-(\d{7}))?", text)
@@ -40,35 +34,72 @@ def parts_named(text: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that is over."""
+    """A command that has ended."""
 
     code: int
     stdout: str
     stderr: str
 
-    def require(self, code: int, *words: str) -> None:
-        """It ended with this exit code; for codes of failure with one `error:` line, which holds the words."""
-        errors = [line for line in self.stderr.splitlines() if line.startswith("error: ")]
-        require(self.code == code, f"exit {self.code} instead of {code}: {self.stderr[-2000:]}")
-        require("Traceback" not in self.stderr, f"a traceback: {self.stderr[-2000:]}")
-        if code not in (0, 143):
-            require(len(errors) == 1, f"{len(errors)} error lines instead of one: {self.stderr[-2000:]}")
-            for word in words:
-                require(word in errors[0], f"{word!r} is not in: {errors[0]}")
+    @property
+    def errors(self) -> list[str]:
+        """The lines that begin with `error: `."""
+        return [line for line in self.stderr.splitlines() if line.startswith("error: ")]
+
+    @property
+    def tidy(self) -> bool:
+        """Whether there is no traceback, and exactly one line of error where the exit code is that of a failure."""
+        failed = self.code > 0 and self.code != 128 + signal.SIGTERM
+        return "Traceback" not in self.stderr and (not failed or len(self.errors) == 1)
+
+
+@dataclass(frozen=True)
+class State:
+    """What an OUTPUT holds, without times and costs, which may differ from run to run."""
+
+    published: bool  # there is a manifest, and it has the digest of this plan
+    planned_once: bool = field(compare=False)  # ... and the time of this plan
+    digest: str | None  # of the plan; None where there is no plan
+    plan: dict[str, bytes]
+    parts: dict[str, bytes]
+    listed: list[dict[str, Any]]  # the parts that the manifest lists; none where there is no manifest
+    status: str | None  # the manifest's verdict
+
+    def whole(self, undisturbed: State) -> bool:
+        """Whether every file in boxes/ is a whole part: what is there at any moment may be read."""
+        return self.parts.items() <= undisturbed.parts.items()
+
+
+@dataclass
+class Happened:
+    """What came of one fault: how each command ended, what OUTPUT held afterwards, and facts of this fault alone."""
+
+    commands: dict[str, Ended] = field(default_factory=dict)
+    states: dict[str, State] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """The exit code of each command."""
+        return {name: ended.code for name, ended in self.commands.items()}
+
+    @property
+    def said(self) -> str:
+        """How each command ended and the end of what it said, for the message of a test that fails."""
+        return "\n".join(f"{name}: exit {end.code}\n{end.stderr[-2000:]}" for name, end in self.commands.items())
 
 
 class Running(Protocol):
     """A command that was started."""
 
     def send(self, number: signal.Signals) -> None:
-        """A signal, if it is not over yet."""
+        """Send a signal, unless the command has ended."""
 
     def wait(self) -> Ended:
-        """Until it is over; raises Broken when it hangs."""
+        """Wait until the command ends. Raises NotTried when it hangs."""
 
 
 class Process:
-    """A command as people start it."""
+    """A command started as people start it."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         # The package is that of this very working tree.
@@ -90,49 +121,31 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            raise Broken(f"no end after {HANGS_SECONDS:.0f} s: {self._arguments}") from None
+            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s: {self._arguments}") from None
         return Ended(self._process.returncode, stdout, stderr)
 
 
-@dataclass(frozen=True)
-class Published:
-    """What must be the same however a run came about; times and costs may differ."""
-
-    digest: str
-    plan: dict[str, bytes]
-    parts: dict[str, bytes]
-    listed: list[dict[str, Any]]
-    status: str
-
-
 def files(folder: Path) -> dict[str, bytes]:
-    """The files in a folder, by name."""
+    """Return the contents of the files in a folder, by name."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.is_dir() else {}
 
 
-def read_published(output: Path) -> Published:
-    """A run that says that it is published."""
-    for name in ("plan.json", "manifest.json"):
-        require((output / name).is_file(), f"{name} is missing")
-    manifest = json.loads((output / "manifest.json").read_bytes())
-    plan = json.loads((output / "plan.json").read_bytes())
-    require(manifest["lineage"]["plan_digest"] == plan["digest"], "the manifest is that of another plan")
-    require(manifest["planned_at"] == plan["planned_at"], "the manifest has another time of planning than the plan")
-    return Published(
-        plan["digest"], files(output / "plan"), files(output / "boxes"), manifest["parts"], manifest["status"]
+def read_state(output: Path) -> State:
+    """Read what an OUTPUT holds, at whatever stage it is."""
+    plan, manifest = _read(output / "plan.json"), _read(output / "manifest.json")
+    return State(
+        published=bool(plan and manifest and manifest["lineage"]["plan_digest"] == plan["digest"]),
+        planned_once=bool(plan and manifest and manifest["planned_at"] == plan["planned_at"]),
+        digest=plan["digest"] if plan else None,
+        plan=files(output / "plan"),
+        parts=files(output / "boxes"),
+        listed=manifest["parts"] if manifest else [],
+        status=manifest["status"] if manifest else None,
     )
 
 
-def require_same(output: Path, undisturbed: Published) -> None:
-    """The run in `output` is published, and as the undisturbed one in everything that counts."""
-    found = read_published(output)
-    for name in ("digest", "plan", "parts", "listed", "status"):
-        require(
-            getattr(found, name) == getattr(undisturbed, name), f"{output}: `{name}` differs from the undisturbed run's"
-        )
-
-
-def require_whole_parts(output: Path, undisturbed: Published) -> None:
-    """Every file in boxes/ is a whole part: what is there at any moment may be read."""
-    for name, data in files(output / "boxes").items():
-        require(undisturbed.parts.get(name) == data, f"{output}/boxes/{name}: {len(data)} bytes that are no whole part")
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found

@@ -1,4 +1,4 @@
-"""Several processes at work on one OUTPUT, and one of them killed."""
+"""Let several processes work on one OUTPUT, and kill one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 
 from tests.support.faults.proxy import Request, Watch
-from tests.support.faults.runs import Running, parts_named, require, require_same, require_whole_parts
+from tests.support.faults.runs import Happened, Running, parts_named, read_state
 from tests.support.faults.world import Place, World
 
 # A process that comes to a meeting waits this long for the other, then goes on alone.
@@ -15,7 +15,7 @@ _WAIT_SECONDS = 5.0
 
 
 def _meet(barrier: threading.Barrier, name: str) -> Watch:
-    """Holds back one process's first writing of an object until the other comes to the same point."""
+    """Hold back one process's first writing of an object until the other comes to the same point."""
     first = threading.Lock()
 
     def before(request: Request) -> bool:
@@ -27,32 +27,32 @@ def _meet(barrier: threading.Barrier, name: str) -> Watch:
     return before
 
 
-def two_runs(world: World, output: Place, meet: str = "") -> str:
-    """Two `boxcar run` on one OUTPUT, started together; in a bucket they may meet at the writing of an object."""
+def two_runs(world: World, output: Place, meet: str = "") -> Happened:
+    """Start `boxcar run` twice on one OUTPUT; in a bucket the two may meet at the writing of an object."""
     barrier = threading.Barrier(2, timeout=_WAIT_SECONDS)
+    happened = Happened()
     with world.proxy() as one, world.proxy() as two:
-        running = []
-        for state in (one, two):
+        running = {}
+        for name, state in (("one", one), ("two", two)):
             if meet:
                 state.before = _meet(barrier, meet)
             environment = world.environment(AWS_ENDPOINT_URL=state.endpoint)
-            running.append(world.start(world.planning("run", output), environment))
-        for ended in [process.wait() for process in running]:
-            ended.require(0)
-    require_same(output.folder, world.undisturbed)
-    world.boxcar(["finish", str(output)]).require(0)
-    require_same(output.folder, world.undisturbed)
-    return "both exit 0; bytes equal"
+            running[name] = world.start(world.planning("run", output), environment)
+        happened.commands |= {name: process.wait() for name, process in running.items()}
+    happened.states["both"] = read_state(output.folder)
+    happened.commands["finish"] = world.boxcar(["finish", str(output)])
+    happened.states["end"] = read_state(output.folder)
+    return happened
 
 
-def two_workers(world: World, output: Place) -> str:
-    """Two `boxcar work` on all parts."""
-    world.boxcar(world.planning("plan", output)).require(0)
-    for ended in [process.wait() for process in [world.start(["work", str(output)]) for _ in range(2)]]:
-        ended.require(0)
-    world.boxcar(["finish", str(output)]).require(0)
-    require_same(output.folder, world.undisturbed)
-    return "both exit 0; bytes equal"
+def two_workers(world: World, output: Place) -> Happened:
+    """Start `boxcar work` twice on all parts."""
+    happened = Happened({"plan": world.boxcar(world.planning("plan", output))})
+    running = {name: world.start(["work", str(output)]) for name in ("one", "two")}
+    happened.commands |= {name: process.wait() for name, process in running.items()}
+    happened.commands["finish"] = world.boxcar(["finish", str(output)])
+    happened.states["end"] = read_state(output.folder)
+    return happened
 
 
 class _KillAt:
@@ -64,7 +64,7 @@ class _KillAt:
         self._lock = threading.Lock()
 
     def after(self, request: Request) -> bool:
-        """The records are there, what follows them is not."""
+        """Kill the process when the records are there and what follows them is not."""
         if request.method != "PUT" or "/boxes/" not in request.path:
             return True
         with self._lock:
@@ -75,10 +75,13 @@ class _KillAt:
         return False
 
 
-def one_shard_killed(world: World, name: str, shards: int = 3) -> str:
-    """Of several shard workers one is killed; `finish` names what is missing; the shard runs again."""
+def one_shard_killed(world: World, name: str, shards: int = 3) -> Happened:
+    """Kill one of several shard workers, then `finish`; let the shard run again, and `finish`.
+
+    facts["missing"] has the numbers of the parts of the killed shard, facts["named"] those that `finish` named.
+    """
     output = world.output(name)
-    world.boxcar(world.planning("plan", output)).require(0)
+    happened = Happened({"plan": world.boxcar(world.planning("plan", output))})
 
     def shard(number: int) -> list[str]:
         return ["work", str(output), "--shard", str(number), "--shards", str(shards)]
@@ -87,17 +90,15 @@ def one_shard_killed(world: World, name: str, shards: int = 3) -> str:
         killer = _KillAt(1)
         state.after = killer.after
         killer.process = world.start(shard(1), world.environment(AWS_ENDPOINT_URL=state.endpoint))
-        others = [world.start(shard(number)) for number in range(shards) if number != 1]
-        for ended in [process.wait() for process in others]:
-            ended.require(0)
-        require(killer.process.wait().code == -signal.SIGKILL, "the worker was not killed")
-    require_whole_parts(output.folder, world.undisturbed)
-    missing = set(range(1, len(world.undisturbed.parts), shards))  # the first one's records are there, no more
-    refused = world.boxcar(["finish", str(output)])
-    refused.require(4)
-    require(parts_named(refused.stderr) == missing, f"missing are {missing}, named: {refused.stderr}")
-    require(not (output.folder / "manifest.json").exists(), "a manifest, though parts are missing")
-    world.boxcar(shard(1)).require(0)
-    world.boxcar(["finish", str(output)]).require(0)
-    require_same(output.folder, world.undisturbed)
-    return f"finish exit 4 names {len(missing)} parts; then bytes equal"
+        others = {f"shard {number}": world.start(shard(number)) for number in range(shards) if number != 1}
+        happened.commands |= {name: process.wait() for name, process in others.items()}
+        happened.commands["killed"] = killer.process.wait()
+    happened.states["killed"] = read_state(output.folder)
+    happened.facts["missing"] = set(range(1, len(world.undisturbed.parts), shards))
+    refused = happened.commands["finish too early"] = world.boxcar(["finish", str(output)])
+    happened.facts["named"] = parts_named(refused.stderr)
+    happened.states["refused"] = read_state(output.folder)
+    happened.commands["shard 1 again"] = world.boxcar(shard(1))
+    happened.commands["finish"] = world.boxcar(["finish", str(output)])
+    happened.states["end"] = read_state(output.folder)
+    return happened
