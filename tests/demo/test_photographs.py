@@ -75,7 +75,7 @@ def test_a_folder_that_will_not_do_ends_before_the_training(
     for path in ("notes.txt", "words/a.txt"):
         (tmp_path / path).touch()
     monkeypatch.setattr(sys, "argv", ["demo", named])
-    monkeypatch.setattr(demo, "_run", lambda *_, **__: pytest.fail("a stage was run"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a stage was run"))
     with pytest.raises(SystemExit) as ended:
         demo.main()
     assert str(ended.value.code).startswith(f"error: {reason}")

@@ -88,14 +88,16 @@ def test_figures_are_compared_as_the_lecture_rounds(value: float, low: str, high
     assert within(value, (Decimal(low), Decimal(high))) is expected
 
 
-def test_the_lecture_is_as_it_stands() -> None:
-    said = [(r.family, r.year, text(r.layers), str(r.top1), text(r.parameters)) for r in LECTURE]
-    assert said == [
-        ("AlexNet", 2012, "8", "57.2", "62"),
-        ("VGGNet", 2014, "16–19", "74.4", "138–144"),
-        ("Inception", 2014, "22–42", "74.8", "4–12"),
-        ("ResNet", 2015, "50–152", "75.3", "25.6–60"),
-    ]
+def test_the_page_has_the_lectures_table_as_the_command_writes_it(rows: list[Row]) -> None:
+    written = table.markdown(rows, MACHINE)
+    page = (Path(__file__).parents[3] / "docs/backbones.md").read_text("utf-8")
+    for lecture in LECTURE:
+        line = next(line for line in written.splitlines() if lecture.idea in line)
+        assert text(lecture.layers) in line and str(lecture.top1) in line and text(lecture.parameters) in line
+        assert line in page.splitlines()
+
+
+def test_reasons_are_of_a_network_or_of_a_family() -> None:
     assert set(REASONS) <= {*CLASSIFIERS, *(row.family for row in LECTURE)}
 
 

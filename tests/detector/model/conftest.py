@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.model import onnx_export
 from detector.model.family import build
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
+from tests.support.datasets import image_info
 
 CLASSES = ("cat", "dog", "tree")
 
@@ -136,9 +137,7 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDa
             x1, y1, x2, y2 = map(int, object_box)
             pixels[y1:y2, x1:x2] = colours[label]
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        truth = np.array([object_box] if has_object else [], np.float32).reshape(-1, 4)
-        no = np.zeros(len(truth), bool)
-        images.append(ImageInfo(number, f"{number}.png", width, height, truth, np.full(len(truth), label), no, no))
+        images.append(image_info(number, [object_box] if has_object else [], label, size=(width, height)))
         low = rng.uniform(0, 25, (8, 2))
         found = np.concatenate([low, low + rng.uniform(8, 18, (8, 2))], axis=1)
         near = np.array([object_box]) + rng.uniform(-2, 2, (4, 4))

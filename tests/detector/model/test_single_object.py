@@ -37,7 +37,7 @@ def outputs(single: SingleObject, image: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 @torch.no_grad()
-def test_the_loss_is_softmax_and_lambda_times_the_squared_distance_to_the_largest_object(
+def test_the_loss_is_softmax_plus_lambda_times_the_distance_to_the_largest_object(
     single: SingleObject, image: torch.Tensor, train_settings: Callable[..., TrainSettings]
 ) -> None:
     logits, boxes = outputs(single, image)

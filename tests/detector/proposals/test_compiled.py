@@ -240,7 +240,7 @@ def digests() -> list[str]:
     return [hashlib.sha256(selective_search(picture, mode=mode).tobytes()).hexdigest() for mode in get_args(Mode)]
 
 
-def test_after_a_warm_up_no_picture_compiles_anything_and_every_processor_finds_the_same_boxes(
+def test_after_a_warm_up_nothing_compiles_and_every_processor_finds_the_same_boxes(
     place: Place, close: Callable[[Path], None]
 ) -> None:
     shutil.copytree(ROOT / "detector", place.package.parent / "detector", ignore=shutil.ignore_patterns("__pycache__"))

@@ -147,7 +147,7 @@ def test_a_child_works_for_a_quarter_of_an_hour() -> None:
     assert 14 * 60 < IMAGES_A_CHILD / 44.3 < 16 * 60
 
 
-def test_the_schedule_submits_the_driver_in_its_time_zone_and_keeps_what_it_could_not_deliver(stack: Stack) -> None:
+def test_the_schedule_submits_in_its_time_zone_and_keeps_what_was_not_delivered(stack: Stack) -> None:
     properties = rendered(FULL)["Nightly"]
     assert json.loads(properties["Target"]["Input"]) == {
         "JobName": "boxcar-driver",
