@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45
 
 The recipe is EfficientNet-Lite0, torchvision's feature pyramid over strides 8 to 32 with 128 channels, images of about
-288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast and frozen first blocks. Everything else is as
+288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast (float32 where the processor only emulates bfloat16) and frozen
+first blocks. Everything else is as
 `torchvision.models.detection.FasterRCNN` sets it. The trunk is this project's, so that both sides run it equally fast.
 The training and test splits are those of the last `dvc repro`. A training that is killed cannot be resumed.
 """
@@ -15,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -27,6 +29,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.model.backbones import BACKBONES
+from detector.model.precision import resolve_precision
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
@@ -167,20 +170,22 @@ def find_with(network: FasterRCNN, seconds: list[float]):  # type: ignore[no-unt
 @click.option("--minutes", default=45.0, show_default=True, help="CPU time of the training.")
 @click.option(
     "--precision",
-    type=click.Choice(["bf16", "fp32"]),
-    default="bf16",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    default="auto",
     show_default=True,
-    help="bf16 is slow on processors that only emulate it.",
+    help="auto: bf16 where the processor computes it, else fp32.",
 )
 @click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/anchor"), show_default=True)
-def main(minutes: float, precision: str, dataset: Path, out: Path) -> None:
+def main(minutes: float, precision: Literal["auto", "bf16", "fp32"], dataset: Path, out: Path) -> None:
     """Train torchvision's Faster R-CNN for this time and measure it on the test split."""
     torch.set_num_threads(1)
     folder = dataset / "images"
     truth, test = load_coco(dataset / "train.json"), load_coco(dataset / "test.json")
     network = build(len(truth.classes))
-    steps, spent = train(network, folder, truth, minutes, precision)
+    used = resolve_precision(precision, torch.device("cpu"))
+    print(f"precision: {used}")
+    steps, spent = train(network, folder, truth, minutes, used)
     out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / "weights.pt")
     seconds: list[float] = []

@@ -43,12 +43,13 @@ def main() -> None:
 @main.command()
 def fetch() -> None:
     """Stage 1: bring images and annotations into build/dataset."""
-    from detector.params import load_params
     from detector.stages import layout
     from detector.stages.fetch import fetch as run
+    from detector.stages.provenance import save_settings, settings_in_force
 
-    params = load_params(layout.PARAMS)
-    report = run(params.fetch, params.fetch.seed, layout.DATASET)
+    with settings_in_force("fetch") as params:
+        report = run(params.fetch, params.fetch.seed, layout.DATASET)
+        save_settings(layout.DATASET, params, "fetch")
     for name, split in report.splits.items():
         repairs = split.repairs
         mended = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
@@ -61,55 +62,69 @@ def fetch() -> None:
 @main.command()
 def propose() -> None:
     """Stage 2: the boxes that the detector will look at, into build/proposals."""
-    from detector.params import load_params
     from detector.stages import layout
     from detector.stages.propose import run
+    from detector.stages.provenance import read_settings, require_settings, save_settings, settings_in_force
 
-    params = load_params(layout.PARAMS)
-    run(params.propose, params.model.name, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, cores())
+    with settings_in_force("propose", "model.name") as params:
+        data = read_settings(layout.DATASET)
+        require_settings(layout.DATASET, data, params)
+        run(params.propose, params.model.name, layout.DATASET, layout.PROPOSALS, layout.PROPOSAL_METRICS, cores())
+        save_settings(layout.PROPOSALS, params, "propose", "model.name", earlier=data)
 
 
 @main.command()
 def train() -> None:
     """Stage 3: train the network, into build/train; a training that was killed is resumed."""
-    from detector.params import load_params
+    import os
+
     from detector.stages import layout
+    from detector.stages.provenance import read_settings, require_settings, settings_in_force
     from detector.stages.train import run
 
-    params = load_params(layout.PARAMS)
-    run(
-        params.model,
-        params.train,
-        layout.DATASET,
-        layout.PROPOSALS,
-        layout.TRAINING,
-        layout.TRAINING_LOG,
-        layout.CHECKPOINTS,
-    )
+    with settings_in_force("model", "train") as params:
+        proposals = read_settings(layout.PROPOSALS)
+        require_settings(layout.PROPOSALS, proposals, params)
+        run(
+            params.model,
+            params.train,
+            layout.DATASET,
+            layout.PROPOSALS,
+            layout.TRAINING,
+            layout.TRAINING_LOG,
+            layout.CHECKPOINTS,
+            checkpoints=os.environ.get(layout.CHECKPOINTS_VARIABLE),
+            making=proposals,
+        )
 
 
 @main.command()
 def evaluate() -> None:
-    """Stage 4: measure the network on the test split, into build/evaluation."""
-    from detector.params import load_params
+    """Stage 4: export the network's graph, calibrate it on val and measure it on test, into build/evaluation."""
+    from detector.model.trained import load_making
     from detector.stages import layout
     from detector.stages.evaluate import run
+    from detector.stages.provenance import require_settings, save_settings, settings_in_force
     from detector.stages.train import WEIGHTS_FILE
 
-    params = load_params(layout.PARAMS)
     weights = layout.TRAINING / WEIGHTS_FILE
-    run(params.evaluate, params.propose, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION)
+    with settings_in_force("propose", "detect") as params:
+        training = load_making(weights).settings
+        require_settings(layout.TRAINING, training, params)
+        run(params.detect, params.propose, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION, cores())
+        save_settings(layout.EVALUATION, params, "detect", earlier=training)
 
 
 @main.command()
 def export() -> None:
-    """Stage 5: write the artifact models/detector (model.onnx and model.json)."""
-    from detector.params import load_params
+    """Stage 5: write the artifact models/detector (model.onnx and model.json) from what was evaluated."""
     from detector.stages import layout
     from detector.stages.export import run
-    from detector.stages.train import WEIGHTS_FILE
+    from detector.stages.provenance import read_settings, require_settings, settings_in_force
 
-    run(load_params(layout.PARAMS), layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.ARTIFACT, cores())
+    with settings_in_force("fetch", "propose", "model", "train", "detect") as params:
+        require_settings(layout.EVALUATION, read_settings(layout.EVALUATION), params)
+        run(params, layout.DATASET, layout.EVALUATION, layout.ARTIFACT)
 
 
 @main.command()
@@ -217,7 +232,7 @@ def card(artifact: Path, into: Path | None) -> None:
 
     Example: detector card detector/artifacts/voc20 --into detector/artifacts/voc20/README.md
     """
-    from detector.evaluation.card import renewed, tables
+    from detector.export.card import renewed, tables
 
     made = tables(artifact)
     if into is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from detector.common.errors import ParamsError
 from detector.data.settings import FetchSettings
 
+# Pixels of an image's longer side. Below 32 the coarsest map is empty; 4,096 is far beyond what a batch can hold.
+Side = Annotated[int, Field(ge=32, le=4096)]
 # The most that a region proposal network gives for one image.
 RPN_PROPOSALS = 1000
 
@@ -38,8 +40,10 @@ class ModelSettings(_Frozen):
     ]  # fmt: skip
     weights: str = Field(description='"imagenet", "none" or a file')
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(description="of that file, or null")
-    image_size: int = Field(ge=32, description="pixels of the longer side in use")
-    crop_size: int = Field(ge=32, multiple_of=32, description="pixels of a warped proposal's side, where there are any")
+    image_size: Side = Field(description="pixels of the longer side in use")
+    crop_size: int = Field(
+        ge=32, le=1024, multiple_of=32, description="pixels of a warped proposal's side, where there are any"
+    )
     head: Literal["softmax", "svm"] = Field(description="svm: of rcnn, fitted after training")
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
@@ -63,12 +67,15 @@ class TrainSettings(_Frozen):
 
     seed: int = Field(ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["bf16", "fp32"] = Field(description="bf16: autocast")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        description="auto: bf16 where the processor computes it, else fp32; bf16 is autocast"
+    )
+    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        description="that share each batch on a CPU; auto: one for each core, with four images or more"
+    )
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    image_sizes: tuple[Annotated[int, Field(ge=32)], ...] = Field(
-        min_length=1, description="longer sides, one drawn for each batch"
-    )
+    image_sizes: tuple[Side, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")
     learning_rate: float = Field(gt=0, description="AdamW's, at the peak of its one cycle")
     backbone_rate: float = Field(gt=0, description="the backbone's share of it")
     weight_decay: float = Field(ge=0)
@@ -79,12 +86,12 @@ class TrainSettings(_Frozen):
     box_weight: float = Field(ge=0, description="lambda of the multi-task loss")
 
 
-class EvaluateSettings(_Frozen):
-    """Stage `evaluate`; `export` uses the same thresholds."""
+class DetectSettings(_Frozen):
+    """How the trained network is used: by `evaluate`, and by the artifact that `export` writes."""
 
     max_proposals: int = Field(ge=1, description="proposals scored an image: the RoI budget")
-    min_score: float = Field(ge=0, le=1, description="detections below are not measured")
-    nms_threshold: float = Field(gt=0, le=1)
+    min_score: float = Field(ge=0, le=1, description="detections with a lower score are not measured")
+    nms_threshold: float = Field(gt=0, le=1, description="IoU above which a lower-scored box of one class is dropped")
     max_detections: int = Field(ge=1, description="an image")
 
 
@@ -95,34 +102,67 @@ class Params(_Frozen):
     propose: ProposeSettings
     model: ModelSettings
     train: TrainSettings
-    evaluate: EvaluateSettings
+    detect: DetectSettings
 
     @model_validator(mode="after")
     def _stored_proposals_suffice(self) -> Self:
-        if self.evaluate.max_proposals > self.propose.max_boxes:
-            # `evaluate` reads stored proposals, the artifact searches anew: both must see the same ones.
-            raise ValueError("evaluate.max_proposals must not be above propose.max_boxes")
+        if self.detect.max_proposals > self.propose.max_boxes:
+            raise ValueError(
+                f"detect.max_proposals {self.detect.max_proposals} is above propose.max_boxes "
+                f"{self.propose.max_boxes}: the network would be used with more proposals than were ever measured"
+            )
         return self
 
     @model_validator(mode="after")
     def _own_proposals_suffice(self) -> Self:
-        if self.model.name == "faster_rcnn" and self.evaluate.max_proposals > RPN_PROPOSALS:
-            raise ValueError(f"evaluate.max_proposals must not be above {RPN_PROPOSALS} for faster_rcnn")
+        if self.model.name == "faster_rcnn" and self.detect.max_proposals > RPN_PROPOSALS:
+            raise ValueError(f"detect.max_proposals must not be above {RPN_PROPOSALS} for faster_rcnn")
         return self
+
+    @model_validator(mode="after")
+    def _size_in_use_is_trained(self) -> Self:
+        sizes, size = self.train.image_sizes, self.model.image_size
+        if not min(sizes) <= size <= max(sizes):
+            raise ValueError(
+                f"model.image_size {size} lies outside train.image_sizes {list(sizes)}: the network would be used at "
+                "a size that it was not trained for; change one of them"
+            )
+        return self
+
+
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads YAML, and refuses a key that one mapping has twice: YAML itself would keep the last value silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node; raises ConstructorError for a repeated key."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", node.value[index][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def load_params(path: Path) -> Params:
     """Read `params.yaml`. Raises ParamsError that names the key."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.load(path.read_text("utf-8"), _UniqueKeys)
     except FileNotFoundError as error:
         raise ParamsError(f"{path} is missing: run from the project's folder") from error
+    except yaml.constructor.ConstructorError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ParamsError(f"{path}: {where}{error.problem}: remove one of them") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {error}") from error
+    if isinstance(content, dict) and "evaluate" in content and "detect" not in content:
+        raise ParamsError(f"{path}: the section `evaluate` is now called `detect`: rename it")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}{': ' if e['loc'] else ''}{e['msg']}" for e in error.errors()
+        )
         raise ParamsError(f"{path}: {problems}") from error
 
 

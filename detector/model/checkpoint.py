@@ -1,37 +1,72 @@
-"""Training state on disk: written whole or not at all, and only ever resumed by the training that wrote it."""
+"""The state of a training, in a file or a bucket: written whole or not at all, resumed only by the same training."""
 
 from __future__ import annotations
 
-import os
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import torch
+from botocore.exceptions import BotoCoreError
+from fsspec.implementations.local import LocalFileSystem
 
-from detector.common.errors import WeightsError
+from detector.common.errors import TrainingError, WeightsError
+from detector.common.files import replaced
 from detector.model.torch_file import UNREADABLE, read_torch
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Replace `path` in one step: a kill leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+def save_checkpoint(place: str, state: dict[str, Any]) -> None:
+    """Replace the file or object at `place` (a path or an s3:// URI) in one step: a kill leaves the old one or the new.
 
-
-def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
-    """The state that was saved under this identity (a digest of params and data), or None.
-
-    Raises WeightsError for a damaged file.
+    A failure is a warning on stderr: it costs nothing unless the training is killed before the next epoch ends.
     """
-    if not path.is_file():
-        return None
     try:
-        state = read_torch(path)
+        files, path = _files(place)
+        if isinstance(files, LocalFileSystem):
+            with replaced(Path(path)) as file:
+                torch.save(state, file)
+        else:
+            data = io.BytesIO()
+            torch.save(state, data)
+            files.pipe_file(path, data.getvalue())
+    except (OSError, BotoCoreError) as error:
+        print(f"warning: {place}: the checkpoint could not be written: {error}", file=sys.stderr, flush=True)
+
+
+def load_checkpoint(place: str, identity: str) -> dict[str, Any] | None:
+    """The state at `place` that was saved under this identity (a digest of code, settings and data), or None.
+
+    Raises WeightsError for a damaged file, and TrainingError where the place cannot be read.
+    """
+    try:
+        files, path = _files(place)
+        if not files.exists(path):
+            return None
+        data = io.BytesIO(files.cat_file(path))
+    except (OSError, BotoCoreError) as error:
+        raise TrainingError(f"{place}: cannot be read: {error}; check the place and the credentials") from error
+    try:
+        state = read_torch(data)
     except UNREADABLE as error:
-        raise WeightsError(f"{path} cannot be read: {error}; delete it to train from the start") from error
+        raise WeightsError(f"{place} cannot be read: {error}; delete it to train from the start") from error
     return state if state.get("identity") == identity else None
+
+
+def remove_others(folder: str, kept: str) -> None:
+    """Delete the checkpoints in `folder` but `kept`: a training that has finished leaves its own alone."""
+    files, path = _files(folder)
+    for other in files.glob(f"{path}/*.pt"):
+        if other != _files(kept)[1]:
+            files.rm_file(other)
+
+
+def _files(place: str) -> tuple[Any, str]:
+    """The file system of a path or URI, and the path on it."""
+    try:
+        # Not a shared instance: that remembers what it listed, and which server it asked, before.
+        found: tuple[Any, str] = fsspec.core.url_to_fs(place.rstrip("/"), skip_instance_cache=True)
+    except (ValueError, ImportError) as error:
+        raise TrainingError(f"{place}: {error}; name a folder or s3://bucket/prefix") from error
+    return found

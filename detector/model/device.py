@@ -1,4 +1,4 @@
-"""Seeds and devices."""
+"""Seeds, devices, and how many processes and threads share a training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from typing import Literal
 import numpy as np
 import torch
 
+from detector.common.cores import cores
 from detector.common.errors import TrainingError
+
+# Each process of a training takes at least this many images of a batch: with fewer, its matrices are too small.
+_LEAST_IMAGES = 4
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """auto: CUDA where there is a usable GPU, else the CPU. Raises TrainingError for a GPU that is not there."""
+    """The device that `train.device` names; auto: CUDA where there is a usable GPU, else the CPU.
+
+    Raises TrainingError for a GPU that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
@@ -20,17 +27,43 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device(name)
 
 
-def make_deterministic(seed: int) -> None:
-    """Call before the first computation: seed every generator and ask for the same numbers again.
+def usable_threads() -> int:
+    """The threads that a computation may use: torch's own number, bounded by the container's share of the machine."""
+    return min(torch.get_num_threads(), cores())
 
-    Where a GPU has no such kernel (the gradient of RoIAlign), torch says so once and goes on.
+
+def choose_processes(wanted: int | Literal["auto"], device: torch.device, batch_size: int) -> int:
+    """How many processes of this machine share each batch of a training.
+
+    auto: on a CPU as many as there are threads to use, each with four images or more and all with equally many; one
+    process with two threads would wait at every layer for the slower one, which another program on the machine delays.
+    One elsewhere. Raises TrainingError when a wanted number does not divide the batch.
+    """
+    if wanted == "auto":
+        if device.type != "cpu":
+            return 1
+        most = min(usable_threads(), batch_size // _LEAST_IMAGES)
+        return max((count for count in range(1, most + 1) if batch_size % count == 0), default=1)
+    if device.type != "cpu" and wanted > 1:
+        raise TrainingError("train.processes is for CPUs: set it to auto, and use torchrun for several GPUs")
+    if batch_size % wanted:
+        raise TrainingError(
+            f"train.processes {wanted} cannot share batches of {batch_size} images: let it divide train.batch_size"
+        )
+    return wanted
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed every generator and ask for repeatable numbers; call it before the first computation.
+
+    Where a GPU has no repeatable kernel (the gradient of RoIAlign), torch says so once and goes on.
     """
     np.random.seed(seed)
     torch.manual_seed(seed)
-    # Conditions of the matrix libraries, read when each is first used. Without MKL's, float32 sums over two threads
+    # The matrix libraries read these when they are first used. Without MKL's setting, float32 sums over two threads
     # differ in the last bits with the alignment of memory; with it they take no longer.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # That mode also fills every new tensor, to expose reads of memory nobody wrote: a fifth of a training step.
+    # That mode also fills every new tensor, to expose reads of uninitialised memory: a fifth of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

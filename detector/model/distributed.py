@@ -1,14 +1,22 @@
-"""Several processes that train one network, as `torchrun` starts them: each has its device and a part of each batch."""
+"""Several processes that train one network: started by `torchrun` on GPUs and machines, by `run_together` on a CPU."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import pickle
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
+
+from detector.common.errors import DetectorError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,16 @@ class World:
         """The sums over all processes, each of which must call this with the same names."""
         if self.size == 1:
             return values
-        # NCCL sums on the GPU alone.
+        # NCCL adds on the GPU alone.
         device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
         total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
         distributed.all_reduce(total)
         return dict(zip(values, total.tolist(), strict=True))
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun, or `run_together`, started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -43,9 +56,11 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextlib.contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """Meet the other processes that torchrun's variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT) tell of; without
-    them there is only this one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Meet the other processes of this training for the length of the block; without others there is only this one.
+
+    Reads the variables that torchrun sets: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+    """
+    if not under_torchrun():
         yield World()
         return
     if device.type == "cuda":
@@ -55,3 +70,60 @@ def join(device: torch.device) -> Iterator[World]:
         yield World(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+def run_together(processes: int, threads: int, work: Callable[..., None], *arguments: Any) -> None:
+    """Call `work(*arguments)` in so many new processes of this machine, each with `threads` threads.
+
+    With one process it is called here. `work` must be a module's function, because each process imports it anew; the
+    processes find each other through `join`. When one of them fails, the others are stopped and its error is raised:
+    a DetectorError as it is, anything else as a TrainingError.
+    """
+    if processes == 1:
+        torch.set_num_threads(threads)
+        work(*arguments)
+        return
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
+        failure = Path(folder, "failure")
+        context = start_processes(
+            _member,
+            (processes, threads, _free_port(), failure, work, arguments),
+            processes,
+            join=False,
+            start_method="spawn",
+        )
+        assert context is not None  # it is None only where start_processes itself joins
+        try:
+            while not context.join():
+                pass
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            if failure.exists():
+                raise pickle.loads(failure.read_bytes()) from error
+            raise TrainingError(f"a training process ended unexpectedly (out of memory?): {error}") from error
+
+
+def _member(
+    rank: int, size: int, threads: int, port: int, failure: Path, work: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    """One of the processes: sets what torchrun would set, and leaves its error for the parent to raise."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the processes are of one machine, which may have no network
+    torch.set_num_threads(threads)
+    try:
+        work(*arguments)
+    except DetectorError as error:
+        failure.write_bytes(pickle.dumps(error))
+        raise
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

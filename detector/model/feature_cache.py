@@ -7,7 +7,6 @@ one image (its true boxes that are to be learnt, then its proposals), G true box
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from detector.common.errors import TrainingError
+from detector.common.files import replaced
 from detector.common.progress import progress
 from detector.model.crops import CropNetwork
 from detector.model.training_images import TrainingImages
@@ -63,12 +63,8 @@ class FeatureCache:
 
     def write(self, index: int, image: CachedImage) -> None:
         """Replace one image's file in one step."""
-        temporary = self._folder / "part.npz"
-        with temporary.open("wb") as file:
+        with replaced(self.path(index)) as file:
             np.savez(file, **asdict(image))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path(index))
 
     @property
     def bytes(self) -> int:

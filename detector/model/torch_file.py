@@ -1,11 +1,11 @@
-"""Reading torch's files."""
+"""Files that torch wrote."""
 
 from __future__ import annotations
 
 import pickle
 import struct
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -15,9 +15,9 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-def read_torch(path: Path) -> dict[str, Any]:
+def read_torch(file: Path | IO[bytes]) -> dict[str, Any]:
     """The dictionary that a torch file holds, on the CPU. Raises one of UNREADABLE, or OSError."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise TypeError(f"it holds a {type(content).__name__}, not a dictionary")
     return content

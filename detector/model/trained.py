@@ -1,38 +1,81 @@
-"""What `train` leaves: the weights, and what is needed to build the network around them again."""
+"""A trained network on disk: its weights in the safetensors format, and in the file's metadata how it was made."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from detector.common.errors import WeightsError
 from detector.model.family import build
 from detector.model.network import DetectionNetwork
-from detector.model.torch_file import UNREADABLE, read_torch
 from detector.params import ModelSettings
 
+# Smaller tensors are always stored in float32.
+_FEWEST = 1024
 
-def save_trained(path: Path, network: torch.nn.Module, model: ModelSettings, classes: tuple[str, ...]) -> None:
-    """Write the network's weights with its settings and classes."""
+
+@dataclass(frozen=True)
+class Making:
+    """How a network was trained: the sections of params.yaml as JSON objects, and what `auto` came to."""
+
+    settings: dict[str, dict[str, object]]
+    classes: tuple[str, ...]
+    precision: str = ""
+    processes: int = 1
+
+
+def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: bool = False) -> None:
+    """Write the network's weights with their making; equal networks give equal bytes.
+
+    half: store large float32 weights as float16, which halves the file. `load_trained` reads both.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-    torch.save({"model": model.model_dump(), "classes": list(classes), "network": weights}, path)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    if half:
+        weights = {name: value.half() if _is_large(value) else value for name, value in weights.items()}
+    save_file(weights, path, {"making": json.dumps(asdict(making))})
 
 
-def load_trained(path: Path) -> tuple[DetectionNetwork, ModelSettings, tuple[str, ...]]:
-    """The network in evaluation mode on the CPU, its settings and its classes.
+def load_making(path: Path) -> Making:
+    """How the network in `path` was made; raises WeightsError as `load_trained` does."""
+    return _read(path)[0]
+
+
+def load_trained(path: Path) -> tuple[DetectionNetwork, Making]:
+    """The network in evaluation mode and float32 on the CPU, and how it was made.
 
     Raises WeightsError when `path` is missing or damaged.
     """
+    making, weights = _read(path)
+    try:
+        model = ModelSettings.model_validate(making.settings["model"])
+        network = build(model, len(making.classes), weights="none")
+        network.load_state_dict(weights)
+    except (ValidationError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{path} does not hold this network: {reason}; run the stage `train` again") from error
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval(), making
+
+
+def _is_large(value: torch.Tensor) -> bool:
+    """Whether half precision is worth it: statistics and biases keep every bit, as in the exported graph."""
+    return value.dtype == torch.float32 and value.numel() >= _FEWEST
+
+
+def _read(path: Path) -> tuple[Making, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise WeightsError(f"{path} is missing: run the stage `train`")
     try:
-        state = read_torch(path)
-        model, classes = ModelSettings.model_validate(state["model"]), tuple(state["classes"])
-        network = build(model, len(classes), weights="none")
-        network.load_state_dict(state["network"])
-    except UNREADABLE as error:
+        with safe_open(path, framework="pt") as file:
+            content = json.loads((file.metadata() or {})["making"])
+            making = Making(**{**content, "classes": tuple(content["classes"])})
+            return making, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} cannot be read: {error}; run the stage `train` again") from error
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.eval(), model, classes

@@ -6,7 +6,6 @@ seconds without a word; and keeps a kernel whose constants or callees changed in
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import functools
 import hashlib
@@ -25,6 +24,8 @@ from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
+
+from detector.common.sources import imported_sources
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -196,33 +197,11 @@ def _cache_in(folder: str, function: Callable[..., Any], stamp: str) -> Any:
 
 @functools.cache
 def _digest(module: str, file: str) -> str:
-    """Of a module's source and of the sources in its package that it imports, and they in turn.
+    """The digest of a module's source and of the sources in its package that it imports.
 
     Kernels take in constants and other kernels when they are compiled; Numba itself compares their own file alone.
     """
-    sources = {module: Path(file).read_bytes()}
-    package, *inner = module.split(".")
-    root = Path(file).absolute().parents[len(inner) + (Path(file).stem == "__init__")]
-    waiting = _imports(sources[module])
-    while waiting:
-        name = waiting.pop()
-        path = root.joinpath(*name.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if name.split(".")[0] == package and name not in sources and path.is_file():
-            sources[name] = path.read_bytes()
-            waiting += _imports(sources[name])
     digest = hashlib.sha256()
-    for name, source in sorted(sources.items()):
+    for name, source in sorted(imported_sources(module, Path(file)).items()):
         digest.update(b"%s\0%d\0%s" % (name.encode(), len(source), source))
     return digest.hexdigest()
-
-
-def _imports(source: bytes) -> list[str]:
-    """The modules, and what may be modules, that a source imports by absolute names."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [name.name for name in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
-    return found

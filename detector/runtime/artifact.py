@@ -88,12 +88,12 @@ class Artifact(_Frozen):
     params_digest: str = Field(description="sha256 of params.yaml's content")
 
 
-def load_artifact(folder: Path) -> Artifact:
-    """Read `folder/model.json` and check `folder/model.onnx` against it.
+def load_artifact(folder: Path, file: str = DESCRIPTION_FILE) -> Artifact:
+    """Read `folder/model.json` (file: another name of it) and check `folder/model.onnx` against it.
 
     Raises ArtifactError when a file is missing, the description does not hold or the digest differs.
     """
-    description, model = folder / DESCRIPTION_FILE, folder / MODEL_FILE
+    description, model = folder / file, folder / MODEL_FILE
     for path in (description, model):
         if not path.is_file():
             raise ArtifactError(f"{path} is missing: a detector artifact is a folder with model.onnx and model.json")
@@ -118,8 +118,8 @@ def load_artifact(folder: Path) -> Artifact:
     return artifact
 
 
-def save_artifact(artifact: Artifact, folder: Path) -> None:
-    """Write `folder/model.json`; `model.onnx` must be the file that `onnx_sha256` was taken of."""
+def save_artifact(artifact: Artifact, folder: Path, file: str = DESCRIPTION_FILE) -> None:
+    """Write `folder/model.json` (file: another name of it) for the `model.onnx` whose digest is in `onnx_sha256`."""
     text = json.dumps(artifact.model_dump(mode="json"), indent=2, ensure_ascii=False)
     rows = re.sub(r"\[[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)  # a row of counts stays a row
-    (folder / DESCRIPTION_FILE).write_text(rows + "\n", "utf-8")
+    (folder / file).write_text(rows + "\n", "utf-8")

@@ -1,91 +1,225 @@
-"""Stage `evaluate`: the trained network on the test split."""
+"""Stage `evaluate`: the trained network as the graph that ships, calibrated on val and measured on test.
+
+Every figure of this project's detectors comes from here: the graph is exported first and runs in the same runtime as in
+the batch job. Thresholds and calibration are chosen on val; test is looked at once.
+"""
 
 from __future__ import annotations
 
 import statistics
-import time
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from detector.common.digests import sha256_of
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.data.expectations import judge_inputs, require
-from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, operating_score
-from detector.evaluation.detections import save_results
+from detector.evaluation import calibration
+from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc, operating_score
+from detector.evaluation.detections import DetectionSet, save_results
 from detector.evaluation.page import evaluation_page
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
+from detector.evaluation.reliability_plot import draw_reliability
+from detector.export.onnx_export import export_onnx
 from detector.model.device import make_deterministic
 from detector.model.network import DetectionNetwork
 from detector.model.trained import load_trained
-from detector.params import EvaluateSettings, ProposeSettings
-from detector.proposals import METHODS, Method, find_proposals
-from detector.proposals.store import Proposals, load_proposals
-from detector.runtime.images import decode_image, normalise, resize
-from detector.runtime.postprocess import Detections, postprocess
+from detector.params import DetectSettings, ModelSettings, ProposeSettings
+from detector.proposals import METHODS
+from detector.proposals.store import load_proposals
+from detector.runtime.artifact import (
+    MODEL_FILE,
+    Artifact,
+    Baseline,
+    Calibration,
+    ProposalSettings,
+    save_artifact,
+)
+from detector.runtime.baseline import Histograms
+from detector.runtime.geometry.boxes import area
+from detector.runtime.images import decode_image
+from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
+from detector.runtime.predictor import Predictor
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
-# Enough for a median; the search itself ran in `propose`.
-_TIMED_SEARCHES = 32
-_GRID_PICTURES = 12
+# The artifact's description as far as this stage knows it: `export` adds where it comes from.
+DRAFT_FILE = "draft.json"
+_GRID_IMAGES = 12
 
 
-@dataclass
-class _TorchDetector:
-    """The network as a function of an image, in float32 on the CPU; notes its times. The exported graph differs: its
-    weights are rounded to half precision, and its scores are calibrated."""
+def run(
+    settings: DetectSettings,
+    search: ProposeSettings,
+    dataset: Path,
+    proposals: Path,
+    weights: Path,
+    out: Path,
+    workers: int = 1,
+) -> None:
+    """Export the network in `weights`, fit what is chosen on val, and measure the graph on test, in `workers` threads.
 
-    network: DetectionNetwork
-    image_size: int
-    settings: EvaluateSettings
-    proposals: Proposals
-    network_seconds: list[float] = field(default_factory=list)
-    postprocess_seconds: list[float] = field(default_factory=list)
+    search: the settings that made `proposals`. Writes to `out`: model.onnx and draft.json (the artifact without its
+    origin), metrics.json (AP, proposal recall, calibration), timing.json (median seconds an image), classes.json (AP a
+    class), precision_recall.json (curves at IoU .5), reliability.json and reliability.png (how far scores can be
+    trusted), detections.json (COCO results), grid.png and evaluation.html (all of it, with the worst mistakes).
+    """
+    val, test = load_coco(dataset / "val.json"), load_coco(dataset / "test.json")
+    stored = load_proposals(proposals / "test.npz", len(test.images))
+    require(judge_inputs(test, stored), "Run the stages `fetch` and `propose` again")
+    make_deterministic(seed=0)  # nothing is drawn, but the exporter's sums must be repeatable
+    network, making = load_trained(weights)
+    model = ModelSettings.model_validate(making.settings["model"])
+    out.mkdir(parents=True, exist_ok=True)
+    graph, images = out / MODEL_FILE, dataset / "images"
+    export_onnx(network, graph, settings.max_proposals)
+    draft = _describe(settings, search, network, model, making.classes, graph)
 
-    def _detect(self, image: torch.Tensor, proposals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As the predictor does: in the network's batches."""
-        parts = proposals.split(self.network.batch) if self.network.batch and len(proposals) else [proposals]
-        found = [self.network.detect(image, part, self.settings.max_proposals) for part in parts]
-        return torch.cat([scores for scores, _ in found]), torch.cat([boxes for _, boxes in found])
+    raw, _ = _detect(draft, graph, images, val, "evaluate, val", workers)
+    draft, on_val = _choose(draft, val, raw)
+    found, seconds = _detect(draft, graph, images, test, "evaluate, test", workers)
+    curves = {
+        "val, before calibration": calibration.judge(val, raw),
+        "val": calibration.judge(val, on_val),
+        "test": calibration.judge(test, found),
+    }
+    achieved, voc = figures(test, found)
+    recall: list[RecallPoint] = []
+    if draft.proposals:
+        by_id = {image.id: stored[index] for index, image in enumerate(test.images)}
+        reached = proposal_recall(test, by_id, budgets=(settings.max_proposals,))
+        achieved["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]
+        achieved["proposal_mabo"] = reached.mabo[settings.max_proposals]
+        recall = recall_curve(test, by_id, settings.max_proposals)
+    values = achieved | _calibration_errors(curves, draft.operating_score)
+    metrics = {name: round(value, 6) for name, value in values.items() if value == value}  # without NaN
+    draft = draft.model_copy(
+        update={
+            "metrics": metrics,
+            "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
+            "baseline": _baseline(test, found),
+        }
+    )
+    save_artifact(draft, out, DRAFT_FILE)
+    write_json(out / "metrics.json", {"operating_score": draft.operating_score, **metrics})
+    write_json(out / "timing.json", {f"seconds_{name}": statistics.median(took) for name, took in seconds.items()})
+    write_json(out / "classes.json", _class_rows(voc))
+    write_json(out / "precision_recall.json", precision_recall_rows(voc.by_iou[IOU_THRESHOLDS[0]]))
+    bins = {name: calibration.reliability(judged) for name, judged in curves.items()}
+    write_json(out / "reliability.json", {name: [asdict(row) for row in rows] for name, rows in bins.items()})
+    draw_reliability(bins).save(out / "reliability.png")
+    save_results(found, test, out / "detections.json")
+    _show(draft, test, found, voc, recall, images, out)
 
-    def __call__(self, index: int, pixels: NDArray[np.uint8]) -> Detections:
-        resized = resize(pixels, self.image_size)
-        scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
-        boxes = torch.from_numpy(self.proposals[index][: self.settings.max_proposals] * scale)
-        image = torch.from_numpy(normalise(resized.pixels))[None]
-        start = time.perf_counter()
-        with torch.inference_mode():
-            scores, refined = self._detect(image.contiguous(memory_format=torch.channels_last), boxes)
-        ran = time.perf_counter()
-        detections = postprocess(
-            scores.numpy(),
-            refined.numpy(),
-            scale=(resized.scale_x, resized.scale_y),
-            height=pixels.shape[0],
-            width=pixels.shape[1],
-            min_score=self.settings.min_score,
-            nms_threshold=self.settings.nms_threshold,
-            max_detections=self.settings.max_detections,
+
+def _describe(
+    settings: DetectSettings,
+    search: ProposeSettings,
+    network: DetectionNetwork,
+    model: ModelSettings,
+    classes: tuple[str, ...],
+    graph: Path,
+) -> Artifact:
+    """What is known before anything is measured: enough to run the graph."""
+    method = METHODS[model.name]
+    return Artifact(
+        name=model.name,
+        backbone=model.backbone,
+        classes=classes,
+        image_size=model.image_size,
+        proposals=ProposalSettings(
+            method=method, mode=search.mode, max_boxes=settings.max_proposals, batch=network.batch
         )
-        self.network_seconds.append(ran - start)
-        self.postprocess_seconds.append(time.perf_counter() - ran)
-        return detections
+        if method
+        else None,
+        nms_threshold=settings.nms_threshold,
+        max_detections=settings.max_detections,
+        calibration=Calibration(),
+        operating_score=settings.min_score,
+        class_scores={},
+        least_score=settings.min_score,
+        metrics={},
+        class_ap={},
+        baseline=Baseline(images=0, boxes={}, sizes=[]),
+        onnx_sha256=sha256_of(graph),
+        git_revision=None,
+        data_digest="",
+        params_digest="",
+    )
 
 
-def _search_seconds(
-    folder: Path, truth: CocoDataset, method: Method, max_boxes: int, settings: ProposeSettings
-) -> list[float]:
-    seconds = []
-    for image in truth.images[:_TIMED_SEARCHES]:
-        pixels = decode_image((folder / image.file_name).read_bytes())
-        start = time.perf_counter()
-        find_proposals(pixels, method, max_boxes, settings.mode)
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:] or seconds  # the first call loads the compiled code
+def _detect(
+    artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
+) -> tuple[dict[int, Detections], dict[str, list[float]]]:
+    """Detections of every image from the artifact's least score on, and the wall time of each step of each image."""
+    steps = ["network", "postprocess", *(["proposals"] if artifact.proposals else [])]
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    with _predictor(artifact, graph) as predictor:
+
+        def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
+            found, took = predictor.predict_timed(pixels, min_score=artifact.least_score)
+            for name, own in seconds.items():
+                own.append(getattr(took, name))
+            return found
+
+        return detect_all(find, images, truth, title, workers), seconds
+
+
+@contextmanager
+def _predictor(artifact: Artifact, graph: Path) -> Iterator[Predictor]:
+    """The batch job's own runtime for a graph whose description is not finished yet."""
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
+        Path(folder, MODEL_FILE).symlink_to(graph.resolve())
+        save_artifact(artifact, Path(folder))
+        yield Predictor(Path(folder))
+
+
+def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:
+    """The description with calibration and thresholds fitted on val; and val's detections with calibrated scores."""
+    slope, offset = calibration.fit(calibration.judge(val, raw))
+    on_val = {
+        image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
+        for image, own in raw.items()
+    }
+    score = operating_score(val, on_val)
+    best = {result.name: result.best_f1() for result in evaluate_voc(val, on_val, (0.5,)).by_iou[0.5]}
+    chosen = {
+        "calibration": Calibration(slope=slope, offset=offset),
+        "least_score": calibrated_score(draft.least_score, slope, offset),
+        "operating_score": score,
+        # A class of which nothing right was found gets the common threshold.
+        "class_scores": {name: own if f1 > 0 else score for name, (own, f1) in best.items()},
+    }
+    return draft.model_copy(update=chosen), on_val
+
+
+def _calibration_errors(curves: dict[str, calibration.Judged], score: float) -> dict[str, float]:
+    error = calibration.expected_calibration_error
+    return {
+        "val_calibration_error_before": error(curves["val, before calibration"]),
+        "val_calibration_error": error(curves["val"]),
+        "calibration_error": error(curves["test"]),
+        "calibration_error_operating": error(curves["test"], score),
+    }
+
+
+def _baseline(test: CocoDataset, found: DetectionSet) -> Baseline:
+    """What a run is compared with: all detections that were measured, so that its threshold may be any higher one."""
+    seen = Histograms(len(test.classes))
+    for image in test.images:
+        own = found[image.id]
+        seen.add(own.labels, own.scores, area(own.boxes).astype(np.float64) / (image.width * image.height))
+    return Baseline(
+        images=len(test.images),
+        boxes=dict(zip(test.classes, seen.boxes.tolist(), strict=True)),
+        sizes=seen.sizes.tolist(),
+    )
 
 
 def _class_rows(voc: VocResult) -> list[dict[str, object]]:
@@ -100,55 +234,25 @@ def _class_rows(voc: VocResult) -> list[dict[str, object]]:
     return rows
 
 
-def _confident(found: Detections, min_score: float) -> Detections:
-    kept = found.scores >= min_score
-    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
-
-
-def run(
-    settings: EvaluateSettings, search: ProposeSettings, dataset: Path, proposals: Path, weights: Path, out: Path
+def _show(
+    draft: Artifact,
+    test: CocoDataset,
+    found: DetectionSet,
+    voc: VocResult,
+    recall: list[RecallPoint],
+    images: Path,
+    out: Path,
 ) -> None:
-    """Score `dataset/test.json` with the network in `weights`; search: what made `proposals`.
-
-    Writes to `out`: metrics.json (AP, proposal recall), timing.json (median seconds an image), classes.json (AP a
-    class), precision_recall.json (curves at IoU .5), detections.json (COCO results), grid.png,
-    evaluation.html (all that and the worst mistakes, for a browser).
-    """
-    truth = load_coco(dataset / "test.json")
-    stored = load_proposals(proposals / "test.npz", len(truth.images))
-    require(judge_inputs(truth, stored), "Run the stages `fetch` and `propose` again")
-    make_deterministic(seed=0)  # nothing is drawn; the sums shall be the same again
-    network, model, _ = load_trained(weights)
-    detect = _TorchDetector(network, model.image_size, settings, stored)
-    images = dataset / "images"
-    found = detect_all(detect, images, truth, "evaluate, test")
-
-    metrics, voc = figures(truth, found)
-    seconds = {"network": detect.network_seconds, "postprocess": detect.postprocess_seconds}
-    method = METHODS[model.name]
-    curve: list[RecallPoint] = []
-    if method:
-        by_id = {image.id: stored[index] for index, image in enumerate(truth.images)}
-        budget = settings.max_proposals
-        recall = proposal_recall(truth, by_id, budgets=(budget,))
-        metrics["proposal_recall_50"] = recall.recall[budget][0.5]
-        metrics["proposal_mabo"] = recall.mabo[budget]
-        curve = recall_curve(truth, by_id, budget)
-        seconds["proposals"] = _search_seconds(images, truth, method, budget, search)
-    write_json(out / "metrics.json", metrics)
-    write_json(out / "timing.json", {f"seconds_{name}": statistics.median(s) for name, s in seconds.items()})
-    write_json(out / "classes.json", _class_rows(voc))
-    write_json(out / "precision_recall.json", precision_recall_rows(voc.by_iou[IOU_THRESHOLDS[0]]))
-    save_results(found, truth, out / "detections.json")
-    # The grid shows what a user of the detector would see, not the long tail that measuring AP needs.
-    shown = operating_score(truth, found)
+    """grid.png and evaluation.html, with the boxes that a user of the detector sees by default."""
 
     def read(image: ImageInfo) -> NDArray[np.uint8]:
         return decode_image((images / image.file_name).read_bytes())
 
-    examples = [
-        Example(read(image), image, _confident(found[image.id], shown)) for image in truth.images[:_GRID_PICTURES]
-    ]
-    draw_grid(examples, truth.classes).save(out / "grid.png")
-    page = evaluation_page(truth, found, voc, metrics, shown, curve, read)
+    def confident(own: Detections) -> Detections:
+        kept = own.scores >= draft.operating_score
+        return Detections(own.boxes[kept], own.scores[kept], own.labels[kept])
+
+    examples = [Example(read(image), image, confident(found[image.id])) for image in test.images[:_GRID_IMAGES]]
+    draw_grid(examples, test.classes).save(out / "grid.png")
+    page = evaluation_page(test, found, voc, draft.metrics, draft.operating_score, recall, read)
     (out / "evaluation.html").write_bytes(page)

@@ -12,7 +12,8 @@ PROPOSALS = Path("build/proposals")
 PROPOSAL_METRICS = Path("build/proposals.json")
 TRAINING = Path("build/train")
 TRAINING_LOG = Path("build/log")
-# Not a product: the states of unfinished trainings, kept for a resume.
+# Not a product: the state of an unfinished training, and of the last finished one. A training job names another place.
 CHECKPOINTS = Path("build/checkpoints")
+CHECKPOINTS_VARIABLE = "BOXCAR_CHECKPOINTS"
 EVALUATION = Path("build/evaluation")
 ARTIFACT = Path("models/detector")

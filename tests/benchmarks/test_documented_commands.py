@@ -36,10 +36,10 @@ SETTINGS = {
     "propose": {"max_boxes": 60},
     "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
     "train": {
-        "device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 2, "image_sizes": [64], "average": 0.0,
-        "proposals": 60, "regions": 8,
+        "device": "cpu", "precision": "fp32", "processes": 1, "epochs": 1, "batch_size": 2, "image_sizes": [64],
+        "average": 0.0, "proposals": 60, "regions": 8,
     },
-    "evaluate": {"max_proposals": 30, "max_detections": 10},
+    "detect": {"max_proposals": 30, "max_detections": 10},
 }  # fmt: skip
 
 # What is added to each command. FOLDER, OUTPUT and data/val are made by the fixture.
@@ -50,7 +50,7 @@ SMOKE = {
     "detector compare family --member fast_rcnn --member faster_rcnn": "--out build/two",
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
-    "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001 --precision fp32",
+    "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.drift OUTPUT": "--draws 2",

@@ -17,7 +17,7 @@ FILES = [PROJECT / "params.yaml", *sorted((PROJECT / "settings").glob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_params_file_of_the_project_is_valid(path: Path) -> None:
     params = load_params(path)
-    assert params.evaluate.max_proposals <= params.propose.max_boxes
+    assert params.detect.max_proposals <= params.propose.max_boxes
     assert (params.fetch.source == "generated") == (path.name == "params.yaml")
 
 
@@ -51,12 +51,16 @@ def changed(tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], object]], Pa
         (lambda c: c["train"].update(epoch=3), r"train\.epoch: "),
         (lambda c: c["train"].pop("epochs"), r"train\.epochs: "),
         (lambda c: c.update(extra={}), "extra: "),
-        (lambda c: c.pop("evaluate"), "evaluate: "),
+        (lambda c: c.pop("detect"), "detect: "),
         (lambda c: c["train"].update(learning_rate=0), r"train\.learning_rate: "),
         (lambda c: c["train"].update(image_sizes=[]), r"train\.image_sizes: "),
         (lambda c: c["model"].update(name="yolo"), r"model\.name: "),
         (lambda c: c["model"].update(backbone="vgg"), r"model\.backbone: "),
-        (lambda c: c["evaluate"].update(nms_threshold=0), r"evaluate\.nms_threshold: "),
+        (lambda c: c["detect"].update(nms_threshold=0), r"detect\.nms_threshold: "),
+        (lambda c: c["model"].update(image_size=8192), r"model\.image_size: "),
+        (lambda c: c["train"].update(image_sizes=[16]), r"train\.image_sizes\.0: "),
+        (lambda c: c["model"].update(crop_size=50), r"model\.crop_size: "),
+        (lambda c: c["train"].update(processes=0), r"train\.processes\."),
         (lambda c: c["fetch"]["generated"].update(train=0), r"fetch\.generated\.train: "),
     ],
 )
@@ -105,3 +109,23 @@ def test_the_digest_is_of_the_values_alone(changed: Callable[..., Path]) -> None
     digest = params_digest(load_params(FILES[0]))
     assert params_digest(load_params(changed(reorder))) == digest  # comments are gone too
     assert params_digest(load_params(changed(lambda c: c["train"].update(epochs=9)))) != digest
+
+
+@pytest.mark.parametrize("size", [128, 512])
+def test_a_size_in_use_that_is_never_trained_is_refused(changed: Callable[..., Path], size: int) -> None:
+    path = changed(lambda c: (c["model"].update(image_size=size), c["train"].update(image_sizes=[192, 256])))
+    with pytest.raises(ParamsError, match=rf"model\.image_size {size} lies outside train\.image_sizes \[192, 256\]"):
+        load_params(path)
+
+
+def test_a_key_that_is_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(FILES[0].read_text().replace("  epochs: 8\n", "  epochs: 8\n  epochs: 80\n"))
+    line = path.read_text().splitlines().index("  epochs: 80") + 1
+    with pytest.raises(ParamsError, match=rf"params\.yaml: line {line}: the key 'epochs' is given twice"):
+        load_params(path)
+
+
+def test_the_former_name_of_a_section_is_explained(changed: Callable[..., Path]) -> None:
+    with pytest.raises(ParamsError, match="the section `evaluate` is now called `detect`"):
+        load_params(changed(lambda c: c.update(evaluate=c.pop("detect"))))

@@ -64,7 +64,7 @@ def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Pat
         train.run(params.model, params.train, dataset, found, out / "train", out / "log", out / "checkpoints")
         _save(trained, identity, {})
     weights = out / "train" / train.WEIGHTS_FILE
-    evaluate.run(params.evaluate, params.propose, dataset, found, weights, out / "evaluation")
+    evaluate.run(params.detect, params.propose, dataset, found, weights, out / "evaluation")
     cost = _cost(title, params, found, out)
     _save(report, identity, asdict(cost))
     return cost

@@ -12,7 +12,7 @@ import torch
 from detector.data.annotations import CocoDataset
 from detector.model.family import FAMILY, build
 from detector.model.network import DetectionNetwork
-from detector.model.trained import load_trained, save_trained
+from detector.model.trained import Making, load_trained, save_trained
 from detector.model.training import EpochReport, train
 from detector.model.training_images import Example, TrainingImages, collate
 from detector.params import ModelSettings, TrainSettings
@@ -72,7 +72,7 @@ def test_a_killed_training_that_resumes_ends_where_it_would_have(
 ) -> None:
     folder, truth, proposals = training_set
     data = folder, CocoDataset(truth.classes, truth.images[:3]), Proposals(proposals.boxes, proposals.starts[:4])
-    settings = train_settings(precision="bf16", image_sizes=[32, 64], batch_size=3)
+    settings = train_settings(image_sizes=[32, 64], batch_size=3)
 
     def run(checkpoint: str, kill: bool = False) -> DetectionNetwork:
         def report(epoch: EpochReport) -> None:
@@ -80,8 +80,8 @@ def test_a_killed_training_that_resumes_ends_where_it_would_have(
                 raise Killed
 
         return train(
-            new_network(name=name, dropout=0.3), *data, settings, device=torch.device("cpu"),
-            checkpoint=tmp_path / checkpoint, identity="this", report=report,
+            new_network(name=name, dropout=0.3), *data, settings, device=torch.device("cpu"), precision="bf16",
+            checkpoint=str(tmp_path / checkpoint), identity="this", report=report,
         )  # fmt: skip
 
     whole = run("whole.pt")
@@ -187,9 +187,9 @@ def test_a_trained_network_comes_back(
     variant: dict[str, str],
 ) -> None:
     network = lively_network(**variant)
-    save_trained(tmp_path / "weights.pt", network, model_settings(**variant), ("cat", "dog", "tree"))
-    loaded, model, _ = load_trained(tmp_path / "weights.pt")
-    assert model == model_settings(**variant)
+    making = Making({"model": model_settings(**variant).model_dump(mode="json")}, ("cat", "dog", "tree"))
+    save_trained(tmp_path / "weights", network, making)
+    loaded, _ = load_trained(tmp_path / "weights")
     image, proposals = torch.randn(1, 3, 32, 64), torch.tensor([[2.0, 3, 50, 20]])
     with torch.inference_mode():
         pairs = zip(loaded.detect(image, proposals, 9), network.detect(image, proposals, 9), strict=True)

@@ -36,6 +36,7 @@ def trainer(
         kill_after: int = 0,
         data: TrainingSet = training_set,
         dropout: float = 0.0,
+        precision: str = "fp32",
         **changes: object,
     ) -> tuple[torch.nn.Module, list[EpochReport]]:
         reports: list[EpochReport] = []
@@ -47,7 +48,7 @@ def trainer(
 
         trained = train(
             new_network(dropout=dropout), *data, train_settings(**changes), device=torch.device("cpu"),
-            checkpoint=tmp_path / checkpoint, identity=identity, report=report,
+            precision=precision, checkpoint=str(tmp_path / checkpoint), identity=identity, report=report,
         )  # fmt: skip
         return trained, reports
 
@@ -94,7 +95,7 @@ def test_a_checkpoint_of_another_training_is_not_resumed(
     trainer(epochs=1, identity="other")
     _, reports = trainer(epochs=1, identity="this")
     assert [r.epoch for r in reports] == [1]
-    assert load_checkpoint(tmp_path / "last.pt", "this")["reports"][0]["epoch"] == 1
+    assert load_checkpoint(str(tmp_path / "last.pt"), "this")["reports"][0]["epoch"] == 1
 
 
 def test_the_seed_decides(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
@@ -138,7 +139,7 @@ def test_the_average_lags_behind_the_last_weights(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
 ) -> None:
     average, _ = trainer("averaged.pt", epochs=1)
-    last = load_checkpoint(tmp_path / "averaged.pt", "this")["network"]
+    last = load_checkpoint(str(tmp_path / "averaged.pt"), "this")["network"]
     plain, _ = trainer("plain.pt", epochs=1, average=0.0)
     assert not torch.equal(average.state_dict()["head.classes.weight"], last["head.classes.weight"])
     assert all(torch.equal(value, last[name]) for name, value in plain.state_dict().items())

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from detector.cli import main
 from detector.common.errors import ArtifactError
 from detector.data.formats.voc import VOC_CLASSES
-from detector.evaluation.card import BEGIN, renewed, tables
+from detector.export.card import BEGIN, renewed, tables
 from detector.runtime.artifact import SHIPPED, load_artifact
 from detector.runtime.predictor import Detections, Predictor, decode_image
 

@@ -5,8 +5,8 @@ import onnxruntime
 import pytest
 import torch
 
+from detector.export.onnx_export import export_onnx
 from detector.model.fast_rcnn import FastRCNN
-from detector.model.onnx_export import export_onnx
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from detector.model.half_weights import store_in_half
+from detector.export.half_weights import store_in_half
 
 
 def test_weights_become_halves_and_the_graph_computes_with_them() -> None:

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from detector.model.half_weights import store_in_half
+from detector.export.half_weights import store_in_half
 from detector.model.network import DetectionNetwork
 
 _OPSET = 17

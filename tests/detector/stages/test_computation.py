@@ -1,0 +1,81 @@
+"""What counts as a change of a computation, on a package that the test writes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detector.stages.computation import computation_digest
+
+LOSS = '''"""The loss."""
+from {package}.errors import BadError
+from {package} import sampler
+
+def loss(x):
+    """What is minimised."""
+    if x < 0:
+        raise BadError(f"{{x}} is below zero")
+    print("computing", 3)
+    return 0.5 * x * sampler.WEIGHT  # half
+'''
+
+
+@pytest.fixture
+def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """The digest of a package's module `loss` after some replacements in its files."""
+    package = f"package_{abs(hash(request.node.name))}"
+    folder = tmp_path / package
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def compute(file: str = "", old: str = "", new: str = "") -> str:
+        contents = {
+            "__init__.py": "",
+            "errors.py": "class BadError(Exception):\n    pass\n",
+            "sampler.py": "WEIGHT = 2.0\n",
+            "loss.py": LOSS.format(package=package),
+            "unrelated.py": "OTHER = 1\n",
+        }
+        if file:
+            assert old in contents[file]
+            contents[file] = contents[file].replace(old, new)
+        for name, content in contents.items():
+            (folder / name).write_text(content)
+        importlib.invalidate_caches()
+        sys.modules.pop(package, None)
+        return computation_digest(f"{package}.loss")
+
+    return compute
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("loss.py", "  # half", "  # the half of it"),
+        ("loss.py", "What is minimised.", "The value that training makes small."),
+        ("loss.py", '    """What is minimised."""\n', ""),
+        ("loss.py", "is below zero", "is negative: use a positive number"),
+        ("loss.py", '"computing"', '"now computing"'),
+        ("loss.py", "    return", "\n\n    return"),
+        ("unrelated.py", "1", "2"),
+    ],
+)
+def test_what_only_people_read_does_not_count(digest: Callable[..., str], file: str, old: str, new: str) -> None:
+    assert digest() == digest(file, old, new)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("loss.py", "0.5", "0.25"),
+        ("loss.py", "x < 0", "x <= 0"),
+        ("loss.py", "BadError(f", "ValueError(f"),
+        ("sampler.py", "2.0", "3.0"),
+    ],
+)
+def test_what_decides_a_number_counts(digest: Callable[..., str], file: str, old: str, new: str) -> None:
+    assert digest() != digest(file, old, new)
