@@ -4,8 +4,9 @@
 
 The recipe is EfficientNet-Lite0, torchvision's feature pyramid over strides 8 to 32 with 128 channels, images of about
 288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast (float32 where the processor only emulates bfloat16)
-and frozen first blocks. Everything else is as `torchvision.models.detection.FasterRCNN` sets it. The trunk is this project's, so that both sides run it equally fast.
-The training and test splits are those of the last `dvc repro`. A training that is killed cannot be resumed.
+and frozen first blocks. Everything else is as `torchvision.models.detection.FasterRCNN` sets it. The trunk is this
+project's, so that both sides run it equally fast. The training and test splits are those of the last `dvc repro`. A
+training that is killed cannot be resumed.
 """
 
 from __future__ import annotations

@@ -18,6 +18,17 @@ from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
 
 # As `detector.model.device.make_deterministic` does, here before any test uses MKL.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# Each of several workers uses one thread: with a thread for every core in each of them, they would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Programs that tests start write bytecode: torch and Great Expectations take three times as long to import without.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no worker begins with one when the others have nothing left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -84,7 +84,6 @@ class Project:
             "DVC_NO_ANALYTICS": "true",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "",  # without bytecode each stage would import three times as long
         }
 
     def run(self, *command: str, code: int = 0) -> str:

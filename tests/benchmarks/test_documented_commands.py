@@ -131,7 +131,6 @@ def test_a_documented_command_runs(command: str, checkout: Path) -> None:
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "",  # without bytecode every command would import three times as long
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(words[len(own) :], cwd=checkout, env=environment | own, capture_output=True, text=True)

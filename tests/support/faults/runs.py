@@ -16,7 +16,7 @@ from typing import Any, Protocol
 ROOT = Path(__file__).parents[3]
 BOXCAR = (sys.executable, "-m", "jobs")
 # A command that has not ended by then hangs.
-HANGS_SECONDS = 900.0
+HANGS_SECONDS = 600.0
 
 
 class NotTried(Exception):

@@ -68,7 +68,7 @@ def browser() -> Iterator[Open]:
         def opened(file: Path, **options: Any) -> Iterator[Opened]:
             context = chromium.new_context(**options)
             page = context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(60_000)  # milliseconds; enough for a slow machine
             found = Opened(page)
             page.on("console", lambda message: found.complaints.append(f"{message.type}: {message.text}"))
             page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))
