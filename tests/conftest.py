@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from tests.support.artifacts import make_artifact
 from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
 
-# As `detector.model.device.make_deterministic` does, here before any test uses MKL.
+# `detector.model.device.make_deterministic` sets this too, but MKL must see it before its first use.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 # Each of several workers uses one thread: with a thread for every core in each of them, they would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -105,7 +105,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """moto's S3, for what rclone's lacks: versions, conditional reads, permissions, control characters in keys."""
+    """moto's S3, which has what rclone's lacks: versions, conditional reads, permissions, control characters."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -40,7 +40,7 @@ SMALL = {
 
 
 class Project:
-    """A project's folder, and commands in it."""
+    """The folder of a project, and the way to run commands in it."""
 
     def __init__(self, folder: Path, server: LocalS3) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Project:
 
     @classmethod
     def small(cls, folder: Path, server: LocalS3) -> Project:
-        """A copy of this one with small settings, and a DVC remote in a bucket."""
+        """Copy this project, with small settings and a DVC remote in a bucket."""
         made = cls(folder, server)
         for name in ("detector", "dvc.yaml", ".dvcignore", ".gitignore", "params.yaml"):
             source = ROOT / name
@@ -73,7 +73,7 @@ class Project:
         return made
 
     def environment(self) -> dict[str, str]:
-        """The commands of this environment, over the project's code."""
+        """Return variables with which this environment's commands run the project's code."""
         settings = self.server.root.with_name("aws-settings")  # DVC refuses /dev/null
         settings.touch()
         return self.server.environment() | {
@@ -87,7 +87,7 @@ class Project:
         }
 
     def run(self, *command: str, code: int = 0) -> str:
-        """What a command prints; another exit code than `code` fails the test with that text."""
+        """Return what a command prints. Another exit code than `code` fails the test with that text."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -117,14 +117,14 @@ class Project:
         self.run("git", *identity, "commit", "--quiet", "--allow-empty", "--message", message)
 
     def metrics(self) -> dict[str, float]:
-        """The test split's figures."""
+        """Return the figures of the test split."""
         values: dict[str, float] = json.loads((self.folder / layout.EVALUATION / "metrics.json").read_text())
         return values
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, s3_server: LocalS3) -> Project:
-    """Reproduced, committed and pushed."""
+    """A project that is reproduced, committed and pushed."""
     made = Project.small(tmp_path_factory.mktemp("project"), s3_server)
     made.run("dvc", "repro")
     made.commit("first repro")
@@ -189,7 +189,7 @@ def test_every_plot_has_a_title_axes_and_its_data(project: Project) -> None:
 
 
 def test_the_job_takes_the_artifact_of_a_revision_from_the_remote(clone: Project, project: Project) -> None:
-    """Before anything is pulled."""
+    """The job needs nothing but the repository and its remote: nothing has been pulled yet."""
     photos = project.folder / layout.DATASET / "images"
     clone.run("boxcar", "plan", str(photos), "planned", "--model", f"{clone.folder}:HEAD")
     planned = json.loads((clone.folder / "planned/plan.json").read_bytes())

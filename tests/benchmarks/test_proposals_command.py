@@ -22,7 +22,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_table_the_figures_and_a_picture(split: Path, tmp_path: Path) -> None:
+def test_a_table_the_figures_and_an_image(split: Path, tmp_path: Path) -> None:
     result = run("--annotations", split / "scenes.json", "--tools", FAST, "--limit", 2, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ")]
@@ -34,7 +34,7 @@ def test_a_table_the_figures_and_a_picture(split: Path, tmp_path: Path) -> None:
     ours, windows = document["tools"]["ours-fast"], document["tools"]["sliding-window"]
     assert len(ours["seconds"]) == len(ours["boxes"]) == 2 and windows["seconds"] is None
     assert ours["milliseconds"] == pytest.approx(1000 * np.mean(ours["seconds"]), rel=0.01)
-    # It looks at the picture, and that helps.
+    # It looks at the image, and that helps.
     assert ours["curve"]["mabo"][-1] > windows["curve"]["mabo"][-1] > 0.5
     with Image.open(tmp_path / "proposals.png") as picture:
         assert picture.width == 1600

@@ -30,7 +30,7 @@ MACHINE = Machine("Some CPU", 1, "2.11", 5)
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    """All networks, counted, with made-up times."""
+    """All networks with real counts and made-up times."""
     return [
         Row(name, c.title, c.family, c.year, c.size, count(c), c.published, (30.0, 10.0 + i, 20.0 + i), 10**8 * i)
         for i, (name, c) in enumerate(CLASSIFIERS.items(), 1)
@@ -168,7 +168,7 @@ def test_without_an_account_of_memory_there_is_no_figure(monkeypatch: pytest.Mon
 
 @pytest.fixture
 def validation(tmp_path: Path) -> Path:
-    """Three classes, the second without images: one red picture, two blue ones."""
+    """Three classes, the second without images: one red image, two blue ones."""
     folder = tmp_path / "val"
     for name in ("n01", "n02", "n03"):
         (folder / name).mkdir(parents=True)
@@ -178,14 +178,14 @@ def validation(tmp_path: Path) -> Path:
 
 
 class Blue(nn.Module):
-    """Says class 2 for blue pictures, else class 1."""
+    """Says class 2 for blue images, else class 1."""
 
     def forward(self, images: Tensor) -> Tensor:
         blue = images.mean(dim=(2, 3))[:, 2] > 0.5
         return torch.stack([torch.zeros(len(images)), ~blue * 1.0, blue * 1.0], dim=1)
 
 
-def test_top1_is_the_share_of_pictures_whose_folder_is_the_best_class(validation: Path) -> None:
+def test_top1_is_the_share_of_images_whose_folder_is_the_best_class(validation: Path) -> None:
     def transform(image: Image.Image) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 

@@ -60,7 +60,7 @@ def new_network() -> Callable[..., DetectionNetwork]:
     return make
 
 
-# What a network's last layers are called: untrained they say the same of every box.
+# The names of a network's last layers. Untrained, they give the same output for every box.
 _LAST = ("classes", "deltas", "margins", "box", "cls_logits", "bbox_pred")
 
 
@@ -109,7 +109,7 @@ def exact_session() -> Callable[..., onnxruntime.InferenceSession]:
 
 @pytest.fixture(scope="session")
 def random_boxes() -> Callable[..., torch.Tensor]:
-    """(count, height, width, seed) -> float32 (count, 4) xyxy inside the picture, of all sizes."""
+    """(count, height, width, seed) -> float32 (count, 4) xyxy inside the image, of all sizes."""
 
     def make(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -122,7 +122,7 @@ def random_boxes() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset, Proposals]:
-    """Five pictures: a coloured object on grey in three of them, none in the fourth, and the fifth has no proposals."""
+    """Five images: a coloured object on grey in three of them, none in the fourth, and the fifth has no proposals."""
     folder = tmp_path_factory.mktemp("pictures")
     colours = [(250, 30, 30), (30, 250, 30), (30, 30, 250)]
     images, boxes = [], []

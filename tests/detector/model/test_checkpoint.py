@@ -13,7 +13,7 @@ STATE = {"identity": "abc", "epoch": 3, "network": {"weight": torch.arange(6.0).
 
 @pytest.fixture(params=["folder", "bucket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where checkpoints are kept: a folder that does not exist yet, or a prefix in a bucket."""
+    """The place of checkpoints: a folder that does not exist yet, or a prefix in a bucket."""
     if request.param == "folder":
         return str(tmp_path / "new/checkpoints")
     server: LocalS3 = request.getfixturevalue("s3_server")

@@ -1,4 +1,4 @@
-"""Two processes on this machine against one with the doubled batch."""
+"""Compare two processes on this machine with one that has the doubled batch."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ Inputs = tuple[ModelSettings, TrainSettings, Path, CocoDataset, Proposals]
 
 
 def pictures(folder: Path, count: int) -> tuple[CocoDataset, Proposals]:
-    """`count` pictures of one shape, each with one object and 30 proposals: as many regions in each."""
+    """`count` images of one shape, each with one object and 30 proposals: as many regions in each."""
     images, boxes = [], []
     for number in range(count):
         random = np.random.default_rng(number)
@@ -104,7 +104,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 
 
 def meet(out: Path, failing: int) -> None:
-    """What each process of the tests below does; the one with the rank `failing` finds an error."""
+    """Run one process of the tests below; the process with the rank `failing` raises an error."""
     with join(torch.device("cpu")) as world:
         total = world.sum({"rank": float(world.rank)})["rank"]
         if world.rank == failing:

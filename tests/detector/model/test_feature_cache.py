@@ -74,7 +74,7 @@ def test_another_networks_vectors_are_not_used(
     assert np.array_equal(first.vectors, again.vectors)
 
 
-def test_pictures_are_as_they_are_and_not_flipped(
+def test_images_are_as_they_are_and_not_flipped(
     training_set: tuple[Path, CocoDataset, Proposals], images: TrainingImages
 ) -> None:
     for epoch in range(6):

@@ -16,7 +16,7 @@ SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A red object from (8, 4) to (24, 20) on grey in each picture."""
+    """A red object from (8, 4) to (24, 20) on grey in each image."""
     out = tmp_path_factory.mktemp("images")
     for number, size in enumerate(SIZES, 1):
         picture = Image.new("RGB", size, (127, 127, 127))

@@ -1,4 +1,4 @@
-"""What networks and servers do to requests on bad days."""
+"""Requests fail and answers get lost, as they do when networks and servers fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`boxcar` in processes that are forked from one with everything imported, with short time-outs and pauses: for tests.
+"""Start `boxcar` by forking a process that has imported everything, with short time-outs and pauses.
 
-A hundred starts then take seconds, not minutes. The benchmark starts the command as people do.
+A hundred starts then take seconds, not minutes. Without --quick the benchmark starts the command as people do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _nap(seconds: float) -> None:
 
 
 def _boxcar(arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[str, str]) -> None:
-    """In the new process."""
+    """Run the command in the new process."""
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)

@@ -1,4 +1,4 @@
-"""A bucket of photographs, a place for boxes, and the undisturbed run that every other one is held against."""
+"""Prepare a bucket of photographs, a place for boxes, and the undisturbed run to compare every other one with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3
 
 @dataclass(frozen=True)
 class Place:
-    """An OUTPUT or INPUT: what the command is told, and the folder in which its files lie."""
+    """An OUTPUT or INPUT: its name for the command, and the folder in which its files lie."""
 
     uri: str
     folder: Path

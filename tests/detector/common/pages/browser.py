@@ -24,7 +24,7 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def shown(self) -> list[str]:
-        """Titles of the pictures that can be seen."""
+        """Titles of the images that can be seen."""
         return list(
             self.page.evaluate(
                 "[...document.querySelectorAll('.gallery figure')].filter((figure) => figure.checkVisibility())"
@@ -33,7 +33,7 @@ class Opened:
         )
 
     def counted(self) -> str:
-        """What the gallery says of itself."""
+        """Return the line that says how many images the gallery shows."""
         return str(self.page.locator(".shown").inner_text())
 
     def slide(self, value: float) -> None:

@@ -39,7 +39,7 @@ def test_the_slider_moves_with_the_keyboard(browser: Open, page: Path) -> None:
         assert opened.page.locator("output").inner_text() == "1.00" and opened.shown() == []
 
 
-def test_a_link_brings_back_a_picture_that_is_filtered_out(browser: Open, page: Path) -> None:
+def test_a_link_brings_back_an_image_that_is_filtered_out(browser: Open, page: Path) -> None:
     with browser(page) as opened:
         opened.choose("label", "dog")
         assert ALL[4] not in opened.shown()
