@@ -52,12 +52,22 @@ def test_dvc_runs_the_five_stages_with_the_sections_that_params_has() -> None:
         assert {param.split(".")[0] for param in stage["params"]} <= set(Params.model_fields)
 
 
+# What a stage imports and what cannot change its result: errors, progress bars, the settings' classes (DVC compares
+# their values), paths, and the file that starts the training, which decides nothing.
+WITHOUT_EFFECT = (
+    "detector/__init__.py", "detector/common/", "detector/params.py", "detector/data/settings.py",
+    "detector/stages/layout.py", "detector/stages/metrics_file.py", "detector/stages/train.py",
+    "detector/stages/computation.py",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_exactly_the_code_that_it_imports(name: str) -> None:
+def test_a_stage_depends_on_the_code_that_decides_its_result(name: str) -> None:
     graph = grimp.build_graph("detector")
-    own = {f"detector.stages.{name}", "detector.params"}
-    modules = own.union(*(graph.find_upstream_modules(module) for module in own))
+    own = f"detector.stages.{name}"
+    modules = {own, *graph.find_upstream_modules(own)}
     files = {path for module in modules if (ROOT / (path := module.replace(".", "/") + ".py")).is_file()}
+    files = {path for path in files if not path.startswith(WITHOUT_EFFECT)}
     stated = [path for path in _stages()[name]["deps"] if not path.startswith("build/")]
     covered = {path: {file for file in files if file == path or file.startswith(f"{path}/")} for path in stated}
     assert files - set().union(*covered.values()) == set(), "imported, but no dependency"
@@ -65,7 +75,6 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(name: str) -> None:
 
 
 def test_dvc_and_the_layout_name_the_same_paths() -> None:
-    document = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     outs: set[str] = set()
     for stage in _stages().values():
         for kind in ("outs", "metrics", "plots"):
@@ -74,7 +83,6 @@ def test_dvc_and_the_layout_name_the_same_paths() -> None:
         assert path.as_posix() in outs
     for path in (layout.TRAINING_LOG, layout.EVALUATION):
         assert any(out.startswith(f"{path.as_posix()}/") for out in outs)
-    assert document["metrics"] == [f"{layout.ARTIFACT.as_posix()}/metrics.json"]
 
 
 @pytest.mark.parametrize("path", [*PAGES, *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("docs/*.md"))])

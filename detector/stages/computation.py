@@ -15,19 +15,16 @@ _WITHOUT_EFFECT = ("detector.common.", "detector.params", "detector.data.setting
 _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
 
 
-def computation_digest(*modules: str) -> str:
-    """sha256 over the code of `modules` and of all that they import of this package.
+def computation_digest(module: str) -> str:
+    """sha256 over the code of `module` and of all that it imports of this package.
 
     Comments, docstrings, the layout of the code, the texts of errors and of progress bars do not count.
     """
-    sources: dict[str, bytes] = {}
-    for module in modules:
-        spec = find_spec(module)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"{module} has no source file")
-        sources |= imported_sources(module, Path(spec.origin))
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"{module} has no source file")
     digest = hashlib.sha256()
-    for name, source in sorted(sources.items()):
+    for name, source in sorted(imported_sources(module, Path(spec.origin)).items()):
         if not name.startswith(_WITHOUT_EFFECT):
             digest.update(f"{name}\n{_essence(source)}\n".encode())
     return digest.hexdigest()

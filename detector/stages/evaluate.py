@@ -46,11 +46,10 @@ from detector.runtime.geometry.boxes import area
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
 from detector.runtime.predictor import Predictor
+from detector.stages.layout import DRAFT_FILE
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
-# The artifact's description as far as this stage knows it: `export` adds where it comes from.
-DRAFT_FILE = "draft.json"
 _GRID_IMAGES = 12
 
 

@@ -13,7 +13,7 @@ from detector.common.errors import ArtifactError
 from detector.params import Params, params_digest
 from detector.runtime.artifact import MODEL_FILE, load_artifact, save_artifact
 from detector.stages.digests import data_digest
-from detector.stages.evaluate import DRAFT_FILE
+from detector.stages.layout import DRAFT_FILE
 
 _CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
 

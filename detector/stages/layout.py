@@ -16,4 +16,6 @@ TRAINING_LOG = Path("build/log")
 CHECKPOINTS = Path("build/checkpoints")
 CHECKPOINTS_VARIABLE = "BOXCAR_CHECKPOINTS"
 EVALUATION = Path("build/evaluation")
+# In EVALUATION: the artifact's description as far as `evaluate` knows it; `export` adds where it comes from.
+DRAFT_FILE = "draft.json"
 ARTIFACT = Path("models/detector")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,39 +13,20 @@ from dvclive.live import Live
 from detector.common.digests import sha256_of
 from detector.data.annotations import load_coco
 from detector.model.checkpoint import load_checkpoint, remove_others
-from detector.model.device import choose_device, choose_processes, make_deterministic, usable_threads
-from detector.model.distributed import join, local_device, run_together, under_torchrun
-from detector.model.family import build
+from detector.model.device import choose_device, choose_processes, usable_threads
+from detector.model.distributed import run_together, under_torchrun
+from detector.model.learning import Lesson, learn
+from detector.model.network import DetectionNetwork
 from detector.model.precision import Precision, resolve_precision
 from detector.model.trained import Making, save_trained
-from detector.model.training import EpochReport, train
-from detector.model.training_images import TrainingImages
+from detector.model.training import EpochReport
 from detector.params import ModelSettings, TrainSettings
-from detector.proposals.store import load_proposals
 from detector.stages.computation import computation_digest
 from detector.stages.metrics_file import write_json
 
 WEIGHTS_FILE = "weights.safetensors"
-# Everything that decides the weights is imported by these.
-_COMPUTATION = ("detector.model.training", "detector.model.family", "detector.model.device")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One training, as each of its processes gets it."""
-
-    model: ModelSettings
-    settings: TrainSettings  # batch_size is that of one process
-    making: Making
-    precision: Precision
-    dataset: Path
-    proposals: Path
-    out: Path
-    log: Path
-    scratch: Path
-    checkpoints: str
-    checkpoint: str
-    identity: str
+# Everything that decides the weights is imported by this module.
+_COMPUTATION = "detector.model.learning"
 
 
 def run(
@@ -84,25 +62,19 @@ def run(
     if not under_torchrun():
         click.echo(f"training on {device.type} in {precision}, {processes} processes with {threads} threads each")
     sections = {**(making or {}), "model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
-    run_together(
-        processes,
-        threads,
-        _train,
-        _Job(
-            model=model,
-            settings=settings.model_copy(update={"batch_size": settings.batch_size // processes}),
-            making=Making(sections, load_coco(dataset / "train.json").classes, precision, processes),
-            precision=precision,
-            dataset=dataset,
-            proposals=proposals,
-            out=out,
-            log=log,
-            scratch=scratch,
-            checkpoints=checkpoints,
-            checkpoint=checkpoint,
-            identity=identity,
-        ),
+    lesson = Lesson(
+        model=model,
+        settings=settings.model_copy(update={"batch_size": settings.batch_size // processes}),
+        precision=precision,
+        dataset=dataset,
+        proposals=proposals,
+        checkpoint=checkpoint,
+        identity=identity,
+        scratch=scratch,
     )
+    made = Making(sections, load_coco(dataset / "train.json").classes, precision, processes)
+    run_together(processes, threads, _train, lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
+    remove_others(checkpoints, checkpoint)
 
 
 def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> str:
@@ -112,7 +84,7 @@ def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> st
     goes on with the checkpoint's own.
     """
     parts = [model.model_dump_json(), settings.model_dump_json(exclude={"processes"})]
-    parts += [version("torch"), version("torchvision"), computation_digest(*_COMPUTATION)]
+    parts += [version("torch"), version("torchvision"), computation_digest(_COMPUTATION)]
     parts.append(os.environ.get("WORLD_SIZE", "1"))  # under torchrun each process has a batch of its own
     weights = [Path(model.weights)] if Path(model.weights).is_file() else []
     parts += [sha256_of(path) for path in [*files, *weights]]
@@ -130,48 +102,25 @@ def _keep(earlier: dict[str, object], precision: Precision, processes: int) -> t
     return kept
 
 
-def _train(job: _Job) -> None:
-    """Train in this process, with the others of the same training if there are any."""
-    device = local_device(choose_device(job.settings.device))
-    make_deterministic(job.settings.seed)
-    truth = load_coco(job.dataset / "train.json")
-    stored = load_proposals(job.proposals / "train.npz", len(truth.images))
-    network = build(job.model, len(truth.classes))
-    with join(device) as world:
-        learn = partial(
-            train,
-            network,
-            job.dataset / "images",
-            truth,
-            stored,
-            job.settings,
-            device=device,
-            precision=job.precision,
-            checkpoint=job.checkpoint,
-            identity=job.identity,
-            world=world,
-        )
-        if not world.first:
-            learn(report=lambda epoch: None)
-            return
-        # DVC snapshots experiments itself (`dvc exp run`); the log must not commit to git from inside a stage. A resume
-        # reports the earlier epochs again, so that the log is always whole.
-        with Live(str(job.log), save_dvc_exp=False, dvcyaml=None) as live:
-            live.log_metric("precision", job.precision, plot=False)
-            live.log_metric("processes", job.making.processes, plot=False)
-            trained = learn(report=_Log(live, job.settings.epochs, job.log / "plots/losses.json")).eval()
-            upright = TrainingImages(
-                job.dataset / "images", truth, stored, job.settings.proposals, job.settings.seed, flip=False
-            )
-            features = job.scratch / f"{job.identity[:12]}.features"
-            figures = trained.fit(upright, job.settings, features)
+def _train(lesson: Lesson, making: Making, epochs: int, weights: Path, log: Path) -> None:
+    """One process of the training; the first one writes its log and the weights."""
+    if os.environ.get("RANK", "0") != "0":
+        learn(lesson, report=lambda epoch: None, finish=lambda network, figures: None)
+        return
+    # DVC snapshots experiments itself (`dvc exp run`); the log must not commit to git from inside a stage. A resume
+    # reports the earlier epochs again, so that the log is always whole.
+    with Live(str(log), save_dvc_exp=False, dvcyaml=None) as live:
+        live.log_metric("precision", making.precision, plot=False)
+        live.log_metric("processes", making.processes, plot=False)
+
+        def finish(network: DetectionNetwork, figures: dict[str, float]) -> None:
             for name, value in figures.items():
                 live.log_metric(name, value, plot=False)
             if figures:
                 click.echo(", ".join(f"{name} {value:,.0f}" for name, value in figures.items()))
-        save_trained(job.out / WEIGHTS_FILE, trained, job.making)
-        remove_others(job.checkpoints, job.checkpoint)
-        shutil.rmtree(features, ignore_errors=True)
+            save_trained(weights, network, making)
+
+        learn(lesson, _Log(live, epochs, log / "plots/losses.json"), finish)
 
 
 class _Log:
@@ -184,7 +133,7 @@ class _Log:
 
     def __call__(self, epoch: EpochReport) -> None:
         losses = ", ".join(f"{name} loss {value:.3f}" for name, value in epoch.losses.items())
-        click.echo(f"epoch {epoch.epoch}/{self._epochs}: {losses}, {epoch.seconds:.0f} s")
+        click.echo(f"epoch {epoch.epoch}/{self._epochs}: {losses}, {epoch.seconds:.1f} s")
         self._seconds += epoch.seconds  # of those before a resume too
         self._cpu_seconds += epoch.cpu_seconds
         self._live.step = epoch.epoch

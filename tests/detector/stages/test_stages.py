@@ -28,6 +28,7 @@ from detector.runtime.images import decode_image
 from detector.runtime.predictor import Predictor
 from detector.stages import evaluate, export, fetch, propose, train
 from detector.stages.digests import data_digest
+from detector.stages.layout import DRAFT_FILE
 
 COUNTS = {"train": 6, "val": 3, "test": 3}
 
@@ -218,7 +219,7 @@ def test_thresholds_and_calibration_come_from_val_and_figures_from_test(road: Ro
             shutil.copytree(road.proposals, proposals)
             shutil.copyfile(road.proposals / "val.npz", proposals / "test.npz")
         evaluate.run(road.params.detect, road.params.propose, dataset, proposals, road.weights, out)
-        drafts[name] = load_artifact(out, evaluate.DRAFT_FILE)
+        drafts[name] = load_artifact(out, DRAFT_FILE)
     before = load_artifact(road.home / "artifact")
     for field in chosen:
         assert getattr(drafts["test"], field) == getattr(before, field), field

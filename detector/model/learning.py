@@ -1,0 +1,77 @@
+"""From a dataset and its proposals to a trained network: everything that decides the weights, in one function."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from detector.data.annotations import load_coco
+from detector.model.device import choose_device, make_deterministic
+from detector.model.distributed import World, join, local_device
+from detector.model.family import build
+from detector.model.network import DetectionNetwork
+from detector.model.precision import Precision
+from detector.model.training import EpochReport, train
+from detector.model.training_images import TrainingImages
+from detector.params import ModelSettings, TrainSettings
+from detector.proposals.store import load_proposals
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training, as each of its processes gets it.
+
+    settings: `batch_size` is that of one process. checkpoint: a file or an s3:// URI for the state after each epoch;
+    identity: a digest of all that decides the weights. scratch: a folder for what is expensive to compute again.
+    """
+
+    model: ModelSettings
+    settings: TrainSettings
+    precision: Precision
+    dataset: Path
+    proposals: Path
+    checkpoint: str
+    identity: str
+    scratch: Path
+
+
+def learn(
+    lesson: Lesson,
+    report: Callable[[EpochReport], None],
+    finish: Callable[[DetectionNetwork, dict[str, float]], None],
+) -> None:
+    """Train in this process, together with the others of the same training if there are any.
+
+    Only the first process calls `report`, after every epoch, and `finish`, with the trained network in evaluation mode
+    and the figures of what was fitted after the last epoch.
+    """
+    settings = lesson.settings
+    device = local_device(choose_device(settings.device))
+    make_deterministic(settings.seed)
+    truth = load_coco(lesson.dataset / "train.json")
+    stored = load_proposals(lesson.proposals / "train.npz", len(truth.images))
+    images = lesson.dataset / "images"
+    network = build(lesson.model, len(truth.classes))
+    world: World
+    with join(device) as world:
+        trained = train(
+            network,
+            images,
+            truth,
+            stored,
+            settings,
+            device=device,
+            precision=lesson.precision,
+            checkpoint=lesson.checkpoint,
+            identity=lesson.identity,
+            report=report,
+            world=world,
+        ).eval()
+        if not world.first:
+            return
+        upright = TrainingImages(images, truth, stored, settings.proposals, settings.seed, flip=False)
+        features = lesson.scratch / f"{lesson.identity[:12]}.features"
+        finish(trained, trained.fit(upright, settings, features))
+        shutil.rmtree(features, ignore_errors=True)
