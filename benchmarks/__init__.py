@@ -1,1 +1,1 @@
-"""Commands that measure: each prints a table, and docs/benchmarks.md holds what they printed where and when."""
+"""Commands that measure. Each prints a table; docs/benchmarks.md has the tables with machine and date."""

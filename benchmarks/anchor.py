@@ -1,11 +1,12 @@
-"""torchvision's own Faster R-CNN for a number of CPU minutes on one core: what the family's members are held against.
+"""Train torchvision's own Faster R-CNN for some CPU minutes on one core, to compare the family's members with it.
 
     OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45
 
-Its recipe: EfficientNet-Lite0, torchvision's feature pyramid over strides 8 to 32 with 128 channels, pictures of about
-288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast, the first blocks frozen; everything else as
-`torchvision.models.detection.FasterRCNN` sets it. The trunk is this project's, so that both sides run it equally fast.
-Uses the training and test splits of the last `dvc repro`. A kill loses the training.
+The recipe is EfficientNet-Lite0, torchvision's feature pyramid over strides 8 to 32 with 128 channels, images of about
+288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast (float32 where the processor only emulates bfloat16)
+and frozen first blocks. Everything else is as `torchvision.models.detection.FasterRCNN` sets it. The trunk is this
+project's, so that both sides run it equally fast. The training and test splits are those of the last `dvc repro`. A
+training that is killed cannot be resumed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -27,6 +29,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.model.backbones import BACKBONES
+from detector.model.precision import resolve_precision
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
@@ -35,7 +38,9 @@ from detector.stages.measure import detect_all, figures
 _CHANNELS, _FROZEN_BLOCKS, _BATCH = 128, 2, 8
 _SHORT, _LONG = 288, 384  # pixels
 _RATE, _BACKBONE_SHARE, _DECAY = 1e-3, 0.3, 0.05  # as in settings/
-_TIMED_STEPS = 16
+# The first steps are timed to find out how many steps fit: this number of them, or fewer where they have taken that
+# share of the time.
+_TIMED_STEPS, _TIMED_SHARE = 16, 0.1
 
 
 class _Trunk(nn.Module):
@@ -82,8 +87,11 @@ def _example(folder: Path, truth: CocoDataset, index: int, flip: bool) -> tuple[
     return image, {"boxes": torch.from_numpy(boxes.copy()), "labels": torch.from_numpy(info.labels[wanted] + 1)}
 
 
-def _batches(folder: Path, truth: CocoDataset, seed: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """Epoch after epoch without end; landscape and portrait pictures apart, so that little is padded."""
+def batches_of(folder: Path, truth: CocoDataset, seed: int) -> Iterator[tuple[list[Tensor], list[dict[str, Tensor]]]]:
+    """Yield the batches of one epoch after another, without end.
+
+    A batch holds either landscape or portrait images, so that little is padded.
+    """
     generator = np.random.default_rng(seed)
     wide = np.array([image.width >= image.height for image in truth.images], bool)
     while True:
@@ -96,15 +104,19 @@ def _batches(folder: Path, truth: CocoDataset, seed: int) -> Iterator[tuple[list
             yield [image for image, _ in examples], [target for _, target in examples]
 
 
-def _step(network: FasterRCNN, images: list[Tensor], targets: list[dict[str, Tensor]]) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+def _step(network: FasterRCNN, images: list[Tensor], targets: list[dict[str, Tensor]], precision: str) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         losses = network(images, targets)
     return sum(losses.values())  # type: ignore[no-any-return]
 
 
-def train(network: FasterRCNN, folder: Path, truth: CocoDataset, minutes: float, seed: int = 1) -> tuple[int, float]:
-    """Train for `minutes` of this process's CPU time, the cycle's length being set from the first steps' cost; ->
-    (steps, CPU minutes)."""
+def train(
+    network: FasterRCNN, folder: Path, truth: CocoDataset, minutes: float, precision: str = "bf16", seed: int = 1
+) -> tuple[int, float]:
+    """Train for `minutes` of this process's CPU time; returns the number of steps and the CPU minutes.
+
+    The cost of the first steps decides how long the learning rate's cycle is.
+    """
     torch.manual_seed(seed)
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
@@ -113,12 +125,12 @@ def train(network: FasterRCNN, folder: Path, truth: CocoDataset, minutes: float,
         for body, rate in ((True, _RATE * _BACKBONE_SHARE), (False, _RATE))
     ]
     optimiser = torch.optim.AdamW(groups, weight_decay=_DECAY, fused=True)
-    batches = _batches(folder, truth, seed)
+    batches = batches_of(folder, truth, seed)
     begin = time.process_time()
-    costs = []
-    for _ in range(_TIMED_STEPS):  # their gradients are dropped
+    costs: list[float] = []
+    while len(costs) < _TIMED_STEPS and time.process_time() - begin <= _TIMED_SHARE * 60 * minutes:
         start = time.process_time()
-        _step(network, *next(batches)).backward()
+        _step(network, *next(batches), precision).backward()  # the gradients are dropped
         optimiser.zero_grad()
         costs.append(time.process_time() - start)
     left = 60 * minutes - (time.process_time() - begin)
@@ -127,7 +139,7 @@ def train(network: FasterRCNN, folder: Path, truth: CocoDataset, minutes: float,
         optimiser, max_lr=[float(group["lr"]) for group in groups], total_steps=steps, pct_start=0.1
     )
     for step in range(steps):
-        loss = _step(network, *next(batches))
+        loss = _step(network, *next(batches), precision)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -138,11 +150,13 @@ def train(network: FasterRCNN, folder: Path, truth: CocoDataset, minutes: float,
     return steps, (time.process_time() - begin) / 60
 
 
-def _find(network: FasterRCNN, seconds: list[float]):  # type: ignore[no-untyped-def]
+def find_with(network: FasterRCNN, seconds: list[float]):  # type: ignore[no-untyped-def]
+    """Return a function for `detect_all`; it appends each image's wall time to `seconds`."""
+
     def find(_: int, pixels):  # type: ignore[no-untyped-def]
         start = time.perf_counter()
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
-        # In float32: under autocast torchvision decodes boxes in bfloat16, which is whole pixels off.
+        # This runs in float32. Under autocast torchvision decodes boxes in bfloat16, which is off by whole pixels.
         with torch.inference_mode():
             found = network([image])[0]
         seconds.append(time.perf_counter() - start)
@@ -154,18 +168,28 @@ def _find(network: FasterRCNN, seconds: list[float]):  # type: ignore[no-untyped
 
 @click.command()
 @click.option("--minutes", default=45.0, show_default=True, help="CPU time of the training.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16 where the processor computes it, else fp32.",
+)
+@click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/anchor"), show_default=True)
-def main(minutes: float, out: Path) -> None:
-    """Train torchvision's Faster R-CNN for so long and measure it on the test split."""
+def main(minutes: float, precision: Literal["auto", "bf16", "fp32"], dataset: Path, out: Path) -> None:
+    """Train torchvision's Faster R-CNN for this time and measure it on the test split."""
     torch.set_num_threads(1)
-    folder = layout.DATASET / "images"
-    truth, test = load_coco(layout.DATASET / "train.json"), load_coco(layout.DATASET / "test.json")
+    folder = dataset / "images"
+    truth, test = load_coco(dataset / "train.json"), load_coco(dataset / "test.json")
     network = build(len(truth.classes))
-    steps, spent = train(network, folder, truth, minutes)
+    used = resolve_precision(precision, torch.device("cpu"))
+    print(f"precision: {used}")
+    steps, spent = train(network, folder, truth, minutes, used)
     out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / "weights.pt")
     seconds: list[float] = []
-    found = detect_all(_find(network.eval(), seconds), folder, test, "anchor, test")
+    found = detect_all(find_with(network.eval(), seconds), folder, test, "anchor, test")
     values = figures(test, found)[0]
     report = {
         "steps": steps,

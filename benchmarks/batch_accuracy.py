@@ -1,9 +1,9 @@
-"""The AP of a manifest that `boxcar run` published over a split in a bucket of a local S3 server.
+"""Measure the AP of a manifest that `boxcar run` published over a split in a bucket of a local S3 server.
 
     python -m benchmarks.batch_accuracy
 
-Uses the artifact and the test split of the last `dvc repro`; the AP read back from the manifest is compared with the
-one that `export` stored.
+It uses the artifact and the test split of the last `dvc repro`, and compares the AP that it reads back from the
+manifest with the AP that `export` stored.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,17 +20,17 @@ from typing import Any
 import click
 import numpy as np
 
-from demo.local_s3 import serve
 from detector.data.annotations import CocoDataset, load_coco
 from detector.runtime.artifact import load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
 from detector.stages.measure import figures
+from tests.support.local_s3 import serve
 
 
 def read_run(run: Path, truth: CocoDataset) -> dict[int, Detections]:
-    """The detections of a published run by image id; records find their image by its name."""
+    """Return the detections of a published run by image id. A record finds its image by the file's name."""
     manifest = json.loads((run / "manifest.json").read_text())
     ids = {image.file_name: image.id for image in truth.images}
     labels = {name: index for index, name in enumerate(truth.classes)}
@@ -49,23 +50,24 @@ def read_run(run: Path, truth: CocoDataset) -> dict[int, Detections]:
 
 @click.command()
 @click.option("--artifact", type=click.Path(path_type=Path), default=layout.ARTIFACT, show_default=True)
+@click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--split", default="test", show_default=True)
-def main(artifact: Path, split: str) -> None:
+def main(artifact: Path, dataset: Path, split: str) -> None:
     """Run the batch job over one split and read its manifest back."""
     description = load_artifact(artifact)
-    truth = load_coco(layout.DATASET / f"{split}.json")
+    truth = load_coco(dataset / f"{split}.json")
     with tempfile.TemporaryDirectory() as scratch:
         buckets = Path(scratch) / "buckets"
         photos = buckets / "photos" / split
         photos.mkdir(parents=True)
         (buckets / "boxes").mkdir()
         for image in truth.images:
-            shutil.copyfile(layout.DATASET / "images" / image.file_name, photos / image.file_name)
+            shutil.copyfile(dataset / "images" / image.file_name, photos / image.file_name)
         with serve(buckets, Path(scratch) / "s3.log") as server:
             start = time.monotonic()
             subprocess.run(
                 [
-                    "boxcar", "run", f"s3://photos/{split}/", "s3://boxes/run/",
+                    sys.executable, "-m", "jobs", "run", f"s3://photos/{split}/", "s3://boxes/run/",
                     "--model", str(artifact), "--min-score", str(description.least_score),
                 ],
                 env=server.environment(),
@@ -73,10 +75,11 @@ def main(artifact: Path, split: str) -> None:
             )  # fmt: skip
             seconds = time.monotonic() - start
         values, _ = figures(truth, read_run(buckets / "boxes" / "run", truth))
-    stored = description.metrics
     print(f"{len(truth.images)} images in {seconds:.1f} s, start-up and validation included")
     for name in ("map_50_11point", "map_70_11point", "map_90_11point"):
-        print(f"{name}: {values[name]:.6f} from the manifest, {stored[name]:.6f} stored by export")
+        stored = description.metrics.get(name)
+        said = "nothing stored by export" if stored is None else f"{stored:.6f} stored by export"
+        print(f"{name}: {values[name]:.6f} from the manifest, {said}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the drift rules' measures spread by chance, and what they say of photographs of one kind.
+"""Show how much the measures of the drift rules vary by chance, and their values for photographs of one kind.
 
     python -m benchmarks.drift OUTPUT
 
@@ -25,7 +25,7 @@ from jobs.storage import open_store
 
 
 def judge(records: Sequence[Record], plan: Plan, artifact: Artifact) -> list[float]:
-    """The three measures over some records."""
+    """Return the three measures over some records."""
     batch, seen = Batch(), Histograms(len(artifact.classes))
     batch.add(records)
     count(batch.box_frame(), artifact.classes, seen)
@@ -34,7 +34,7 @@ def judge(records: Sequence[Record], plan: Plan, artifact: Artifact) -> list[flo
 
 
 def dimmed(record: Record, by: float) -> Record:
-    """With every score lower, but not below the least."""
+    """Return the record with every score lower by `by`, but not below .3."""
     boxes = [box.model_copy(update={"score": max(0.3, box.score - by)}) for box in record.boxes]
     return record.model_copy(update={"boxes": boxes})
 

@@ -1,11 +1,10 @@
-"""`boxcar plan` for buckets of millions of keys: keys a second and the planner's peak memory, from a listing and from
-an inventory.
+"""Measure `boxcar plan` for buckets of millions of keys: keys a second and the planner's peak memory.
 
     python -m benchmarks.planning
 
-A small server in a process of its own answers ListObjectsV2 over a key space that it computes, and serves the
-inventory's files. It answers some milliseconds late, as S3 does. The planner is a fresh process each time and writes
-to a folder.
+The planner reads a listing, then an inventory. A small server in a process of its own answers ListObjectsV2 over keys
+that it computes, and serves the inventory's files. It answers some milliseconds late, as S3 does. The planner is a
+fresh process each time and writes to a folder.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import click
 
-from demo.local_s3 import LocalS3
+from tests.support.local_s3 import LocalS3
 
 FOLDER = 10_000  # keys in each folder of the bucket
 ROWS = 500_000  # in each data file of the inventory
@@ -43,7 +42,7 @@ LINE = (
 
 
 class Keys:
-    """`count` keys in order, none of them held."""
+    """`count` keys in order, which are computed when they are asked for."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -56,12 +55,12 @@ class Keys:
 
 
 def etag(index: int) -> str:
-    """As long as an MD5."""
+    """Return an ETag of the length of an MD5."""
     return f"{index * 0x9E3779B97F4A7C15:032x}"[-32:]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The two requests that planning needs."""
+    """Answers the two requests that planning needs."""
 
     protocol_version = "HTTP/1.1"
     wbufsize = 2**20  # an answer is one packet or a stream of full ones
@@ -71,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        """A listing, or a file."""
+        """Answer with a listing, or with a file."""
         time.sleep(self.latency)
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
@@ -111,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_arguments: object) -> None:
-        """Nothing on the terminal."""
+        """Print nothing on the terminal."""
 
 
 class Server(ThreadingHTTPServer):
@@ -128,7 +127,7 @@ def _serve(keys: Keys, root: Path, latency: float, ports: multiprocessing.Simple
 
 @contextlib.contextmanager
 def serving(keys: Keys, root: Path, latency: float) -> Iterator[LocalS3]:
-    """The server, for the length of the block."""
+    """Run the server for the length of the block."""
     ports: multiprocessing.SimpleQueue[int] = multiprocessing.SimpleQueue()
     process = multiprocessing.Process(target=_serve, args=(keys, root, latency, ports), daemon=True)
     process.start()
@@ -140,7 +139,7 @@ def serving(keys: Keys, root: Path, latency: float) -> Iterator[LocalS3]:
 
 
 def write_inventory(keys: Keys, root: Path) -> None:
-    """A report of the key space in Parquet, its files in no order, as S3's are."""
+    """Write an inventory of the keys in Parquet. Its files are in no order, as S3's are."""
     import pyarrow
     import pyarrow.parquet
 
@@ -165,9 +164,9 @@ def write_inventory(keys: Keys, root: Path) -> None:
 
 
 def plan(server: LocalS3, output: Path, *options: str) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak MiB of one planner in a process of its own.
+    """Return the seconds, CPU seconds and peak MiB of one planner in a process of its own.
 
-    The peak is that of the parent where that was higher: this process must stay small.
+    A child's peak is never below that of this process, which must therefore stay small.
     """
     command = [sys.executable, "-m", "jobs", "plan", "s3://bucket/photos/", str(output), *options]
     started = time.monotonic()
@@ -181,7 +180,7 @@ def plan(server: LocalS3, output: Path, *options: str) -> tuple[float, float, fl
 
 @click.command()
 @click.option("--count", "counts", multiple=True, type=int, default=(1_000_000, 10_000_000), show_default=True)
-@click.option("--latency", type=float, default=0.05, show_default=True, help="Seconds that each answer comes late.")
+@click.option("--latency", type=float, default=0.05, show_default=True, help="Seconds by which each answer is late.")
 def main(counts: tuple[int, ...], latency: float) -> None:
     """Plan synthetic buckets and print a Markdown table."""
     print("| keys | read from | seconds | CPU seconds | keys/s | peak memory |")

@@ -1,9 +1,9 @@
-"""`boxcar report` over a synthetic run: the page's size, what making it takes, and how fast a browser opens it.
+"""Measure `boxcar report` over a synthetic run: the page's size, what making it needs, and how fast it opens.
 
     python -m benchmarks.report
 
-Each run is a real one but for its records: a plan of JPEG files, parts with random boxes, their statistics, the
-artifact, a verdict with two broken rules of 20 examples each. The pictures are generated scenes of twice their size.
+A run has everything, but its records are random: a plan of JPEG files, parts with random boxes, their statistics, the
+artifact, and a verdict with two broken rules of 20 examples each. The images are generated scenes at twice their size.
 Each report is a fresh process that reads a folder; each load is a new browser context with an empty cache.
 """
 
@@ -34,14 +34,14 @@ from jobs.plan import Options, make_plan
 from jobs.publish import VALIDATION
 from jobs.storage import open_store
 
-# Different pictures; files are links to them.
+# The number of different images; all other files are links to them.
 SCENES = 200
 EXAMPLES = 20
 TIMES = """() => {
     const times = performance.getEntriesByType("navigation")[0];
     return [times.domContentLoadedEventEnd, times.loadEventEnd];
 }"""
-# From the slider's move to the next frame but one, which shows it.
+# The time from the slider's move to the second frame after it, which shows the move.
 FILTER = """() => new Promise((done) => {
     const start = performance.now();
     const slider = document.querySelector("[data-filter=score]");
@@ -52,25 +52,25 @@ FILTER = """() => new Promise((done) => {
 
 
 def write_photos(folder: Path, images: int) -> list[tuple[str, int, int]]:
-    """Files in `folder`; (ETag, width, height) of each in their order."""
+    """Write files into `folder`; returns the ETag, width and height of each in their order."""
     folder.mkdir()
     scenes: list[tuple[Path, tuple[str, int, int]]] = []
     for index in range(min(SCENES, images)):
         scene = Image.fromarray(draw_scene(1, index).pixels)
-        picture = scene.resize((2 * scene.width, 2 * scene.height), Image.Resampling.BICUBIC)
+        image = scene.resize((2 * scene.width, 2 * scene.height), Image.Resampling.BICUBIC)
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=90)
+        image.save(buffer, "JPEG", quality=90)
         path = folder / f"{index:06d}.jpg"
         path.write_bytes(buffer.getvalue())
         etag = hashlib.md5(buffer.getvalue(), usedforsecurity=False).hexdigest()
-        scenes.append((path, (etag, picture.width, picture.height)))
+        scenes.append((path, (etag, image.width, image.height)))
     for index in range(len(scenes), images):
         os.link(scenes[index % len(scenes)][0], folder / f"{index:06d}.jpg")
     return [scenes[index % len(scenes)][1] for index in range(images)]
 
 
 def make_run(folder: Path, images: int, boxes: int) -> None:
-    """A complete run in folder/run over folder/photos, judged and not published."""
+    """Make a complete run in folder/run over folder/photos, which has a verdict and is not published."""
     known = write_photos(folder / "photos", images)
     output, model = open_store(str(folder / "run")), open_model(SHIPPED)
     options = Options(min_score=model.artifact.operating_score, part_size=500)
@@ -121,9 +121,9 @@ def _rule(number: int, records: list[Record]) -> RuleResult:
 
 
 def report(output: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of one report in a process of its own.
+    """Return the seconds and peak MiB of one report in a process of its own.
 
-    The peak is that of the parent where that was higher: this process must stay small.
+    A child's peak is never below that of this process, which must therefore stay small.
     """
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "jobs", "report", str(output)], stdout=subprocess.DEVNULL)
@@ -135,7 +135,7 @@ def report(output: Path) -> tuple[float, float]:
 
 
 def load(page: Path, chromium: str, rounds: int) -> list[tuple[float, float, float]]:
-    """Milliseconds until DOMContentLoaded, until load, and from a move of the slider to the screen, of each load."""
+    """Return for each load the milliseconds to DOMContentLoaded, to load, and from a slider's move to the screen."""
     from playwright.sync_api import sync_playwright
 
     times = []
@@ -155,14 +155,19 @@ def load(page: Path, chromium: str, rounds: int) -> list[tuple[float, float, flo
 
 @click.command()
 @click.option("--images", type=int, default=10_000, show_default=True)
-@click.option("--boxes", "counts", multiple=True, type=int, default=(3, 30), show_default=True, help="An image.")
+@click.option(
+    "--boxes", "counts", multiple=True, type=int, default=(3, 30), show_default=True, help="Boxes in each image."
+)
 @click.option("--rounds", type=int, default=5, show_default=True, help="Medians are shown.")
 @click.option(
-    "--chromium", default=shutil.which("chromium"), show_default=True, help="The browser; without one, no loads."
+    "--chromium",
+    default=shutil.which("chromium"),
+    show_default=True,
+    help="The browser that loads the page; empty: do not load it.",
 )
 def main(images: int, counts: tuple[int, ...], rounds: int, chromium: str | None) -> None:
     """Report on synthetic runs and print a Markdown table."""
-    print("| images | boxes an image | page | pictures in it | made in | peak memory | parsed | loaded | filtered |")
+    print("| images | boxes an image | page | images in it | made in | peak memory | parsed | loaded | filtered |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for boxes in counts:
         with tempfile.TemporaryDirectory() as scratch:
@@ -173,8 +178,8 @@ def main(images: int, counts: tuple[int, ...], rounds: int, chromium: str | None
             made = [report(folder / "run") for _ in range(rounds)]
             seconds, peak = (statistics.median(values) for values in zip(*made, strict=True))
             page = folder / "run/report.html"
-            size, pictures = page.stat().st_size / 1e6, page.read_bytes().count(b"<figure id=")
-            cells = [f"{images:,}", f"{boxes}", f"{size:.2f} MB", f"{pictures}", f"{seconds:.1f} s", f"{peak:.0f} MiB"]
+            size, shown = page.stat().st_size / 1e6, page.read_bytes().count(b"<figure id=")
+            cells = [f"{images:,}", f"{boxes}", f"{size:.2f} MB", f"{shown}", f"{seconds:.1f} s", f"{peak:.0f} MiB"]
             if chromium:
                 loads = load(page, chromium, rounds)
                 cells += [f"{statistics.median(values):.0f} ms" for values in zip(*loads, strict=True)]

@@ -1,9 +1,9 @@
-"""AP and seconds an image of one artifact at other image sizes or RoI budgets than it was exported for.
+"""Measure one artifact at other image sizes or RoI budgets than it was exported for: AP, and time for each image.
 
     python -m benchmarks.sweep --image-sizes 224,320,384,400
     python -m benchmarks.sweep --budgets 300,1000,2000
 
-Uses the artifact and the test split of the last `dvc repro`. One image at a time, one thread.
+It uses the artifact and the test split of the last `dvc repro`, one image at a time, in one thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from detector.stages.measure import detect_all, figures
 
 
 def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> dict[str, Artifact]:
-    """The artifact with one thing changed, by what that is."""
+    """Return artifacts with one thing changed each, by the name of the change."""
     changed = {f"image size {size}": artifact.model_copy(update={"image_size": size}) for size in image_sizes}
     for budget in budgets:
         if artifact.proposals is None:
@@ -33,7 +33,7 @@ def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> 
 
 
 def measure(folder: Path, images: Path, truth: CocoDataset, title: str) -> tuple[dict[str, float], list[Seconds]]:
-    """Figures of one artifact on one split, and each image's times."""
+    """Return the figures of one artifact on one split, and each image's times."""
     predictor, times = Predictor(folder), []
 
     def find(_: int, pixels):  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""Parts of a run whose records were made up: everything that its readers need, and no image was looked at."""
+"""Write parts of a run with made-up records: everything that a reader of a run needs, without any image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.storage import Store
 
 
 def write_parts(output: Store, plan: Plan, record: Callable[[PlannedImage], Record]) -> Iterator[list[Record]]:
-    """Write every part of a plan with its statistics; yields the records of each."""
+    """Write every part of a plan with its statistics, and yield the records of each part."""
     now = plan.planned_at
     for part, planned in planned_parts(output, plan):
         records = [record(image) for image in planned]

@@ -1,9 +1,9 @@
-"""`boxcar validate` over synthetic runs: seconds and peak memory, in batches as it is, and as one batch.
+"""Measure `boxcar validate` over synthetic runs: seconds and peak memory, in batches and as one batch.
 
     python -m benchmarks.validation
 
-Each run is a real one but for its images: a plan, parts with five boxes a record, their statistics, the artifact;
-records keep every rule. Each validation is a fresh process that reads a folder.
+A run has everything but its images: a plan, parts with five boxes in each record, their statistics and the artifact.
+The records keep every rule. Each validation is a fresh process that reads a folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ONE_BATCH = "from jobs.rules import review; review.BATCH_RECORDS = review.BATCH_
 
 
 class Keys:
-    """A bucket's listing, of images that nobody reads."""
+    """The listing of a bucket. Its images do not exist, and are never read."""
 
     uri = "s3://photos/"
 
@@ -45,12 +45,12 @@ class Keys:
         self.count = count
 
     def list(self) -> Iterator[Entry]:
-        """Every key."""
+        """Yield an entry for every key."""
         return (Entry(f"{n // 1000:06d}/{n:09d}.jpg", 91_234, f"{n:032x}") for n in range(self.count))
 
 
 def make_run(folder: Path, images: int) -> None:
-    """A complete run, not published."""
+    """Make a complete run that is not published."""
     output, model = open_store(str(folder)), open_model(SHIPPED)
     options = Options(min_score=model.artifact.operating_score, part_size=500)
     plan = make_plan(Keys(images), output, model, options, print)  # type: ignore[arg-type]
@@ -78,9 +78,9 @@ def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.
 
 
 def validate(output: Path, code: str) -> tuple[float, float]:
-    """Seconds and peak MiB of one validation in a process of its own.
+    """Return the seconds and peak MiB of one validation in a process of its own.
 
-    The peak is that of the parent where that was higher: this process must stay small.
+    A child's peak is never below that of this process, which must therefore stay small.
     """
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", code.format(output=str(output))], stdout=subprocess.DEVNULL)
@@ -93,7 +93,9 @@ def validate(output: Path, code: str) -> tuple[float, float]:
 
 @click.command()
 @click.option("--images", "counts", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
-@click.option("--rounds", type=int, default=3, show_default=True, help="Each way in turn, so often; medians are shown.")
+@click.option(
+    "--rounds", type=int, default=3, show_default=True, help="Measurements of each way, in turns; medians are shown."
+)
 def main(counts: tuple[int, ...], rounds: int) -> None:
     """Validate synthetic runs and print a Markdown table."""
     print(f"| images, {BOXES} boxes each | judged | seconds | peak memory |")

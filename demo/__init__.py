@@ -1,1 +1,1 @@
-"""The whole road in one command, on this machine alone: `make demo`."""
+"""Show both programs in one command, on this machine alone: `make demo`."""

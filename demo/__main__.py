@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from demo import photographs
-from demo.local_s3 import serve
 from detector.common.drawing import draw_detections
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.predictor import decode_image
+from tests.support.local_s3 import serve
 
 HERE = Path("build/demo")
 IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")
 
 
 def main() -> None:
-    """Stops with the exit code of the first command that fails."""
+    """Run the demo. It stops with the exit code of the first command that fails."""
     try:
         folder = photographs.choose(sys.argv[1] if len(sys.argv) > 1 else None)  # before minutes of training, not after
     except photographs.NoPhotographs as error:
@@ -50,14 +50,14 @@ def main() -> None:
     shutil.copytree(buckets / "boxes" / "demo", run)
 
     _title("3/4  what came out")
-    picture = HERE / "boxes.png"
-    _draw_fullest(run, photos, picture)
+    drawn = HERE / "boxes.png"
+    _draw_fullest(run, photos, drawn)
     metrics = json.loads((ARTIFACT / "metrics.json").read_text())
     for iou, word in ((50, "decent"), (70, "pretty good"), (90, "almost perfect")):
         print(f"{f'test mAP at IoU .{iou} ({word})':<40}{metrics[f'map_{iou}_11point']:.3f}")
     print(f"{'manifest':<40}{run / 'manifest.json'}")
-    print(f"{'picture with boxes':<40}{picture}")
-    print(f"{'pictures of truth and detections':<40}build/evaluation/grid.png")
+    print(f"{'image with boxes':<40}{drawn}")
+    print(f"{'images with truth and detections':<40}build/evaluation/grid.png")
 
     _title("4/4  boxcar run without --model: the shipped detector on real photographs")
     sys.exit(photographs.run(folder))
@@ -73,13 +73,13 @@ def _run(*words: str, environment: dict[str, str] | None = None) -> None:
         sys.exit(done.returncode)
 
 
-def _draw_fullest(run: Path, photos: Path, picture: Path) -> None:
-    """Draw the record with the most boxes: the most to look at."""
+def _draw_fullest(run: Path, photos: Path, path: Path) -> None:
+    """Draw the image whose record has the most boxes."""
     lines = [line for part in sorted((run / "boxes").glob("*.jsonl")) for line in part.read_text().splitlines()]
     record: dict[str, Any] = max(map(json.loads, lines), key=lambda record: len(record["boxes"]))
     classes = json.loads((ARTIFACT / "model.json").read_text())["classes"]
     boxes = record["boxes"]
-    # The scenes are small: drawn larger, so that the labels leave the objects to be seen.
+    # The scenes are small. They are drawn larger, so that the labels do not hide the objects.
     pixels = decode_image((photos / Path(record["image"]).name).read_bytes()).repeat(3, axis=0).repeat(3, axis=1)
     draw_detections(
         pixels,
@@ -87,7 +87,7 @@ def _draw_fullest(run: Path, photos: Path, picture: Path) -> None:
         np.array([classes.index(box["label"]) for box in boxes], np.int64),
         np.array([box["score"] for box in boxes]),
         classes,
-    ).save(picture)
+    ).save(path)
 
 
 if __name__ == "__main__":

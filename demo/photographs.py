@@ -23,17 +23,17 @@ from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.predictor import decode_image
 from jobs.plan import IMAGE_SUFFIXES
 
-# A run takes a folder, and those of the packages hold more than photographs: links to the ones that are.
+# A run takes a folder, and the packages' folders hold other files too. So there is a folder of links to photographs.
 HERE = Path("build/demo-photographs")
-LINKS, RUN, PICTURE = HERE / "photographs", HERE / "run", HERE / "boxes.png"
-# Everyday things; a cup of coffee is none of the 20 classes.
+LINKS, RUN, SHEET = HERE / "photographs", HERE / "run", HERE / "boxes.png"
+# The photographs show everyday things. The cup of coffee is not one of the 20 classes.
 PACKAGED = {
     "skimage": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "motorcycle_left.png"),
     "matplotlib": ("grace_hopper.jpg",),
 }
 _FOLDERS = {"skimage": "data", "matplotlib": "mpl-data/sample_data"}
-# More than a screen of photographs, or more than a page of pictures, helps nobody: the manifest has them all.
-_LINES, _PICTURES, _COLUMNS, _CELL = 20, 9, 3, (520, 420)
+# The table and the sheet show the first photographs only; the manifest has all.
+_LINES, _SHOWN, _COLUMNS, _CELL = 20, 9, 3, (520, 420)
 # The exit code of a run that is published as rejected: it has its records all the same.
 _REJECTED = 3
 
@@ -43,7 +43,7 @@ class NoPhotographs(Exception):
 
 
 def choose(named: str | None) -> Path:
-    """The folder to run on: the one that is named, else one of links to the packages' photographs, made here.
+    """Return the folder to run on: the named one, else a new folder of links to the packages' photographs.
 
     Raises NoPhotographs.
     """
@@ -55,7 +55,7 @@ def choose(named: str | None) -> Path:
     if HERE.resolve().is_relative_to(folder.resolve()):
         raise NoPhotographs(f"PHOTOS={named}: holds {HERE}, where the results go; name a folder of photographs only")
     if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
-        raise NoPhotographs(f"PHOTOS={named}: no pictures in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise NoPhotographs(f"PHOTOS={named}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return folder
 
 
@@ -74,26 +74,26 @@ def _packaged() -> Path:
 
 
 def run(folder: Path) -> int:
-    """`boxcar run` over the folder, then the table and the picture; the command's exit code."""
+    """Run `boxcar run` over the folder, print the table and draw the sheet; returns the command's exit code."""
     shutil.rmtree(RUN, ignore_errors=True)
     done = subprocess.run(["boxcar", "run", str(folder), str(RUN)])
     if done.returncode in (0, _REJECTED):
         records = read_records(RUN)
         print()
         print(table(records))
-        draw(records).save(PICTURE)
-        print(f"\n{'photographs with boxes':<40}{PICTURE}")
+        draw(records).save(SHEET)
+        print(f"\n{'photographs with boxes':<40}{SHEET}")
     return done.returncode
 
 
 def read_records(run: Path) -> list[dict[str, Any]]:
-    """All records of a run, in order."""
+    """Return all records of a run, in order."""
     parts = sorted((run / "boxes").glob("*.jsonl"))
     return [json.loads(line) for part in parts for line in part.read_text("utf-8").splitlines()]
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:
-    """A line a photograph: its name, and its labels with their scores, best first."""
+    """Return a line for each photograph: its name, and its labels with their scores, best first."""
     shown = records[:_LINES]
     names = [Path(record["image"]).name for record in shown]
     width = max(map(len, names), default=0) + 3
@@ -111,8 +111,8 @@ def _found(record: dict[str, Any]) -> str:
 
 
 def draw(records: Sequence[dict[str, Any]]) -> Image.Image:
-    """The first photographs that could be read, with their boxes, side by side."""
-    shown = [record for record in records if record["status"] == "ok"][:_PICTURES]
+    """Draw the first photographs that could be read, with their boxes, side by side."""
+    shown = [record for record in records if record["status"] == "ok"][:_SHOWN]
     classes = load_artifact(SHIPPED).classes
     columns = min(_COLUMNS, max(1, len(shown)))
     rows = max(1, -(-len(shown) // columns))
@@ -126,15 +126,15 @@ def draw(records: Sequence[dict[str, Any]]) -> Image.Image:
 
 
 def _drawn(record: dict[str, Any], classes: Sequence[str]) -> Image.Image:
-    """One photograph, as large as a cell allows; the boxes are drawn afterwards, so that all lines are of one width."""
+    """Draw one photograph as large as a cell allows. It is scaled first, so that all boxes have lines of one width."""
     pixels = decode_image(Path(record["image"]).read_bytes())
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((_CELL[0] - 10, _CELL[1] - 10))
+    image = Image.fromarray(pixels)
+    image.thumbnail((_CELL[0] - 10, _CELL[1] - 10))
     boxes = record["boxes"]
     corners = np.array([[box["x"], box["y"], box["width"], box["height"]] for box in boxes], np.float32).reshape(-1, 4)
     return draw_detections(
-        np.asarray(picture),
-        xywh_to_xyxy(corners) * np.float32(picture.width / pixels.shape[1]),
+        np.asarray(image),
+        xywh_to_xyxy(corners) * np.float32(image.width / pixels.shape[1]),
         np.array([classes.index(box["label"]) for box in boxes], np.int64),
         np.array([box["score"] for box in boxes]),
         classes,
@@ -142,7 +142,7 @@ def _drawn(record: dict[str, Any], classes: Sequence[str]) -> Image.Image:
 
 
 def main() -> None:
-    """This part alone."""
+    """Run this part of the demo alone."""
     try:
         folder = choose(sys.argv[1] if len(sys.argv) > 1 else None)
     except NoPhotographs as error:

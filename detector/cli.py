@@ -254,14 +254,18 @@ def compare() -> None:
     help="ImageNet's validation images, a folder for each class, named by its WordNet id: measure top-1 too.",
 )
 @click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Forward passes timed.")
-def compare_backbones(out: Path, imagenet: Path | None, repeats: int) -> None:
+@click.option("--network", "networks", multiple=True, help="Compare only this one; may be repeated.")
+def compare_backbones(out: Path, imagenet: Path | None, repeats: int, networks: tuple[str, ...]) -> None:
     """The eleven networks: top-1, parameters, operations, latency and memory, beside the lecture's table.
 
     Takes some 3 GB of memory and a few minutes; OMP_NUM_THREADS sets the threads.
     """
+    from detector.compare.backbones.classifiers import CLASSIFIERS
     from detector.compare.backbones.compare import run
 
-    click.echo(run(out, imagenet, repeats, cores()), nl=False)
+    if unknown := [name for name in networks if name not in CLASSIFIERS]:
+        raise click.UsageError(f"{unknown[0]} is not one of the networks: {', '.join(CLASSIFIERS)}")
+    click.echo(run(out, imagenet, repeats, cores(), networks or tuple(CLASSIFIERS)), nl=False)
     click.echo(f"\nwritten to {out}: table.md, table.json and three plots")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -11,16 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
-from onnx import TensorProto, helper, numpy_helper
 
-from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
-from detector.runtime.artifact import Artifact, Baseline, Calibration, ProposalSettings, save_artifact
+from tests.support.artifacts import make_artifact
+from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3, serve
 
-# As `detector.model.device.make_deterministic` does, here before any test uses MKL.
+# `detector.model.device.make_deterministic` sets this too, but MKL must see it before its first use.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+# Each of several workers uses one thread: with a thread for every core in each of them, they would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Programs that tests start write bytecode: torch and Great Expectations take three times as long to import without.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that no worker begins with one when the others have nothing left to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,78 +91,6 @@ def bucket(s3_server: LocalS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return Bucket(f"s3://{name}", s3_server.root / name)
 
 
-CLASSES = ("cat", "dog", "tree")
-
-
-def make_artifact(folder: Path, *, bias: float = 0.0, proposals: bool = True) -> Path:
-    """A small real artifact: scores depend on the picture's mean colour and on where the proposal lies.
-
-    Without `proposals` the graph proposes two boxes of its own. bias: added to every logit; another one makes
-    another artifact.
-    """
-    count = len(CLASSES)
-    weights = np.linspace(-0.03, 0.03, 4 * count, dtype=np.float32).reshape(4, count)
-    colours = np.array([[2, -1, 0], [-1, 2, 0], [0, -1, 2]], np.float32)
-    own = np.array([[2, 3, 20, 24], [8, 4, 40, 30]], np.float32)
-    nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),  # (1, 3)
-        helper.make_node("MatMul", ["mean", "colours"], ["by_colour"]),  # (1, C)
-        helper.make_node("MatMul", ["proposals", "weights"], ["by_place"]),  # (N, C)
-        helper.make_node("Add", ["by_colour", "by_place"], ["sum"]),
-        helper.make_node("Add", ["sum", "bias"], ["logits"]),
-        helper.make_node("Sigmoid", ["logits"], ["scores"]),  # (N, C)
-        helper.make_node("Unsqueeze", ["proposals", "axis"], ["one"]),  # (N, 1, 4)
-        helper.make_node("Concat", ["one"] * count, ["boxes"], axis=1),  # (N, C, 4)
-    ]
-    constants = {
-        "weights": weights,
-        "colours": colours,
-        "bias": np.array([bias], np.float32),
-        "axis": np.array([1], np.int64),
-    }
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "H", "W"])]
-    if proposals:
-        inputs.append(helper.make_tensor_value_info("proposals", TensorProto.FLOAT, ["N", 4]))
-    else:
-        constants["proposals"] = own
-    outputs = [
-        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", count]),
-        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", count, 4]),
-    ]
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    folder.mkdir(parents=True)
-    data: bytes = model.SerializeToString()
-    (folder / "model.onnx").write_bytes(data)
-    save_artifact(
-        Artifact(
-            name="fast_rcnn" if proposals else "faster_rcnn",
-            backbone="tiny",
-            classes=CLASSES,
-            image_size=64,
-            proposals=ProposalSettings(method="selective_search", mode="fast", max_boxes=20, batch=None)
-            if proposals
-            else None,
-            nms_threshold=0.4,
-            max_detections=10,
-            calibration=Calibration(),
-            operating_score=0.3,
-            class_scores=dict.fromkeys(CLASSES, 0.3),
-            least_score=0.01,
-            metrics={},
-            class_ap={},
-            baseline=Baseline(images=0, boxes={}, sizes=[]),
-            onnx_sha256=hashlib.sha256(data).hexdigest(),
-            git_revision="0" * 40,
-            data_digest="d" * 64,
-            params_digest="p" * 64,
-        ),
-        folder,
-    )
-    return folder
-
-
 @pytest.fixture(scope="session", name="make_artifact")
 def make_artifact_fixture() -> Callable[..., Path]:
     """`make_artifact` for tests that need an artifact of their own."""
@@ -169,7 +105,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """moto's S3, for what rclone's lacks: versions, conditional reads, permissions, control characters in keys."""
+    """moto's S3, which has what rclone's lacks: versions, conditional reads, permissions, control characters."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -1,4 +1,4 @@
-"""What is written agrees with what is there: README, dvc.yaml, params, help texts."""
+"""README, dvc.yaml, params.yaml and help texts agree with the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMANDS = [
     (name, command) for name, group in (("detector", detector), ("boxcar", boxcar)) for command in group.commands
 ]
 PAGES = ("README.md", "CONTRIBUTING.md")
-# Relative links and pictures of a Markdown page.
+# Relative links and images of a Markdown page.
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
 

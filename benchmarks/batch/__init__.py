@@ -1,1 +1,1 @@
-"""How fast the batch job is: against the sum of its steps, and against the loop that a user writes first."""
+"""Measure the batch job against the sum of its steps, and against the loop that a user would write first."""

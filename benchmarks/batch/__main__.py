@@ -1,5 +1,6 @@
-"""The batch job over photographs in a bucket of a local S3 server, on all cores, in turns with its own steps measured
-alone and with the loop that a user writes first.
+"""Measure the batch job over photographs in a bucket of a local S3 server, on all cores.
+
+The job takes turns with its own steps, each measured alone, and with the loop that a user would write first.
 
     python -m benchmarks.batch [--photos FOLDER] [--artifact FOLDER]
 """
@@ -20,10 +21,10 @@ from pathlib import Path
 
 import click
 
-from demo.local_s3 import LocalS3, serve
 from detector.common.cores import cores
 from detector.runtime.artifact import SHIPPED
 from detector.stages import layout
+from tests.support.local_s3 import LocalS3, serve
 
 BUCKET_IN, BUCKET_OUT = "photos", "boxes"
 BOXCAR = (sys.executable, "-m", "jobs")
@@ -40,7 +41,7 @@ class Run:
 
 
 def fill(buckets: Path, photos: Path, count: int) -> None:
-    """Copy `count` photographs into the bucket; fewer are repeated under other names."""
+    """Copy `count` photographs into the bucket. If there are fewer, they are repeated under other names."""
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     if not files:
         raise click.UsageError(f"{photos}: no photographs there; name a folder with --photos")
@@ -51,13 +52,13 @@ def fill(buckets: Path, photos: Path, count: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
+    """Return the user and system time of a process up to now."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_job(server: LocalS3, artifact: Path, name: str, options: list[str]) -> Run:
-    """Plan, then work and finish under the clock."""
+    """Plan a run, then measure `boxcar work` and `boxcar finish`."""
     output = f"s3://{BUCKET_OUT}/{name}/"
     environment = server.environment()
     plan = [*BOXCAR, "plan", f"s3://{BUCKET_IN}/all/", output, "--model", str(artifact)]
@@ -77,7 +78,7 @@ def run_job(server: LocalS3, artifact: Path, name: str, options: list[str]) -> R
 
 
 def ask(server: LocalS3, module: str, *arguments: str, **environment: str) -> dict[str, float]:
-    """What a module of this package prints."""
+    """Run a module of this package and return the figures that it prints."""
     answer = subprocess.run(
         [sys.executable, "-m", f"benchmarks.batch.{module}", *arguments],
         env=server.environment() | environment, check=True, stdout=subprocess.PIPE, text=True,
@@ -92,7 +93,13 @@ def ask(server: LocalS3, module: str, *arguments: str, **environment: str) -> di
 )
 @click.option("--photos", type=click.Path(path_type=Path), default=layout.DATASET / "images", show_default=True)
 @click.option("--images", type=click.IntRange(min=1), default=2000, show_default=True)
-@click.option("--sample", type=click.IntRange(min=1), default=300, show_default=True, help="Of steps and loop.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Images for the steps and for the loop.",
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--price", type=float, default=0.08925, show_default=True, help="Dollars an hour of these cores.")
 @click.argument("options", nargs=-1)
@@ -133,7 +140,7 @@ def main(
     print(f"| sum | {total:.2f} |\n")
     roofs = [1000 * count / sum(step.values()) for step in steps]
     rates = [images / run.seconds for run in jobs]
-    # The server's share of the cores is not the job's to use.
+    # The job cannot use the server's share of the cores.
     own = [images / (run.seconds - run.server_cpu / count) for run in jobs]
     shares = [rate / roof for rate, roof in zip(own, roofs, strict=True)]
     ratios = [rate / loop for rate, loop in zip(rates, loops, strict=True)]

@@ -1,9 +1,9 @@
-"""What a user writes first: get an object, decode it, ask torchvision, put the boxes; one image after another.
+"""Run the loop that a user would write first: get an object, decode it, ask torchvision, put the boxes.
 
     python -m benchmarks.batch.peer s3://BUCKET/PREFIX s3://BUCKET/PREFIX COUNT
 
-The network has its architecture's cost with random weights, which find next to nothing: a trained one is no faster.
-Prints the number of images and the seconds that the loop took, without imports and start-up, as JSON.
+The images come one after another. The network has random weights: they find next to nothing, but a trained network is
+no faster. Prints the number of images and the seconds of the loop, without imports and start-up, as JSON.
 """
 
 from __future__ import annotations

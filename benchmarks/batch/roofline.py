@@ -1,8 +1,8 @@
-"""CPU milliseconds an image of each step of the batch job, alone in one thread:
+"""Measure the CPU milliseconds for each image of each step of the batch job, alone in one thread:
 
     python -m benchmarks.batch.roofline ARTIFACT INPUT OUTPUT COUNT
 
-The best that any batch job made of these steps could do is cores / their sum. Prints JSON.
+No batch job made of these steps can do more images a second than cores / their sum. Prints JSON.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Steps:
 
 
 def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dict[str, float]:
-    """Milliseconds an image by step, over the first `count` images below `source_uri`."""
+    """Return the milliseconds for each image by step, over the first `count` images below `source_uri`."""
     source, output = open_store(source_uri), open_store(output_uri)
     entries = list(islice(source.list(), count))
     predictor = Predictor(artifact)
     plan = Plan(
-        run="roofline", digest="", planned_at="", input=source.uri, artifact_sha256="",
+        run="roofline", digest="", planned_at="2000-01-01T00:00:00Z", input=source.uri, artifact_sha256="",
         min_score=predictor.artifact.operating_score, part_size=count, images=count, other_files=0, parts=[],
     )  # fmt: skip
     warm = decode_image(source.fetch(entries[0]).data)
@@ -56,7 +56,8 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     with steps.step("decode"):
         for content in contents:
             decode_image(content.data)
-    # Proposals, network and post-processing follow each other within a call; their wall times share out its CPU time.
+    # Proposals, network and post-processing follow each other within one call. Its CPU time is divided among them in
+    # proportion to their wall times.
     shares = {"proposals": 0.0, "network": 0.0, "post-processing": 0.0}
     spent = Steps()
     for content in contents:
@@ -67,7 +68,7 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
             shares[name] += seconds
     for name, seconds in shares.items():
         steps.seconds[name] = spent.seconds["predict"] * seconds / sum(shares.values())
-    # The records themselves are made beforehand: only their encoding and writing is counted here.
+    # The records are made before the clock starts: only their encoding and writing is counted.
     imager = Imager(source, plan, predictor, Budget(2**40))
     records = []
     for entry, content in zip(entries, contents, strict=True):

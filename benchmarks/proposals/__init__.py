@@ -1,1 +1,1 @@
-"""Selective Search beside other ways to boxes: time and quality, and how both grow."""
+"""Measure Selective Search beside other sources of boxes: time and quality, and how time and memory grow."""

@@ -1,11 +1,11 @@
-"""Selective Search of this project beside OpenCV's and dlib's: times, and quality over the number of boxes.
+"""Compare Selective Search of this project with OpenCV's and dlib's: times, and quality over the number of boxes.
 
     python -m benchmarks.proposals --limit 100
     python -m benchmarks.proposals --annotations instances_val2017.json --images val2017
 
 Needs `pip install opencv-contrib-python-headless dlib-bin`, or --tools without them. OpenCV's quality mode takes
-seconds an image. One thread, one image at a time, all tools on each image in turn; a time runs from the array that the
-tool takes to the boxes that it gives, without reordering channels before it or converting boxes after it.
+seconds an image. The tools take turns on each image, in one thread. A time runs from the array that the tool takes to
+the boxes that it gives; reordering channels before and converting boxes afterwards are not counted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ BASELINE = "opencv-fast"
 
 
 def decoded(truth: CocoDataset, folder: Path) -> Iterator[tuple[int, Pixels]]:
-    """Id and uint8 RGB (H, W, 3) of every image. Raises ClickException for one that is not as its annotations say."""
+    """Yield the id and the uint8 RGB (H, W, 3) of every image.
+
+    Raises ClickException for an image that does not agree with its annotations.
+    """
     for image in progress(truth.images, len(truth.images), "proposals"):
         path = folder / image.file_name
         try:
@@ -46,8 +49,10 @@ def decoded(truth: CocoDataset, folder: Path) -> Iterator[tuple[int, Pixels]]:
 
 
 def compare(truth: CocoDataset, folder: Path, names: list[str]) -> dict[str, Row]:
-    """A row for each name of TOOLS and REFERENCES, in their order. All tools' boxes are held in memory meanwhile:
-    about half a megabyte an image."""
+    """Return a row for each name of TOOLS and REFERENCES, in their order.
+
+    All tools' boxes are held in memory, which takes about half a megabyte for each image.
+    """
     tools = {name: TOOLS[name]() for name in names if name in TOOLS}
     runs = interleave(tools, decoded(truth, folder)) if tools else {}
     rows: dict[str, Row] = {}
@@ -72,7 +77,7 @@ def _names(_: click.Context, __: click.Parameter, value: str) -> list[str]:
 
 
 def _document(truth: CocoDataset, source: Path, rows: dict[str, Row]) -> dict[str, Any]:
-    """All figures for `proposals.json`; lists of an image's figures are in the order of `images`."""
+    """Return the content of `proposals.json`. Lists with a figure for each image are in the order of `images`."""
     return {
         "source": str(source),
         "machine": {"platform": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
@@ -102,8 +107,8 @@ def _document(truth: CocoDataset, source: Path, rows: dict[str, Row]) -> dict[st
 def main(annotations: Path | None, images: Path | None, split: str, limit: int, names: list[str], out: Path) -> None:
     """Compare Selective Search with OpenCV's and dlib's, image by image.
 
-    Sliding windows and random boxes show what can be had without looking at the picture. Prints a table; all figures
-    and a picture go to the folder --out.
+    Sliding windows and random boxes show what boxes reach that do not depend on the image. Prints a table; all figures
+    and a chart go to the folder --out.
     """
     source = annotations or layout.DATASET / f"{split}.json"
     try:
@@ -121,7 +126,7 @@ def main(annotations: Path | None, images: Path | None, split: str, limit: int, 
     print(f"{title} of {source}: medians of the images, one thread")
     print("\n".join(table(list(rows.values()), "OpenCV fast")))
     write_json(out / "proposals.json", _document(truth, source, rows))
-    from benchmarks.proposals.picture import draw  # takes a second to import
+    from benchmarks.proposals.chart import draw  # takes a second to import
 
     draw(rows, title, out / "proposals.png")
     print(f"{out / 'proposals.png'}, {out / 'proposals.json'}")

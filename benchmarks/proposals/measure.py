@@ -26,14 +26,14 @@ _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
 def evenly_spread(items: Sequence[Item], limit: int) -> tuple[Item, ...]:
-    """At most `limit` of the items (1 or more), in their order, from all over the list."""
+    """Return at most `limit` of the items (1 or more), in their order and evenly spread over the list."""
     count = min(limit, len(items))
     return tuple(items[i * len(items) // count] for i in range(count))
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one tool did: seconds and boxes of each image, by id, in the order of the images."""
+    """The seconds and boxes of one tool by image id, in the order of the images."""
 
     seconds: dict[int, float] = field(default_factory=dict)
     boxes: dict[int, Boxes] = field(default_factory=dict)
@@ -68,7 +68,7 @@ def interleave(
 
 @dataclass(frozen=True)
 class Speed:
-    """How many times as fast as another tool, image by image: the median, and what nine images in ten exceed."""
+    """The ratio of another tool's time to this tool's, image by image: the median, and what nine in ten exceed."""
 
     median: float
     tenth: float

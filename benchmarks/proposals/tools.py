@@ -1,4 +1,4 @@
-"""What `benchmarks.proposals` compares: Selective Search of this project, of OpenCV and of dlib, and two references.
+"""The tools that `benchmarks.proposals` compares: this project's search, OpenCV's, dlib's, and two references.
 
 A peer is a package that this project does not need; it is imported only when it is asked for.
 """
@@ -66,9 +66,11 @@ def _missing(package: str, tools: str) -> str:
 
 
 def _seed_c_library() -> None:
-    """OpenCV draws its ranking from the C library's rand(), which cv2.setRNGSeed does not reach. Seeded before every
-    image the order is the same in every run on one platform, and no better or worse than any other; the set of boxes
-    is always the same. On Windows OpenCV carries a C library of its own: there the order stays as it falls."""
+    """Seed the C library's rand(), from which OpenCV draws its ranking; cv2.setRNGSeed does not reach it.
+
+    Seeded before every image, the order is the same in every run on one platform, and no better or worse than any
+    other. The set of boxes is always the same. On Windows OpenCV has a C library of its own, and the order is random.
+    """
     if sys.platform != "win32":
         ctypes.CDLL(None).srand(_SEED)
 
@@ -124,15 +126,15 @@ TOOLS: dict[str, Callable[[], Tool]] = {
 
 
 def random_boxes(height: int, width: int, count: int, seed: int) -> Boxes:
-    """`count` boxes drawn with like chances from all that have whole edges inside the image, with repeats.
+    """Return `count` boxes, each drawn with equal chances from all boxes with whole edges inside the image.
 
-    Returns float32 (count, 4) xyxy, half-open; the same arguments give the same boxes. Their overlap with the truth is
-    what a tool reaches that knows nothing but the image's size.
+    float32 (count, 4) xyxy, half-open; a box may come twice, and the same arguments give the same boxes. Their overlap
+    with the truth is that of a tool which knows only the image's size.
     """
     rng = np.random.default_rng(seed)
 
     def edges(side: int) -> NDArray[np.int64]:
-        """Two different ones of side + 1 lines, smaller first: (count, 2)."""
+        """Return two different lines of side + 1, the smaller one first: (count, 2)."""
         first, second = rng.integers(0, side + 1, count), rng.integers(0, side, count)
         return np.sort(np.stack([first, second + (second >= first)], axis=1), axis=1)
 
@@ -142,7 +144,7 @@ def random_boxes(height: int, width: int, count: int, seed: int) -> Boxes:
 
 @dataclass(frozen=True)
 class Reference:
-    """Boxes from an image's (height, width, id) alone; nobody would ask how long they take."""
+    """Boxes that depend on an image's height, width and id alone. Their time does not matter."""
 
     title: str
     boxes: Callable[[int, int, int], Boxes]

@@ -7,33 +7,22 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from benchmarks.proposals.__main__ import main
-from detector.data.annotations import CocoDataset, ImageInfo, save_coco
-from detector.data.generated import GENERATED_CLASSES, draw_scene
+from tests.support.datasets import write_scenes
 
 FAST = "ours-fast,sliding-window,random"
 
 
 @pytest.fixture(scope="session")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three generated scenes as a COCO file, the images beside it."""
-    folder = tmp_path_factory.mktemp("split")
-    (folder / "images").mkdir()
-    images = []
-    for number in (1, 2, 3):
-        scene = draw_scene(3, number)
-        height, width = scene.pixels.shape[:2]
-        crowd = np.zeros(len(scene.boxes), np.bool_)
-        images.append(ImageInfo(number, f"{number}.png", width, height, scene.boxes, scene.labels, scene.ignore, crowd))
-        Image.fromarray(scene.pixels).save(folder / "images" / f"{number}.png")
-    save_coco(CocoDataset(GENERATED_CLASSES, tuple(images)), folder / "scenes.json")
-    return folder
+    """A COCO file of three generated scenes, and their images beside it."""
+    return write_scenes(tmp_path_factory.mktemp("split"), {"scenes": 3})
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_a_table_the_figures_and_a_picture(split: Path, tmp_path: Path) -> None:
+def test_a_table_the_figures_and_an_image(split: Path, tmp_path: Path) -> None:
     result = run("--annotations", split / "scenes.json", "--tools", FAST, "--limit", 2, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     rows = [line for line in result.stdout.splitlines() if line.startswith("| ")]
@@ -45,7 +34,7 @@ def test_a_table_the_figures_and_a_picture(split: Path, tmp_path: Path) -> None:
     ours, windows = document["tools"]["ours-fast"], document["tools"]["sliding-window"]
     assert len(ours["seconds"]) == len(ours["boxes"]) == 2 and windows["seconds"] is None
     assert ours["milliseconds"] == pytest.approx(1000 * np.mean(ours["seconds"]), rel=0.01)
-    # It looks at the picture, and that helps.
+    # It looks at the image, and that helps.
     assert ours["curve"]["mabo"][-1] > windows["curve"]["mabo"][-1] > 0.5
     with Image.open(tmp_path / "proposals.png") as picture:
         assert picture.width == 1600

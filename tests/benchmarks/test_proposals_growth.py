@@ -13,16 +13,16 @@ from benchmarks.proposals.growth import (
     SQUARES,
     STRIPS,
     Cost,
-    Picture,
+    MadeImage,
+    made_images,
     measure_all,
     noise,
     one_colour,
     peak_memory,
-    pictures,
     scenes,
     table,
 )
-from benchmarks.proposals.growth_picture import draw
+from benchmarks.proposals.growth_chart import draw
 
 linux = pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads Linux's /proc")
 MIB = 2**20
@@ -30,7 +30,7 @@ MIB = 2**20
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 6), (300, 2), (2, 300), (130, 95)])
 @pytest.mark.parametrize("make", [noise, one_colour, scenes])
-def test_pictures_have_the_size_asked_for(make, size: tuple[int, int]) -> None:
+def test_images_have_the_size_asked_for(make, size: tuple[int, int]) -> None:
     pixels = make(*size)
     assert pixels.dtype == np.uint8 and pixels.shape == (size[1], size[0], 3)
     np.testing.assert_array_equal(pixels, make(*size))
@@ -50,7 +50,7 @@ def test_a_strip_is_several_scenes() -> None:
 
 
 def test_every_kind_in_every_size() -> None:
-    wanted = pictures()
+    wanted = made_images()
     for kind in ("noise", "scenes", "one colour"):
         assert {(p.width, p.height) for p in wanted if p.kind == kind} == {*PHOTOGRAPHS, *STRIPS}
     assert len({p.detail for p in wanted if p.kind == SQUARES}) > 5
@@ -62,7 +62,7 @@ def compiled(count):  # type: ignore[no-untyped-def]
 
 
 def see_peaks() -> None:
-    """In a fresh process: memory that earlier tests freed and their process kept would hide what is asked for."""
+    """Run this in a fresh process: memory that earlier tests freed would hide what is allocated here."""
     compiled(10)
     size = 100 * MIB
     for work in (
@@ -83,15 +83,15 @@ def test_peak_memory_is_seen_whoever_asks_for_it() -> None:
 
 
 @linux
-def test_each_picture_is_measured_in_a_process_of_its_own() -> None:
-    wanted = [Picture("one colour", 40, 30, one_colour), Picture("noise", 400, 300, noise)]
+def test_each_image_is_measured_in_a_process_of_its_own() -> None:
+    wanted = [MadeImage("one colour", 40, 30, one_colour), MadeImage("noise", 400, 300, noise)]
     flat, busy = measure_all(wanted, "fast")
     assert flat.boxes == 1 < busy.boxes
     assert flat.seconds > 0 and 0 <= flat.peak_bytes < busy.peak_bytes < 200 * MIB
 
 
-def test_the_table_and_the_picture(tmp_path: Path) -> None:
-    wanted = pictures()
+def test_the_table_and_the_image(tmp_path: Path) -> None:
+    wanted = made_images()
     costs = [Cost(number + 1, 0.0123, 3 * MIB) for number in range(len(wanted))]
     lines = table(wanted, costs)
     assert len(lines) == 2 + len(wanted)

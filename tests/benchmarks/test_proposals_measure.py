@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.proposals.measure import Row, Run, Speed, evenly_spread, interleave, quality, relative_speed, table
 from benchmarks.proposals.tools import Tool
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.runtime.geometry.boxes import Boxes, empty
+from tests.support.datasets import image_info
 
 
 def boxes(*rows: tuple[float, ...]) -> Boxes:
@@ -16,19 +17,7 @@ def boxes(*rows: tuple[float, ...]) -> Boxes:
 
 def dataset(*truths: Boxes) -> CocoDataset:
     """One image of 100x100 pixels for each array of truths, all of class 0."""
-    images = tuple(
-        ImageInfo(
-            number,
-            f"{number}.png",
-            100,
-            100,
-            found,
-            np.zeros(len(found), np.int64),
-            np.zeros(len(found), np.bool_),
-            np.zeros(len(found), np.bool_),
-        )
-        for number, found in enumerate(truths, start=1)
-    )
+    images = tuple(image_info(number, found, size=(100, 100)) for number, found in enumerate(truths, start=1))
     return CocoDataset(("thing",), images)
 
 

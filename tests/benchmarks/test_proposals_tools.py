@@ -36,7 +36,7 @@ def test_a_tool_finds_what_is_plain_to_see(name: str) -> None:
     assert (boxes[:, 2:] <= [90, 60]).all()
     # Inclusive edges read as half-open, or width and height as corners, would cost more.
     assert (iou(OBJECTS, boxes).max(axis=1) > 0.85).all()
-    # The corner of the picture is reached: no edge is a pixel short.
+    # The corner of the image is reached: no edge is a pixel short.
     assert boxes[:, 2:].max(axis=0).tolist() == [90, 60]
 
 

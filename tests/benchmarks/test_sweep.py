@@ -8,8 +8,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import sweep
-from detector.data.annotations import CocoDataset, ImageInfo, save_coco
+from detector.data.annotations import CocoDataset, save_coco
 from detector.runtime.artifact import load_artifact
+from tests.support.datasets import image_info
 
 
 @pytest.fixture
@@ -28,12 +29,12 @@ def test_variants_change_one_thing_each(searching: Path, artifact: Path) -> None
 
 
 def test_the_table_has_a_row_a_variant(searching: Path, tmp_path: Path) -> None:
-    dataset, no = tmp_path / "dataset", np.zeros(1, bool)
+    dataset = tmp_path / "dataset"
     (dataset / "images").mkdir(parents=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)).save(
         dataset / "images/1.png"
     )
-    image = ImageInfo(1, "1.png", 64, 48, np.array([[4, 4, 30, 30]], np.float32), np.array([1]), no, no)
+    image = image_info(1, [[4, 4, 30, 30]], 1, size=(64, 48))
     save_coco(CocoDataset(("cat", "dog", "tree"), (image,)), dataset / "test.json")
     words = ["--image-sizes", "32,64", "--budgets", "5", "--artifact", str(searching), "--dataset", str(dataset)]
     result = CliRunner().invoke(sweep.main, words, catch_exceptions=False)

@@ -228,6 +228,6 @@ class Engine:
         return [f"--volume={settings / name}:{where}:ro" for name, where in mounts.items()]
 
     def _buildah(self, *arguments: str) -> str:
-        """Its stdout; what it tells while it builds goes to stderr."""
+        """Return its stdout; the messages of the build go to stderr."""
         store = ["--root", str(self.work / "storage"), "--runroot", str(self.work / "run")]
         return subprocess.run(["buildah", *store, *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout

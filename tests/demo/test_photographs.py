@@ -1,4 +1,4 @@
-"""The demo's part on real photographs: what it runs on, what it prints and draws."""
+"""Test the demo's part on real photographs: its input, its table and its sheet of images."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     [
         ("nowhere", "PHOTOS=nowhere: there is no such folder"),
         ("notes.txt", "PHOTOS=notes.txt: there is no such folder"),
-        ("empty", "PHOTOS=empty: no pictures in it"),
-        ("words", "PHOTOS=words: no pictures in it"),
+        ("empty", "PHOTOS=empty: no images in it"),
+        ("words", "PHOTOS=words: no images in it"),
         (".", "PHOTOS=.: holds build/demo-photographs"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_folder_that_will_not_do_ends_before_the_training(
     for path in ("notes.txt", "words/a.txt"):
         (tmp_path / path).touch()
     monkeypatch.setattr(sys, "argv", ["demo", named])
-    monkeypatch.setattr(demo, "_run", lambda *_, **__: pytest.fail("a stage was run"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a stage was run"))
     with pytest.raises(SystemExit) as ended:
         demo.main()
     assert str(ended.value.code).startswith(f"error: {reason}")
@@ -98,7 +98,7 @@ def test_the_table_is_a_line_a_photograph() -> None:
     assert photographs.table([]) == ""
 
 
-def test_the_picture_has_a_cell_for_each_photograph_that_could_be_read(tmp_path: Path) -> None:
+def test_the_image_has_a_cell_for_each_photograph_that_could_be_read(tmp_path: Path) -> None:
     Image.new("RGB", (1200, 300), "black").save(tmp_path / "wide.png")
     wide = record("wide.png", ("cat", 0.9), ("person", 0.8)) | {"image": str(tmp_path / "wide.png")}
     broken = record("broken.png", status="unreadable")
@@ -111,7 +111,7 @@ def test_the_picture_has_a_cell_for_each_photograph_that_could_be_read(tmp_path:
 
 
 def test_the_whole_part_on_a_folder(tmp_path: Path) -> None:
-    """As `make demo` does it: with the shipped artifact, through the command."""
+    """`make demo` runs this part with the shipped artifact, through the command."""
     write_photos(tmp_path / "photos", 3)
     (tmp_path / "photos/damaged.jpg").write_bytes(b"no picture")
     environment = os.environ | {
@@ -125,5 +125,5 @@ def test_the_whole_part_on_a_folder(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 3, done.stderr  # one in four failed: rejected, and shown all the same
     assert "damaged.jpg   (unreadable)" in done.stdout and "0001.png" in done.stdout
-    assert (tmp_path / photographs.PICTURE).stat().st_size > 1000
+    assert (tmp_path / photographs.SHEET).stat().st_size > 1000
     assert (tmp_path / photographs.RUN / "manifest.json").is_file()

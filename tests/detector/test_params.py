@@ -27,7 +27,7 @@ def test_every_mode_of_the_search_can_be_set_and_stands_in_an_artifact() -> None
     assert get_args(ProposalSettings.model_fields["method"].annotation) == get_args(Method)
 
 
-def test_every_member_of_the_family_can_be_set_and_says_where_its_proposals_come_from() -> None:
+def test_every_member_can_be_set_and_says_where_its_proposals_come_from() -> None:
     assert set(get_args(ModelSettings.model_fields["name"].annotation)) == set(METHODS)
 
 

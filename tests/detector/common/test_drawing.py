@@ -24,7 +24,7 @@ def test_a_detection_is_outlined_inside_its_half_open_edges_and_labelled() -> No
     assert not BLACK.any()
 
 
-def test_plates_stay_inside_the_picture_and_degenerate_boxes_draw() -> None:
+def test_plates_stay_inside_the_image_and_degenerate_boxes_draw() -> None:
     boxes = np.array([[0, 0, 200, 120], [195, 115, 195, 115], [-20, -20, 5, 5]], np.float32)
     image = Image.fromarray(BLACK)
     draw_boxes(image, boxes, ["aeroplane 0.99", "tvmonitor 0.50", ""], ["#D55E00", "#56B4E9", "#009E73"])
@@ -39,7 +39,7 @@ def test_the_best_detection_lies_on_top() -> None:
     assert image.getpixel((40, 75)) == ImageColor.getrgb(PALETTE[0])
 
 
-def test_no_detections_leave_the_picture_as_it_was() -> None:
+def test_no_detections_leave_the_image_as_it_was() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
     image = draw_detections(noise, empty(), np.zeros(0, np.int64), np.zeros(0), ())
     np.testing.assert_array_equal(np.asarray(image), noise)

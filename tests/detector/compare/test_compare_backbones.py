@@ -30,7 +30,7 @@ MACHINE = Machine("Some CPU", 1, "2.11", 5)
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    """All networks, counted, with made-up times."""
+    """All networks with real counts and made-up times."""
     return [
         Row(name, c.title, c.family, c.year, c.size, count(c), c.published, (30.0, 10.0 + i, 20.0 + i), 10**8 * i)
         for i, (name, c) in enumerate(CLASSIFIERS.items(), 1)
@@ -88,14 +88,16 @@ def test_figures_are_compared_as_the_lecture_rounds(value: float, low: str, high
     assert within(value, (Decimal(low), Decimal(high))) is expected
 
 
-def test_the_lecture_is_as_it_stands() -> None:
-    said = [(r.family, r.year, text(r.layers), str(r.top1), text(r.parameters)) for r in LECTURE]
-    assert said == [
-        ("AlexNet", 2012, "8", "57.2", "62"),
-        ("VGGNet", 2014, "16–19", "74.4", "138–144"),
-        ("Inception", 2014, "22–42", "74.8", "4–12"),
-        ("ResNet", 2015, "50–152", "75.3", "25.6–60"),
-    ]
+def test_the_page_has_the_lectures_table_as_the_command_writes_it(rows: list[Row]) -> None:
+    written = table.markdown(rows, MACHINE)
+    page = (Path(__file__).parents[3] / "docs/backbones.md").read_text("utf-8")
+    for lecture in LECTURE:
+        line = next(line for line in written.splitlines() if lecture.idea in line)
+        assert text(lecture.layers) in line and str(lecture.top1) in line and text(lecture.parameters) in line
+        assert line in page.splitlines()
+
+
+def test_reasons_are_of_a_network_or_of_a_family() -> None:
     assert set(REASONS) <= {*CLASSIFIERS, *(row.family for row in LECTURE)}
 
 
@@ -166,7 +168,7 @@ def test_without_an_account_of_memory_there_is_no_figure(monkeypatch: pytest.Mon
 
 @pytest.fixture
 def validation(tmp_path: Path) -> Path:
-    """Three classes, the second without images: one red picture, two blue ones."""
+    """Three classes, the second without images: one red image, two blue ones."""
     folder = tmp_path / "val"
     for name in ("n01", "n02", "n03"):
         (folder / name).mkdir(parents=True)
@@ -176,14 +178,14 @@ def validation(tmp_path: Path) -> Path:
 
 
 class Blue(nn.Module):
-    """Says class 2 for blue pictures, else class 1."""
+    """Says class 2 for blue images, else class 1."""
 
     def forward(self, images: Tensor) -> Tensor:
         blue = images.mean(dim=(2, 3))[:, 2] > 0.5
         return torch.stack([torch.zeros(len(images)), ~blue * 1.0, blue * 1.0], dim=1)
 
 
-def test_top1_is_the_share_of_pictures_whose_folder_is_the_best_class(validation: Path) -> None:
+def test_top1_is_the_share_of_images_whose_folder_is_the_best_class(validation: Path) -> None:
     def transform(image: Image.Image) -> Tensor:
         return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
@@ -249,14 +251,19 @@ def test_the_run_writes_a_page_figures_and_plots(
 def test_the_command_hands_on_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
 
-    def run(out: Path, images: Path | None, repeats: int, workers: int) -> str:
-        given.extend([out, images, repeats, workers > 0])
+    def run(out: Path, images: Path | None, repeats: int, workers: int, names: tuple[str, ...]) -> str:
+        given.extend([out, images, repeats, workers > 0, names])
         return "the table\n"
 
     monkeypatch.setattr(compare, "run", run)
-    done = CliRunner().invoke(main, ["compare", "backbones", "--out", str(tmp_path / "o"), "--repeats", "3"])
+    words = ["compare", "backbones", "--out", str(tmp_path / "o"), "--repeats", "3"]
+    done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and done.output.startswith("the table\n")
-    assert given == [tmp_path / "o", None, 3, True]
+    assert given == [tmp_path / "o", None, 3, True, tuple(CLASSIFIERS)]
+    assert CliRunner().invoke(main, [*words, "--network", "vgg16"]).exit_code == 0
+    assert given[5:] == [tmp_path / "o", None, 3, True, ("vgg16",)]
+    unknown = CliRunner().invoke(main, [*words, "--network", "vgg17"])
+    assert unknown.exit_code == 2 and "vgg17 is not one of the networks: alexnet, " in unknown.output
 
 
 def test_a_wrong_folder_of_images_ends_in_one_line(tmp_path: Path) -> None:

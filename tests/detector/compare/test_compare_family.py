@@ -62,7 +62,7 @@ def test_the_members_are_the_family_and_rcnn_twice(params: Params) -> None:
     assert [name for name, own in made.items() if own.model.head == "svm"] == ["rcnn_svm"]
     for own in made.values():
         assert own.train.epochs == 3
-        # What all share: whatever a figure differs by comes from the member.
+        # All share these, so that a difference of figures comes from the member.
         assert (own.fetch, own.propose, own.evaluate) == (params.fetch, params.propose, params.evaluate)
         assert own.model.backbone == params.model.backbone and own.train.seed == params.train.seed
     assert params.train.epochs == 2
@@ -82,7 +82,7 @@ def test_a_subset_is_drawn_by_the_seed(dataset: Path, tmp_path: Path) -> None:
     assert any(drawn(f"seed-{seed}", seed) != first for seed in range(2, 6))
 
 
-def test_a_subset_keeps_each_images_truths_and_finds_its_picture(dataset: Path, tmp_path: Path) -> None:
+def test_a_subset_keeps_each_images_truths_and_finds_its_image(dataset: Path, tmp_path: Path) -> None:
     write_subset(dataset, tmp_path / "part", {"train": 4, "test": None}, 1)
     whole = {image.id: image for image in load_coco(dataset / "train.json").images}
     part = load_coco(tmp_path / "part/train.json")

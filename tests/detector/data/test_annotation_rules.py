@@ -15,15 +15,15 @@ from detector.data import expectations
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Split
 from detector.data.expectations import judge_inputs, judge_splits, require
+from tests.support.datasets import image_info
 
 CLASSES = ("cat", "dog")
 BOXES = [[0, 0, 60, 40], [10, 5, 30, 20]]
 
 
 def _image(number: int, boxes: list[list[float]] | None = None, labels: tuple[int, ...] = (0, 1)) -> ImageInfo:
-    edges = np.array(BOXES if boxes is None else boxes, np.float32).reshape(-1, 4)
-    flags = np.zeros(len(edges), np.bool_)
-    return ImageInfo(number, f"{number}.jpg", 60, 40, edges, np.array(labels[: len(edges)], np.int64), flags, flags)
+    edges = BOXES if boxes is None else boxes
+    return image_info(number, edges, labels[: len(edges)], size=(60, 40), file_name=f"{number}.jpg")
 
 
 @pytest.fixture

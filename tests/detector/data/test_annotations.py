@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
+from tests.support.datasets import image_info
 
 
 def image(number: int, boxes: list[list[float]], labels: list[int], width: int = 60, height: int = 40) -> ImageInfo:
-    count = len(boxes)
-    return ImageInfo(
-        id=number,
+    places = range(len(boxes))
+    return image_info(
+        number,
+        boxes,
+        labels,
+        size=(width, height),
         file_name=f"{number}.jpg",
-        width=width,
-        height=height,
-        boxes=np.array(boxes, np.float32).reshape(-1, 4),
-        labels=np.array(labels, np.int64),
-        ignore=np.array([i % 2 == 1 for i in range(count)], np.bool_),
-        crowd=np.array([i % 3 == 2 for i in range(count)], np.bool_),
+        ignore=[i % 2 == 1 for i in places],
+        crowd=[i % 3 == 2 for i in places],
     )
 
 

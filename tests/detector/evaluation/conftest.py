@@ -8,19 +8,19 @@ import pytest
 
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.runtime.postprocess import Detections
+from tests.support.datasets import image_info
 
 
 def _image(number: int, truths: Sequence[tuple], width: int = 300, height: int = 200) -> ImageInfo:
     """truths: (label, x1, y1, x2, y2[, "ignore" or "crowd"])."""
-    return ImageInfo(
-        id=number,
+    return image_info(
+        number,
+        [row[1:5] for row in truths],
+        [row[0] for row in truths],
+        size=(width, height),
         file_name=f"{number}.jpg",
-        width=width,
-        height=height,
-        boxes=np.array([row[1:5] for row in truths], np.float32).reshape(-1, 4),
-        labels=np.array([row[0] for row in truths], np.int64),
-        ignore=np.array(["ignore" in row for row in truths], np.bool_),
-        crowd=np.array(["crowd" in row for row in truths], np.bool_),
+        ignore=["ignore" in row for row in truths],
+        crowd=["crowd" in row for row in truths],
     )
 
 
@@ -49,7 +49,15 @@ def _random(seed: int, images: int = 12, classes: int = 3, crowds: bool = False)
         labels = rng.integers(0, classes, count)
         crowd = (rng.random(count) < 0.2) & crowds
         infos.append(
-            ImageInfo(number, f"{number}.jpg", 320, 330, boxes, labels, (rng.random(count) < 0.25) & ~crowd, crowd)
+            image_info(
+                number,
+                boxes,
+                labels,
+                size=(320, 330),
+                file_name=f"{number}.jpg",
+                ignore=(rng.random(count) < 0.25) & ~crowd,
+                crowd=crowd,
+            )
         )
         if count and rng.random() < 0.9:
             picks = rng.integers(0, count, 10)

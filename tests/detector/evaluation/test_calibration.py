@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.common.errors import AnnotationError
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.evaluation.calibration import (
     Judged,
     calibrated,
@@ -13,6 +13,7 @@ from detector.evaluation.calibration import (
 )
 from detector.evaluation.reliability_plot import draw_reliability
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score
+from tests.support.datasets import image_info
 
 
 def draws(count: int, slope: float, offset: float, seed: int = 0) -> Judged:
@@ -72,8 +73,7 @@ def test_reliability_by_hand() -> None:
 @pytest.fixture
 def truth() -> CocoDataset:
     """One cat, one ignored cat."""
-    boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10]], np.float32)
-    image = ImageInfo(1, "1.png", 100, 50, boxes, np.zeros(2, np.int64), np.array([False, True]), np.zeros(2, bool))
+    image = image_info(1, [[0, 0, 10, 10], [50, 0, 60, 10]], ignore=[False, True])
     return CocoDataset(("cat", "dog"), (image,))
 
 

@@ -1,4 +1,4 @@
-"""evaluation.html: figures, curves, and the worst mistakes as pictures."""
+"""evaluation.html: figures, curves, and the worst mistakes as images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def scored(make):
     return truth, {1: make.found(rows)}
 
 
-def test_mistakes_are_pictures_with_their_kind(scored) -> None:
+def test_mistakes_are_images_with_their_kind(scored) -> None:
     page = _page(*scored)
     assert page.count("<figure id=") == 3 and page.count('<img src="data:image/jpeg') == 3
     assert "cat 0.80: duplicate, IoU 0.96" in page and "confusion with dog, IoU 1.00" in page
@@ -62,7 +62,7 @@ def test_a_detector_that_finds_nothing_has_a_page(make) -> None:
     assert "Nothing is wrong and nothing is missed." in _page(make.dataset(make.image(1, [])), {})
 
 
-def test_a_crowded_picture_keeps_its_mistake(make) -> None:
+def test_a_crowded_image_keeps_its_mistake(make) -> None:
     rows = [(0.99 - i / 1000, 1, 2 * i, 100, 2 * i + 50, 150) for i in range(60)]
     truth = make.dataset(make.image(1, [(0, 0, 0, 100, 50)]))
     page = _page(truth, {1: make.found(rows)})

@@ -7,13 +7,13 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.localisation import localisation_accuracy
 from detector.runtime.postprocess import Detections
+from tests.support.datasets import image_info
 
 
 def image(number: int, *rows: tuple[list[float], int, bool]) -> ImageInfo:
     """rows: a box, its label, whether it is ignored."""
-    boxes = np.array([row[0] for row in rows], np.float32).reshape(-1, 4)
-    labels, ignore = np.array([row[1] for row in rows], np.int64), np.array([row[2] for row in rows], bool)
-    return ImageInfo(number, f"{number}.png", 100, 60, boxes, labels, ignore, np.zeros(len(rows), bool))
+    boxes, labels, ignore = ([row[place] for row in rows] for place in range(3))
+    return image_info(number, boxes, labels, ignore=ignore)
 
 
 LARGE, SMALL, HUGE = [0.0, 0, 40, 30], [60.0, 10, 70, 20], [0.0, 0, 100, 60]

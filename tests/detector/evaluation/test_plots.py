@@ -38,13 +38,13 @@ def test_the_grid_shows_truths_and_detections_at_their_places(make) -> None:
     grid = draw_grid([wide, blank, blank], ("cat", "dog"), columns=2, cell=360, gap=8)
     assert grid.size == (2 * 368 + 8, 2 * 368 + 8)
     pixels = np.asarray(grid)
-    top, left = 8 + 90, 8  # the wide picture is centred in its cell
+    top, left = 8 + 90, 8  # the wide image is centred in its cell
     assert tuple(pixels[top + 149, left + 150]) == ImageColor.getrgb(TRUTH_COLOUR)
     assert tuple(pixels[top + 120, left + 220]) == ImageColor.getrgb("#56B4E9")
     assert tuple(pixels[top + 100, left + 150]) == (0, 0, 0)  # inside the truth
 
 
-def test_small_pictures_are_enlarged_with_their_boxes(make) -> None:
+def test_small_images_are_enlarged_with_their_boxes(make) -> None:
     small = example(make, 60, 90, [(0, 20, 30, 40, 60)], no_detections())
     pixels = np.asarray(draw_grid([small], ("cat",), cell=180, gap=0))
     assert pixels.shape == (180, 180, 3)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.export import onnx_export
 from detector.model.family import build
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
+from tests.support.datasets import image_info
 
 CLASSES = ("cat", "dog", "tree")
 
@@ -59,7 +60,7 @@ def new_network() -> Callable[..., DetectionNetwork]:
     return make
 
 
-# What a network's last layers are called: untrained they say the same of every box.
+# The names of a network's last layers. Untrained, they give the same output for every box.
 _LAST = ("classes", "deltas", "margins", "box", "cls_logits", "bbox_pred")
 
 
@@ -108,7 +109,7 @@ def exact_session() -> Callable[..., onnxruntime.InferenceSession]:
 
 @pytest.fixture(scope="session")
 def random_boxes() -> Callable[..., torch.Tensor]:
-    """(count, height, width, seed) -> float32 (count, 4) xyxy inside the picture, of all sizes."""
+    """(count, height, width, seed) -> float32 (count, 4) xyxy inside the image, of all sizes."""
 
     def make(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -121,7 +122,7 @@ def random_boxes() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDataset, Proposals]:
-    """Five pictures: a coloured object on grey in three of them, none in the fourth, and the fifth has no proposals."""
+    """Five images: a coloured object on grey in three of them, none in the fourth, and the fifth has no proposals."""
     folder = tmp_path_factory.mktemp("pictures")
     colours = [(250, 30, 30), (30, 250, 30), (30, 30, 250)]
     images, boxes = [], []
@@ -136,9 +137,7 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CocoDa
             x1, y1, x2, y2 = map(int, object_box)
             pixels[y1:y2, x1:x2] = colours[label]
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        truth = np.array([object_box] if has_object else [], np.float32).reshape(-1, 4)
-        no = np.zeros(len(truth), bool)
-        images.append(ImageInfo(number, f"{number}.png", width, height, truth, np.full(len(truth), label), no, no))
+        images.append(image_info(number, [object_box] if has_object else [], label, size=(width, height)))
         low = rng.uniform(0, 25, (8, 2))
         found = np.concatenate([low, low + rng.uniform(8, 18, (8, 2))], axis=1)
         near = np.array([object_box]) + rng.uniform(-2, 2, (4, 4))

@@ -4,16 +4,16 @@ import boto3
 import pytest
 import torch
 
-from demo.local_s3 import LocalS3
 from detector.common.errors import TrainingError, WeightsError
 from detector.model.checkpoint import load_checkpoint, remove_others, save_checkpoint
+from tests.support.local_s3 import LocalS3
 
 STATE = {"identity": "abc", "epoch": 3, "network": {"weight": torch.arange(6.0).reshape(2, 3)}, "average": None}
 
 
 @pytest.fixture(params=["folder", "bucket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where checkpoints are kept: a folder that does not exist yet, or a prefix in a bucket."""
+    """The place of checkpoints: a folder that does not exist yet, or a prefix in a bucket."""
     if request.param == "folder":
         return str(tmp_path / "new/checkpoints")
     server: LocalS3 = request.getfixturevalue("s3_server")

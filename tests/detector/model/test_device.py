@@ -46,7 +46,7 @@ def test_a_seed_gives_the_same_numbers_again() -> None:
 
 
 @pytest.mark.usefixtures("as_before")
-def test_torch_is_asked_for_deterministic_kernels_and_only_warns_where_there_are_none() -> None:
+def test_torch_uses_deterministic_kernels_and_warns_where_there_are_none() -> None:
     make_deterministic(1)
     assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
 

@@ -1,4 +1,4 @@
-"""Two processes on this machine against one with the doubled batch."""
+"""Compare two processes on this machine with one that has the doubled batch."""
 
 import os
 import socket
@@ -12,25 +12,26 @@ from PIL import Image
 from torch import multiprocessing
 
 from detector.common.errors import TrainingError
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.model.distributed import World, join, run_together
 from detector.model.family import build
 from detector.model.training import EpochReport, train
 from detector.model.training_images import LikeShapes
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
+from tests.support.datasets import image_info
 
 Inputs = tuple[ModelSettings, TrainSettings, Path, CocoDataset, Proposals]
 
 
 def pictures(folder: Path, count: int) -> tuple[CocoDataset, Proposals]:
-    """`count` pictures of one shape, each with one object and 30 proposals: as many regions in each."""
-    images, boxes, no = [], [], np.zeros(1, bool)
+    """`count` images of one shape, each with one object and 30 proposals: as many regions in each."""
+    images, boxes = [], []
     for number in range(count):
         random = np.random.default_rng(number)
         Image.fromarray(random.integers(0, 256, (64, 96, 3)).astype(np.uint8)).save(folder / f"{number}.png")
-        truth = np.array([[10, 8, 50, 40]], np.float32) + number
-        images.append(ImageInfo(number + 1, f"{number}.png", 96, 64, truth, np.array([number % 3]), no, no))
+        truth = np.array([[10, 8, 50, 40]]) + number
+        images.append(image_info(number + 1, truth, number % 3, size=(96, 64), file_name=f"{number}.png"))
         low = random.uniform(0, 40, (30, 2))
         boxes.append(np.concatenate([low, low + random.uniform(5, 20, (30, 2))], axis=1).astype(np.float32))
     return CocoDataset(("cat", "dog", "tree"), tuple(images)), Proposals(
@@ -103,7 +104,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
 
 
 def meet(out: Path, failing: int) -> None:
-    """What each process of the tests below does; the one with the rank `failing` finds an error."""
+    """Run one process of the tests below; the process with the rank `failing` raises an error."""
     with join(torch.device("cpu")) as world:
         total = world.sum({"rank": float(world.rank)})["rank"]
         if world.rank == failing:

@@ -1,4 +1,4 @@
-"""What every member of the family must do, whatever its idea is."""
+"""Every member of the family keeps these promises."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from detector.proposals.store import Proposals
 TrainingSet = tuple[Path, CocoDataset, Proposals]
 MEMBERS = sorted(FAMILY)
 READ_PROPOSALS = ("sliding_window", "rcnn", "fast_rcnn")
-# As they are run, and R-CNN's other head.
+# All members as they are run, and R-CNN with its other head.
 VARIANTS = [{"name": name} for name in MEMBERS] + [{"name": "rcnn", "head": "svm"}]
 
 every_member = pytest.mark.parametrize("name", MEMBERS)

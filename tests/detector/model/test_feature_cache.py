@@ -7,8 +7,7 @@ import torch
 
 from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
-from detector.model import feature_cache
-from detector.model.feature_cache import cache_features
+from detector.model.feature_cache import CachedImage, FeatureCache, cache_features
 from detector.model.network import DetectionNetwork
 from detector.model.rcnn import RCNN
 from detector.model.training_images import TrainingImages
@@ -47,15 +46,15 @@ def test_a_stopped_caching_goes_on_where_it_was(
     rcnn: RCNN, images: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed = []
-    compute = feature_cache._compute
+    write = FeatureCache.write
 
-    def counted(*arguments: object) -> object:
-        computed.append(arguments[2])
+    def counted(cache: FeatureCache, index: int, image: CachedImage) -> None:
+        computed.append(index)
         if len(computed) == 3:
             raise KeyboardInterrupt
-        return compute(*arguments)
+        write(cache, index, image)
 
-    monkeypatch.setattr(feature_cache, "_compute", counted)
+    monkeypatch.setattr(FeatureCache, "write", counted)
     with pytest.raises(KeyboardInterrupt):
         cache_features(rcnn, images, 64, tmp_path)
     (tmp_path / "part.npz").write_bytes(b"half a file")
@@ -75,7 +74,7 @@ def test_another_networks_vectors_are_not_used(
     assert np.array_equal(first.vectors, again.vectors)
 
 
-def test_pictures_are_as_they_are_and_not_flipped(
+def test_images_are_as_they_are_and_not_flipped(
     training_set: tuple[Path, CocoDataset, Proposals], images: TrainingImages
 ) -> None:
     for epoch in range(6):

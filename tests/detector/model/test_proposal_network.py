@@ -105,7 +105,7 @@ def test_anchors_in_a_crowd_are_neither(rpn: ProposalNetwork) -> None:
 
 
 def test_padding_that_only_the_batch_has_is_not_drawn_from(rpn: ProposalNetwork) -> None:
-    # A picture of 64x96 beside one of 96x128: what is drawn for it is what is drawn for it alone.
+    # An image of 64x96 beside one of 96x128: what is drawn for it is what is drawn for it alone.
     small = replace(example([OBJECT], seed=4), image=torch.zeros(3, 64, 96))
     maps = features(2)
     drawn: list[torch.Tensor] = []

@@ -28,7 +28,7 @@ def test_a_box_is_read_from_the_level_of_its_size(width: int, height: int, level
 
 def test_each_region_is_what_roi_align_gives_for_it_alone(random_boxes: Callable[..., torch.Tensor]) -> None:
     maps = features(images=2)
-    # Of all levels, interleaved, and of both images.
+    # The boxes are of all levels, interleaved, and of both images.
     boxes = torch.cat([random_boxes(12, 256, 512), torch.tensor([[0.0, 0, 512, 256], [0, 0, 460, 470], [5, 9, 8, 11]])])
     boxes = boxes[torch.randperm(len(boxes), generator=torch.Generator().manual_seed(0))]
     rois = torch.cat([(torch.arange(len(boxes)) % 2)[:, None].float(), boxes], dim=1)

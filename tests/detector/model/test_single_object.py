@@ -9,7 +9,7 @@ from detector.model.single_object import SingleObject
 from detector.model.training_images import Example
 from detector.params import TrainSettings
 
-# Of 96 x 64 pixels: a small object, a large one, one that is larger still.
+# An image of 96 x 64 pixels has a small object, a large one, and one that is still larger.
 TRUTH = torch.tensor([[2.0, 2, 20, 12], [24, 16, 72, 48], [0, 0, 96, 60]])
 LABELS = torch.tensor([1, 3, 2])
 
@@ -37,7 +37,7 @@ def outputs(single: SingleObject, image: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 @torch.no_grad()
-def test_the_loss_is_softmax_and_lambda_times_the_squared_distance_to_the_largest_object(
+def test_the_loss_is_softmax_plus_lambda_times_the_distance_to_the_largest_object(
     single: SingleObject, image: torch.Tensor, train_settings: Callable[..., TrainSettings]
 ) -> None:
     logits, boxes = outputs(single, image)
@@ -120,7 +120,7 @@ def test_the_one_box_is_in_pixels_and_every_class_has_it(single: SingleObject, i
     torch.testing.assert_close(scores, logits.softmax(dim=1)[:, 1:], rtol=1e-4, atol=1e-5)
 
 
-def test_training_starts_from_the_middle_of_the_picture(
+def test_training_starts_from_the_middle_of_the_image(
     new_network: Callable[..., DetectionNetwork], image: torch.Tensor
 ) -> None:
     with torch.inference_mode():

@@ -37,7 +37,7 @@ class Cache:
 
 
 def make(seed: int, *, objects: int = 2, candidates: int = 60, spread: float = 1.0) -> CachedImage:
-    """Objects of classes 1 and 2, and proposals whose vectors tell in part how much of which object they hold."""
+    """Make objects of classes 1 and 2, and proposals whose vectors partly show how much of an object they hold."""
     random = np.random.default_rng(seed)
     low = random.uniform(0, 200, (objects, 2))
     truth = np.concatenate([low, low + random.uniform(30, 80, (objects, 2))], axis=1)
@@ -71,7 +71,7 @@ def fit(images: list[CachedImage], names: tuple[str, ...] = NAMES) -> tuple[SvmH
 
 
 def everything(images: list[CachedImage], label: int) -> tuple[np.ndarray, np.ndarray]:
-    """All true boxes of a class and all that overlap none of them by .3, vectors scaled to length 20."""
+    """Return all true boxes of a class and all boxes that overlap none of them by .3; vectors have length 20."""
     scale = 20 / np.mean(np.concatenate([np.linalg.norm(i.vectors.astype(np.float64), axis=1) for i in images]))
     vectors, wanted = [], []
     for image in images:
@@ -161,7 +161,7 @@ def test_without_images_objects_or_proposals_nothing_is_fitted() -> None:
     )  # fmt: skip
     background = make(1)
     background = CachedImage(background.vectors, background.boxes, empty.truth, empty.labels, none, none)
-    alone = make(2, objects=1, candidates=0)  # one object, nothing to tell it from
+    alone = make(2, objects=1, candidates=0)  # one object, and no background beside it
     for images in ([], [empty], [background, empty], [alone]):
         head, _ = fit(images)
         assert not head.margins.weight.any() and not head.deltas.weight.any()

@@ -5,17 +5,18 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.data.annotations import CocoDataset, ImageInfo
+from detector.data.annotations import CocoDataset
 from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.proposals.store import Proposals
 from detector.runtime.images import normalise
+from tests.support.datasets import image_info
 
 SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A red object from (8, 4) to (24, 20) on grey in each picture."""
+    """A red object from (8, 4) to (24, 20) on grey in each image."""
     out = tmp_path_factory.mktemp("images")
     for number, size in enumerate(SIZES, 1):
         picture = Image.new("RGB", size, (127, 127, 127))
@@ -25,13 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def truth() -> CocoDataset:
-    box = np.array([[8, 4, 24, 20]], np.float32)
-    no, yes = np.zeros(1, bool), np.ones(1, bool)
-    flags = [(no, no), (yes, no), (no, yes)]  # ignore, crowd
     return CocoDataset(
         ("cat", "dog"),
         tuple(
-            ImageInfo(number, f"{number}.png", *SIZES[number - 1], box, np.array([1]), *flags[number - 1])
+            image_info(number, [[8, 4, 24, 20]], 1, size=SIZES[number - 1], ignore=number == 2, crowd=number == 3)
             for number in (1, 2, 3)
         ),
     )
@@ -89,18 +87,10 @@ def test_an_example_depends_on_seed_epoch_and_index_only(folder: Path) -> None:
 
 
 def many(count: int) -> CocoDataset:
-    """Of seven pictures three are portraits."""
-    none = np.zeros(0, bool)
+    """Three of every seven images are portraits."""
     return CocoDataset(
-        ("cat",),
-        tuple(
-            ImageInfo(
-                i + 1, f"{i}.png", *((40, 64) if i % 7 < 3 else (64, 40)), np.zeros((0, 4), np.float32),
-                np.zeros(0, np.int64), none, none,
-            )
-            for i in range(count)
-        ),
-    )  # fmt: skip
+        ("cat",), tuple(image_info(i + 1, size=(40, 64) if i % 7 < 3 else (64, 40)) for i in range(count))
+    )
 
 
 def test_each_image_comes_once_an_epoch_in_batches_of_like_shape_and_one_size() -> None:

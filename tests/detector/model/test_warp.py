@@ -22,7 +22,7 @@ def reference(image: np.ndarray, box: np.ndarray, side: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    """A smooth picture, so that the filters' differences are small, without a symmetry."""
+    """A smooth image, so that the filters' differences are small, without a symmetry."""
     y, x = np.mgrid[0:96, 0:160].astype(np.float32)
     waves = [np.sin(x / 9 + y / 31), np.cos(y / 8), np.sin((x - 2 * y) / 13) * 0.5 + 0.3]
     return np.stack(waves).astype(np.float32)
@@ -40,7 +40,7 @@ def test_a_crop_is_the_papers(image: np.ndarray, box: tuple[float, ...], side: i
     found = warp(torch.from_numpy(image)[None], [torch.tensor([box], dtype=torch.float32)], side)[0].numpy()
     expected = reference(image, np.array(box), side)
     assert found.shape == expected.shape == (3, side, side) and found.dtype == np.float32
-    # At the image's edge half a pixel is repeated, where Pillow blends with the zeros: a seam of large differences.
+    # At the image's edge half a pixel is repeated here, and Pillow blends with zeros: the difference is large there.
     edge = 0 in box or 160 in box
     assert np.abs(found - expected).mean() < (0.03 if edge else 0.01)
     assert np.quantile(np.abs(found - expected), 0.9) < 0.06
@@ -70,5 +70,5 @@ def test_crops_come_image_after_image(random_boxes: Callable[..., torch.Tensor])
     torch.testing.assert_close(found, torch.cat(alone), rtol=0, atol=0)
 
 
-def test_half_precision_pictures_are_read_in_float32() -> None:
+def test_half_precision_images_are_read_in_float32() -> None:
     assert warp(torch.ones(1, 3, 32, 32).bfloat16(), [torch.tensor([[0.0, 0, 9, 9]])], 32).dtype == torch.float32

@@ -20,12 +20,12 @@ def noise() -> Callable[..., np.ndarray]:
 
 @st.composite
 def _pictures(draw: st.DrawFn, longest: int = 9) -> np.ndarray:
-    """Small pictures of few colours, so that equal neighbours and ties are common."""
+    """Small images of few colours, so that equal neighbours and ties are common."""
     shape = (draw(st.integers(1, longest)), draw(st.integers(1, longest)), 3)
     return draw(arrays(np.uint8, shape, elements=st.sampled_from([0, 3, 60, 63, 200, 255])))
 
 
 @pytest.fixture(scope="session")
 def pictures() -> Callable[..., st.SearchStrategy]:
-    """The strategy: small uint8 RGB pictures."""
+    """The strategy: small uint8 RGB images."""
     return _pictures

@@ -50,11 +50,11 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """What a process printed."""
+    """The output of one process."""
 
     result: Any
     summary: Summary
-    told: list[str]  # lines on stderr
+    said: list[str]  # lines on stderr
 
 
 class Place:
@@ -114,9 +114,9 @@ def test_the_first_process_says_that_it_compiles_and_the_second_finds_what_it_ke
     first, second = place.run(), place.run()
     beside = str(place.package / "__pycache__")
     assert (first.result, first.summary.compiled, first.summary.found) == (30, 1, 0)
-    assert first.told == [f"compiling Numba kernels, up to half a minute; kept in {beside}"]
+    assert first.said == [f"compiling Numba kernels, up to half a minute; kept in {beside}"]
     assert (second.result, second.summary.compiled, second.summary.found) == (30, 0, 1)
-    assert second.told == []
+    assert second.said == []
     assert first.summary.kept == second.summary.kept == (beside,)
 
 
@@ -124,14 +124,14 @@ def test_what_was_kept_is_found_where_nothing_can_be_written(place: Place, close
     place.run()
     close(place.folder)
     ran = place.run(bound=True)
-    assert (ran.result, ran.summary.compiled, ran.summary.found, ran.told) == (30, 0, 1, [])
+    assert (ran.result, ran.summary.compiled, ran.summary.found, ran.said) == (30, 0, 1, [])
 
 
 def test_without_a_writable_folder_a_process_compiles_for_itself(place: Place, close: Callable[[Path], None]) -> None:
     close(place.folder)
     ran = place.run(CALL + "; scaled(2.5)", bound=True)
     assert (ran.result, ran.summary.compiled, ran.summary.kept, ran.summary.unkept) == (30, 2, (), 1)
-    assert [line.partition(";")[2] for line in ran.told] == [
+    assert [line.partition(";")[2] for line in ran.said] == [
         " not kept: no cache folder is writable, NUMBA_CACHE_DIR names another"
     ]
 
@@ -152,13 +152,13 @@ def test_a_new_kernel_is_kept_in_the_first_writable_folder(place: Place, close: 
     for folder, settings in (place.folder / "named", {"NUMBA_CACHE_DIR": str(place.folder / "named")}), (cache, {}):
         ran = place.run(code, bound=True, **settings)
         assert (ran.summary.compiled, ran.summary.found, ran.summary.unkept) == (1, 1, 0)
-        assert len(ran.told) == 1 and str(folder) in ran.told[0]
+        assert len(ran.said) == 1 and str(folder) in ran.said[0]
         again = place.run(code, bound=True, **settings)
-        assert (again.summary.compiled, again.summary.found, again.told) == (0, 2, [])
+        assert (again.summary.compiled, again.summary.found, again.said) == (0, 2, [])
 
 
 def test_a_full_disk_is_no_error_and_leaves_nothing_wrong(place: Place) -> None:
-    # Of the two files, the index is smaller than the limit and the machine code larger.
+    # There are two files. The index is smaller than the limit, and the machine code is larger.
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
     ran = place.run(limit + CALL)
     assert (ran.result, ran.summary.compiled, ran.summary.unkept) == (30, 1, 1)
@@ -199,14 +199,14 @@ def test_machine_code_is_as_new_as_every_source_that_goes_into_it(place: Place) 
 
 
 def test_a_pinned_processor_finds_on_one_host_what_another_kept(place: Place) -> None:
-    # All processors know this name.
+    # This name stands for every processor.
     another_host = "import llvmlite.binding; llvmlite.binding.get_host_cpu_name = lambda: 'generic'\n"
     place.run()
     assert place.run(another_host + CALL).summary.compiled == 1
     pinned = place.run(NUMBA_CPU_NAME="generic")
     assert (pinned.summary.compiled, pinned.summary.cpu, pinned.summary.features) == (1, "generic", "")
     there = place.run(another_host + CALL, NUMBA_CPU_NAME="generic")
-    assert (there.summary.compiled, there.summary.found, there.told) == (0, 1, [])
+    assert (there.summary.compiled, there.summary.found, there.said) == (0, 1, [])
 
 
 def test_threads_that_meet_at_a_cold_kernel_compile_it_once_and_say_it_once(place: Place) -> None:
@@ -226,21 +226,21 @@ with ThreadPoolExecutor(8) as threads:
 """
     ran = place.run(code)
     assert ran.result == [number * (number if number % 2 else 10) for number in range(8)]
-    assert (ran.summary.compiled, len(ran.told)) == (2, 1)
+    assert (ran.summary.compiled, len(ran.said)) == (2, 1)
 
 
 def test_numba_switched_off_leaves_the_function(place: Place) -> None:
     ran = place.run(NUMBA_DISABLE_JIT="1")
-    assert (ran.result, ran.summary.compiled, ran.told) == (30, 0, [])
+    assert (ran.result, ran.summary.compiled, ran.said) == (30, 0, [])
 
 
 def digests() -> list[str]:
-    """Of the boxes of one picture, a mode each."""
+    """Return a digest of the boxes of one image for each mode."""
     picture = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8).repeat(7, 0).repeat(7, 1)
     return [hashlib.sha256(selective_search(picture, mode=mode).tobytes()).hexdigest() for mode in get_args(Mode)]
 
 
-def test_after_a_warm_up_no_picture_compiles_anything_and_every_processor_finds_the_same_boxes(
+def test_after_a_warm_up_nothing_compiles_and_every_processor_finds_the_same_boxes(
     place: Place, close: Callable[[Path], None]
 ) -> None:
     shutil.copytree(ROOT / "detector", place.package.parent / "detector", ignore=shutil.ignore_patterns("__pycache__"))
@@ -263,7 +263,7 @@ for shape in (1, 1), (1, 9), (9, 1), (40, 30), (20, 700):
     ran = place.run(code, bound=True, NUMBA_CPU_NAME="generic")
     path, found = ran.result
     assert path.startswith(str(place.package.parent)) and found == digests()
-    assert ran.summary.compiled == 0 and ran.summary.found > 5 and ran.told == []
+    assert ran.summary.compiled == 0 and ran.summary.found > 5 and ran.said == []
 
 
 def test_a_warm_up_that_kept_nothing_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

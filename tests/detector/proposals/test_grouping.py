@@ -129,7 +129,7 @@ def test_boxes_are_those_of_the_plain_algorithm_where_many_pairs_are_alike(use: 
         assert found_boxes(regions, labels.size, use) == plain_boxes(regions, labels.size, use)
 
 
-def test_boxes_of_any_small_picture_are_those_of_the_plain_algorithm(
+def test_boxes_of_any_small_image_are_those_of_the_plain_algorithm(
     pictures: Callable[..., st.SearchStrategy],
 ) -> None:
     @settings(deadline=None, max_examples=300, derandomize=True)
@@ -234,7 +234,7 @@ def test_overlaps_of_no_pairs_and_of_equal_regions() -> None:
     assert overlaps(np.array([[0, 1]], np.int32), histogram).tolist() == [[UNIT, UNIT]]
 
 
-def test_the_last_region_is_the_whole_picture(noise: Callable[..., np.ndarray]) -> None:
+def test_the_last_region_is_the_whole_image(noise: Callable[..., np.ndarray]) -> None:
     labels = tiles(24, 37, 4, 5)
     regions = parts(labels, noise(24, 37).transpose(2, 0, 1).copy())
     for use in STRATEGIES:

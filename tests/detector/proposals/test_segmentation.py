@@ -104,7 +104,7 @@ def connected(nodes: Iterable[Hashable], links: Iterable[tuple[Hashable, Hashabl
 
 
 def touching(labels: np.ndarray) -> dict[Pair, int]:
-    """How many edges of the grid two regions share."""
+    """Return the number of edges of the grid that two regions share."""
     shared: dict[Pair, int] = {}
     for a, b in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
         for p, q in zip(a[a != b].tolist(), b[a != b].tolist(), strict=True):
@@ -148,7 +148,7 @@ def test_edges_are_ordered_by_weight_then_in_raster_order(
     check_edges(noise(height, width, block=block).transpose(2, 0, 1).copy())
 
 
-def test_edges_of_any_small_picture(pictures: Callable[..., st.SearchStrategy]) -> None:
+def test_edges_of_any_small_image(pictures: Callable[..., st.SearchStrategy]) -> None:
     @settings(deadline=None, max_examples=60, derandomize=True)
     @given(pictures(6))
     def check(pixels: np.ndarray) -> None:
@@ -205,7 +205,7 @@ def test_segments_are_the_plain_algorithms(
     check_segments((noise(13, 19, seed=4, block=block) // 3).transpose(2, 0, 1).copy(), k, min_size)
 
 
-def test_segments_of_any_small_picture_are_the_plain_algorithms(pictures: Callable[..., st.SearchStrategy]) -> None:
+def test_segments_of_any_small_image_are_the_plain_algorithms(pictures: Callable[..., st.SearchStrategy]) -> None:
     @settings(deadline=None, max_examples=200, derandomize=True)
     @given(pictures(7), st.sampled_from([0, 16, 80, 128, 333.3, 512, 5000]), st.integers(0, 60))
     def check(pixels: np.ndarray, k: float, min_size: int) -> None:
@@ -255,7 +255,7 @@ def test_neighbours_have_their_lightest_edge_and_connect_all_regions(
         check_neighbours(noise(height, width, seed=6, block=block).transpose(2, 0, 1).copy(), k, min_size)
 
 
-def test_neighbours_in_any_small_picture(pictures: Callable[..., st.SearchStrategy]) -> None:
+def test_neighbours_in_any_small_image(pictures: Callable[..., st.SearchStrategy]) -> None:
     @settings(deadline=None, max_examples=150, derandomize=True)
     @given(pictures(8), st.sampled_from([0, 16, 80, 512]), st.integers(1, 6))
     def check(pixels: np.ndarray, k: float, min_size: int) -> None:
@@ -273,7 +273,7 @@ def test_four_tiles_that_meet_in_a_corner_are_neighbours_along_every_border() ->
 
 
 def check_listed(labels: np.ndarray, seed: int) -> dict[Pair, int]:
-    """With a chance weight for every edge of the grid."""
+    """Compare `neighbours` with a plain way to do it, with random weights; returns the expected edges."""
     height, width = labels.shape
     weights = np.random.default_rng(seed).integers(0, 255, (2, height, width)).astype(np.uint8)
     edges = [
@@ -359,7 +359,7 @@ def test_coarser_segments_are_the_plain_algorithms(noise: Callable[..., np.ndarr
     assert counts[1] > counts[2] == 1
 
 
-def test_coarser_segments_of_any_small_picture(pictures: Callable[..., st.SearchStrategy]) -> None:
+def test_coarser_segments_of_any_small_image(pictures: Callable[..., st.SearchStrategy]) -> None:
     scale = st.sampled_from([0, 16, 80, 200, 333.3, 4000])
 
     @settings(deadline=None, max_examples=150, derandomize=True)

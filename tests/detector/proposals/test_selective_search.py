@@ -32,7 +32,7 @@ def check(boxes: np.ndarray, height: int, width: int, max_boxes: int) -> None:
     assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] < boxes[:, 2:]).all()
     assert (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
     assert len(np.unique(boxes, axis=0)) == len(boxes)
-    # The one box that belongs to every hierarchy: the whole picture.
+    # The one box that belongs to every hierarchy: the whole image.
     np.testing.assert_allclose(boxes[0], [0, 0, width, height], rtol=1e-6)
 
 
@@ -96,7 +96,7 @@ def test_the_boxes_are_those_of_all_groupings_in_their_order(
 
 
 @pytest.mark.parametrize("block", [1, 8, 10, 12])
-def test_a_picture_of_nothing_but_noise(noise: Callable[..., np.ndarray], block: int, mode: Mode) -> None:
+def test_an_image_of_nothing_but_noise(noise: Callable[..., np.ndarray], block: int, mode: Mode) -> None:
     boxes = selective_search(noise(300, 400, block=block), 10**6, mode)
     check(boxes, 300, 400, 10**6)
     assert len(boxes) > 2000
@@ -109,7 +109,7 @@ def test_one_colour_is_one_box(height: int, width: int, colour: tuple[int, int, 
     np.testing.assert_allclose(boxes, [[0, 0, width, height]], rtol=1e-6)
 
 
-def test_any_small_picture_works(pictures: Callable[..., st.SearchStrategy]) -> None:
+def test_any_small_image_works(pictures: Callable[..., st.SearchStrategy]) -> None:
     @settings(deadline=None, max_examples=40, derandomize=True)
     @given(pictures(16), st.integers(1, 20), st.sampled_from(MODES))
     def check_one(pixels: np.ndarray, max_boxes: int, mode: Mode) -> None:
@@ -143,7 +143,7 @@ def test_large_groups_come_first(noise: Callable[..., np.ndarray], mode: Mode) -
 
 
 @pytest.mark.parametrize("times", [1, 2, 4, 12])
-def test_an_obvious_object_is_found_early_in_a_picture_of_any_size(times: int, mode: Mode) -> None:
+def test_an_obvious_object_is_found_early_in_an_image_of_any_size(times: int, mode: Mode) -> None:
     pixels = scene().repeat(times, 0).repeat(times, 1)
     boxes = selective_search(pixels, 20, mode)
     check(boxes, 60 * times, 90 * times, 20)
@@ -182,7 +182,7 @@ def test_the_same_pixels_give_the_same_boxes_in_every_thread(noise: Callable[...
         np.testing.assert_array_equal(boxes, alone[index % 4])
 
 
-def test_the_picture_is_read_only_and_may_lie_anyhow_in_memory(noise: Callable[..., np.ndarray], mode: Mode) -> None:
+def test_the_image_is_read_only_and_may_lie_anyhow_in_memory(noise: Callable[..., np.ndarray], mode: Mode) -> None:
     pixels = noise(30, 44, block=5)
     before = pixels.copy()
     boxes = selective_search(pixels, mode=mode)
@@ -262,7 +262,5 @@ def test_without_a_limit_all_boxes_come(noise: Callable[..., np.ndarray], mode: 
 
 
 @pytest.mark.parametrize(("height", "width"), [(771, 1228), (375, 500), (1003, 997)])
-def test_the_whole_picture_is_a_box_to_its_last_pixel(
-    noise: Callable[..., np.ndarray], height: int, width: int
-) -> None:
+def test_the_whole_image_is_a_box_to_its_last_pixel(noise: Callable[..., np.ndarray], height: int, width: int) -> None:
     assert selective_search(noise(height, width, block=9), 1).tolist() == [[0, 0, width, height]]

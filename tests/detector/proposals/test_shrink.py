@@ -33,7 +33,7 @@ def check(rgb: np.ndarray, height: int, width: int) -> None:
     assert np.abs(found.transpose(1, 2, 0).astype(int) - pillow).max() <= 1
 
 
-def test_a_picture_is_pillows_within_one_grey_level(noise: Callable[..., np.ndarray]) -> None:
+def test_an_image_is_pillows_within_one_grey_level(noise: Callable[..., np.ndarray]) -> None:
     y, x = np.mgrid[:90, :130]
     smooth = np.stack([x * 255 // 129, y * 255 // 89, 255 * ((x // 9 + y // 7) % 2)], axis=-1).astype(np.uint8)
     for pixels in (noise(90, 130), noise(90, 130, block=4), smooth, 255 - smooth):
@@ -61,7 +61,7 @@ def test_any_size_is_pillows(data: st.DataObject, height: int, width: int, block
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (33, 57)])
-def test_a_picture_of_the_size_asked_for_is_itself(noise: Callable[..., np.ndarray], shape: tuple[int, int]) -> None:
+def test_an_image_of_the_size_asked_for_is_itself(noise: Callable[..., np.ndarray], shape: tuple[int, int]) -> None:
     pixels = noise(*shape)
     np.testing.assert_array_equal(shrink(pixels, *shape), pixels.transpose(2, 0, 1))
 
@@ -106,7 +106,7 @@ SIZES = [(1, 1), (1, 50), (50, 1), (1, 20000), (20000, 1), (100, 5000), (20, 200
 
 @pytest.mark.parametrize("area", [FAST, QUALITY])
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_no_picture_is_searched_with_many_more_pixels_than_asked(height: int, width: int, area: int) -> None:
+def test_no_image_is_searched_with_many_more_pixels_than_asked(height: int, width: int, area: int) -> None:
     check_shape(height, width, area)
     small_height, small_width = small_shape(height, width, area)
     # Half a row out of one and a half is the most that rounding adds.

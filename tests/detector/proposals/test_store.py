@@ -10,7 +10,7 @@ from detector.runtime.geometry.boxes import empty
 
 
 def some() -> list[np.ndarray]:
-    """Of four images the second and the last have no proposals."""
+    """The second and the last of four images have no proposals."""
     boxes = np.arange(20, dtype=np.float32).reshape(5, 4)
     return [boxes[:2], empty(), boxes[2:], empty()]
 

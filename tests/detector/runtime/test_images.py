@@ -19,14 +19,14 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def corners() -> np.ndarray:
-    """uint8 (40, 64, 3): each quarter has a colour of its own, so that every turn and flip is another picture."""
+    """uint8 (40, 64, 3): each quarter has a colour of its own, so that every turn and flip is another image."""
     pixels = np.zeros((40, 64, 3), np.uint8)
     pixels[:20, :32], pixels[:20, 32:] = (250, 10, 10), (10, 250, 10)
     pixels[20:, :32], pixels[20:, 32:] = (10, 10, 250), (240, 240, 10)
     return pixels
 
 
-# What a viewer must do with the stored pixels for each value of EXIF's tag 274.
+# How a viewer must turn the stored pixels for each value of EXIF's tag 274.
 UPRIGHT = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
@@ -54,7 +54,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     "exif",
     [b"Exif\0\0garbage garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0"],
 )
-def test_damaged_exif_does_not_cost_the_picture(exif: bytes) -> None:
+def test_damaged_exif_does_not_cost_the_image(exif: bytes) -> None:
     assert decode_image(encode(Image.fromarray(corners()), "JPEG", exif=exif)).shape == (40, 64, 3)
 
 
@@ -79,7 +79,7 @@ def test_a_palette_is_looked_up() -> None:
     np.testing.assert_array_equal(decode_image(encode(picture, "PNG")), np.asarray(picture.convert("RGB")))
 
 
-def test_one_bit_pictures_are_black_and_white() -> None:
+def test_one_bit_images_are_black_and_white() -> None:
     bits = Image.new("1", (3, 2))
     bits.putpixel((2, 1), 1)
     found = decode_image(encode(bits, "PNG"))
@@ -132,7 +132,7 @@ def test_no_bytes_are_empty() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
-def test_a_truncated_picture_is_unreadable(kind: str) -> None:
+def test_a_truncated_image_is_unreadable(kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 64, 3)).astype(np.uint8)
     data = encode(Image.fromarray(noise), kind)
     assert decode_image(data).shape == (40, 64, 3)
@@ -140,7 +140,7 @@ def test_a_truncated_picture_is_unreadable(kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"<svg/>", b"GIF89a", bytes(100)])
-def test_what_is_no_picture_is_unreadable(data: bytes) -> None:
+def test_what_is_no_image_is_unreadable(data: bytes) -> None:
     assert refused(data) == "unreadable"
 
 
@@ -179,7 +179,7 @@ def test_resizing_keeps_the_ratio_and_says_the_exact_factors(height: int, width:
     assert (resized.pixels == 77).all() and resized.pixels.dtype == np.uint8
 
 
-def test_a_picture_that_fits_is_not_touched() -> None:
+def test_an_image_that_fits_is_not_touched() -> None:
     pixels = corners()
     resized = resize(pixels, 64)
     assert resized.pixels is pixels and (resized.scale_x, resized.scale_y) == (1.0, 1.0)

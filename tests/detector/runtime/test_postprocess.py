@@ -43,7 +43,7 @@ def test_the_threshold_sees_the_rounded_score() -> None:
 
 
 def test_suppression_sees_the_rounded_boxes() -> None:
-    # As the network says it their IoU is 200.2 / 400.2 > .5; as it is written, 200 / 400.
+    # With the network's numbers their IoU is 200.2 / 400.2 > .5; with the rounded numbers it is 200 / 400.
     found = one_class((0.9, [0, 0, 30.02, 10]), (0.8, [10, 0, 40.02, 10]), nms_threshold=0.5)
     assert found.boxes.tolist() == [[0, 0, 30, 10], [10, 0, 40, 10]]
 

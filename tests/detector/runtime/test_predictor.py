@@ -40,7 +40,7 @@ def same(a: Detections, b: Detections) -> bool:
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 64), (50, 90), (90, 50), (3, 200), (200, 3), (1, 1), (1, 50)])
-def test_pictures_of_every_shape_have_detections_inside_them(searching: Path, height: int, width: int) -> None:
+def test_images_of_every_shape_have_detections_inside_them(searching: Path, height: int, width: int) -> None:
     predictor = Predictor(searching)
     found = predictor.predict(picture(height, width), min_score=0.0)
     boxes = found.boxes
@@ -50,8 +50,8 @@ def test_pictures_of_every_shape_have_detections_inside_them(searching: Path, he
     assert (np.diff(found.scores) <= 0).all() and set(found.labels) <= {0, 1, 2}
 
 
-def test_boxes_are_in_the_pictures_own_pixels(artifact: Path) -> None:
-    # The graph always says (2, 3, 20, 24) and (8, 4, 40, 30) in the picture that was resized to a longer side of 64.
+def test_boxes_are_in_the_images_own_pixels(artifact: Path) -> None:
+    # The graph always says (2, 3, 20, 24) and (8, 4, 40, 30) in the image that was resized to a longer side of 64.
     found = Predictor(artifact).predict(np.full((80, 128, 3), 90, np.uint8), min_score=0.0)
     assert {tuple(box) for box in found.boxes.tolist()} == {(4, 6, 40, 48), (16, 8, 80, 60)}
 
@@ -175,7 +175,7 @@ print(len(Predictor(Path(sys.argv[1])).predict(np.zeros((40, 64, 3), np.uint8), 
 
 
 def test_onnx_runtime_leaves_the_home_folder_alone(artifact: Path, tmp_path: Path) -> None:
-    """It keeps and sends telemetry unless it is told not to."""
+    """ONNX Runtime keeps and sends telemetry unless a variable forbids it."""
     script = "import sys, pathlib, detector.runtime.predictor as p; p.Predictor(pathlib.Path(sys.argv[1]))"
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", script, str(artifact)], check=True, env=environment | {"HOME": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""The artifact that comes with the package: that it is there, small, ignored by nobody, and sees what it should.
+"""The artifact that comes with the package is there, is small, is not ignored by git, and finds what it should.
 
 None of these tests knows a figure of it: it may be replaced by another member of the family.
 """
@@ -73,8 +73,8 @@ def test_it_sees_what_anybody_sees(predictor: Predictor, name: str, label: str) 
     assert predictor.artifact.classes[detections.labels[best]] == label
     x1, y1, x2, y2 = detections.boxes[best].tolist()
     height, width = decode_image(photograph(name).read_bytes()).shape[:2]
-    assert (x2 - x1) * (y2 - y1) > 0.2 * height * width  # both fill much of the picture
-    # The middle of the picture is on the person, and on the cat.
+    assert (x2 - x1) * (y2 - y1) > 0.2 * height * width  # both fill much of the image
+    # The middle of the image is on the person, and on the cat.
     assert x1 < width / 2 < x2 and y1 < height / 2 < y2
 
 

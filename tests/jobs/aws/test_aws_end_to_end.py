@@ -1,5 +1,7 @@
-"""The deployed template: what is submitted, and what comes of it when the jobs' own commands run as processes, as AWS
-Batch would run them. Types that moto's CloudFormation leaves out go to their own APIs."""
+"""Deploy the template, submit runs, and run the jobs' commands as processes, as AWS Batch would run them.
+
+Types that moto's CloudFormation leaves out go to their own APIs.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[
 
 
 def _next_step(definition: str, exit_code: int) -> str:
-    """What AWS Batch does after an attempt that ended with `exit_code`: the first condition that matches decides."""
+    """Return what AWS Batch does after an attempt that ended with `exit_code`: the first condition that matches."""
     found = client("batch").describe_job_definitions(jobDefinitionName=definition)["jobDefinitions"][0]
     for condition in found["retryStrategy"]["evaluateOnExit"]:
         if fnmatchcase(str(exit_code), condition.get("onExitCode", "")):
@@ -89,7 +91,7 @@ def test_submitted_jobs_publish_and_submitting_again_resumes(stack: Stack, artif
     made = _modified(stack, f"{prefix}boxes/")
     assert list(made) == [f"{prefix}boxes/part-0000000.jsonl", f"{prefix}boxes/part-0000002.jsonl"]
 
-    # Its sister failed for good, and the finishing job with it: what is missing is one part.
+    # The other child failed for good, and so did the finishing job. One part is missing.
     assert "1 of 3 to be made" in boxcar(*submit).stdout
     work, finish = stack.jobs(output)[2:]
     assert "arrayProperties" not in work
@@ -143,11 +145,11 @@ def test_a_dry_run_submits_and_writes_nothing(stack: Stack, artifact: Path, boxc
 
 
 def test_a_child_works_for_a_quarter_of_an_hour() -> None:
-    """At the rate that docs/benchmarks.md has for the two vCPUs of a child."""
+    """The rate is the one that docs/benchmarks.md has for the two vCPUs of a child."""
     assert 14 * 60 < IMAGES_A_CHILD / 44.3 < 16 * 60
 
 
-def test_the_schedule_submits_the_driver_in_its_time_zone_and_keeps_what_it_could_not_deliver(stack: Stack) -> None:
+def test_the_schedule_submits_in_its_time_zone_and_keeps_what_was_not_delivered(stack: Stack) -> None:
     properties = rendered(FULL)["Nightly"]
     assert json.loads(properties["Target"]["Input"]) == {
         "JobName": "boxcar-driver",
@@ -184,7 +186,7 @@ def test_alarms_are_what_their_services_take(stack: Stack) -> None:
     assert late["TreatMissingData"] == "breaching" and late["Period"] * late["EvaluationPeriods"] == 30 * 3600
     # CloudWatch looks back seven days at most, where periods are of an hour or more.
     assert load_template()["Parameters"]["LateAfterHours"]["MaxValue"] * late["Period"] <= 7 * 24 * 3600
-    # Where the schedule is off there is none, which could only have gone off already when it is turned on.
+    # Where the schedule is off there is no such alarm. It would be in alarm already when the schedule is turned on.
     assert "Late" not in conditioned(NETWORK)["Resources"]
 
     published = resources["Published"]

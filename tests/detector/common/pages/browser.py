@@ -24,7 +24,7 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
     def shown(self) -> list[str]:
-        """Titles of the pictures that can be seen."""
+        """Titles of the images that can be seen."""
         return list(
             self.page.evaluate(
                 "[...document.querySelectorAll('.gallery figure')].filter((figure) => figure.checkVisibility())"
@@ -33,7 +33,7 @@ class Opened:
         )
 
     def counted(self) -> str:
-        """What the gallery says of itself."""
+        """Return the line that says how many images the gallery shows."""
         return str(self.page.locator(".shown").inner_text())
 
     def slide(self, value: float) -> None:
@@ -68,7 +68,7 @@ def browser() -> Iterator[Open]:
         def opened(file: Path, **options: Any) -> Iterator[Opened]:
             context = chromium.new_context(**options)
             page = context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(60_000)  # milliseconds; enough for a slow machine
             found = Opened(page)
             page.on("console", lambda message: found.complaints.append(f"{message.type}: {message.text}"))
             page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))

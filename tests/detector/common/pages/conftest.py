@@ -23,7 +23,7 @@ def picture(seed: int, width: int, height: int) -> str:
 
 
 def figures() -> list[Figure]:
-    """Six pictures: cats and dogs of several scores, one without a picture, one without boxes."""
+    """Six images: cats and dogs of several scores, one without an image, one without boxes."""
     boxes = [
         [Box("cat", 0, 0.9, 10, 10, 60, 40, marked=True), Box("dog", 1, 0.3, 80, 20, 50, 60)],
         [Box("cat", 0, 0.5, 5, 5, 30, 30)],

@@ -25,13 +25,13 @@ def _noise(width: int, height: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("budget", [60_000, 12_000, 4_000])
-def test_a_thumbnail_keeps_its_budget_and_the_shape_of_its_picture(budget: int) -> None:
+def test_a_thumbnail_keeps_its_budget_and_the_shape_of_its_image(budget: int) -> None:
     uri = thumbnail(_noise(900, 600), budget)
     width, height = _decoded(uri).size
     assert len(uri) <= budget and width <= 480 and abs(width - 1.5 * height) <= 2
 
 
-def test_a_small_picture_is_not_enlarged_and_a_line_keeps_its_pixel() -> None:
+def test_a_small_image_is_not_enlarged_and_a_line_keeps_its_pixel() -> None:
     assert _decoded(thumbnail(_noise(40, 20), 10_000)).size == (40, 20)
     assert _decoded(thumbnail(_noise(3000, 1), 60_000)).size == (480, 1)
 
@@ -48,7 +48,7 @@ sides = st.floats(-50, 500)
 
 
 @given(sides, sides, st.floats(0, 400), st.floats(0, 300), st.text(max_size=20))
-def test_a_text_stands_inside_its_picture(x: float, y: float, width: float, height: float, label: str) -> None:
+def test_a_text_stands_inside_its_image(x: float, y: float, width: float, height: float, label: str) -> None:
     box = Box(label, 0, 0.5, x, y, width, height)
     figure = _figure([box])
     left, _, anchor = figure.place(box)
@@ -61,7 +61,7 @@ def test_a_text_that_has_no_room_above_its_box_stands_in_it() -> None:
     assert figure.place(top)[1] > 0 and figure.place(low)[1] < 200
 
 
-def test_texts_wait_for_the_larger_view_where_they_would_hide_the_picture() -> None:
+def test_texts_wait_for_the_larger_view_where_they_would_hide_the_image() -> None:
     box, marked = Box("cat", 0, 0.5, 0, 0, 5, 5), Box("cat", 0, 0.5, 0, 0, 5, 5, marked=True)
     assert not _figure([box] * 3).crowded and _figure([box] * 4).crowded
     assert not _figure([marked]).crowded and _figure([box, marked]).crowded

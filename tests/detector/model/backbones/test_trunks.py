@@ -149,7 +149,7 @@ def test_a_chain_is_torchvisions(
             nn.init.normal_(module.bias, 0, 0.1)  # type: ignore[arg-type]
     trunk = make(state_of(nn.ModuleDict({"features": features})))
     image = pixels(64, 96)
-    if taps is None:  # AlexNet's sizes are mended; with the first padding of its own, only the poolings' ends differ
+    if taps is None:  # AlexNet's sizes are corrected; with its own first padding only the ends of the poolings differ
         trunk.stem[0].padding = (2, 2)
         image = pixels(63, 63)  # torchvision's sizes 15, 7, 3, 1: no window reaches over an edge
         taps = (4, 11, 12)
@@ -178,7 +178,7 @@ def test_a_residual_network_is_torchvisions() -> None:
 
 @pytest.mark.parametrize("size", [(64, 96), (224, 224)])
 def test_googlenet_is_torchvisions_with_its_own_input(size: tuple[int, int]) -> None:
-    # As torchvision builds it for its weights: with auxiliary classifiers in the file, and transform_input.
+    # torchvision builds it for its weights with auxiliary classifiers, which are in the file, and transform_input.
     whole = pretrained_like(models.googlenet(weights=None, aux_logits=True, transform_input=True, init_weights=False))
     trunk = googlenet(state_of(whole))
     image = pixels(*size)
@@ -199,7 +199,7 @@ def _as_published(trunk: nn.Module, paddings: dict[tuple[int, ...], list[object]
 
 
 def _paddings(network: nn.Module) -> dict[tuple[int, ...], list[object]]:
-    """Of all convolutions, in order, by the shape of their weights."""
+    """Return the shapes of the weights of all convolutions, in order."""
     found: dict[tuple[int, ...], list[object]] = {}
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Where weights come from, and what is said when they cannot be had."""
+"""Weights come from a library, a package or a file; an error says what to do when there are none."""
 
 import hashlib
 import importlib.resources

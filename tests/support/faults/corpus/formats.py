@@ -1,4 +1,4 @@
-"""Whole pictures in the less usual formats, depths and colour spaces."""
+"""Whole images in less usual formats, depths and colour spaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.images import (
     BLACK,
     BLUE,
     CORNERS,
@@ -110,7 +110,7 @@ def _one_bit() -> Image.Image:
 
 
 def _frames() -> list[Image.Image]:
-    """The picture, then others."""
+    """The image, then others."""
     return [rgb(), *(Image.new("RGB", (48, 32), colour) for colour in (RED, GREEN, BLUE))]
 
 
@@ -134,10 +134,10 @@ def _profile(data: bytes) -> bytes:
 
 
 def formats() -> dict[str, Hostile]:
-    """By name."""
+    """Return the files by name."""
     greys = partial(ok, corners=GREYS)
     lossy = partial(ok, tolerance=LOSSY)
-    transparent_red = b"\x00\xdc\x00\x1e\x00\x1e"  # tRNS of an RGB picture: this very colour is seen through
+    transparent_red = b"\x00\xdc\x00\x1e\x00\x1e"  # tRNS of an RGB image: this very colour is seen through
     found = {
         # JPEG
         "baseline.jpg": lossy(jpeg),
@@ -250,7 +250,7 @@ def formats() -> dict[str, Hostile]:
 
 
 def _interlaced() -> bytes:
-    """Adam7, which Pillow does not write: seven smaller pictures, one after another."""
+    """Adam7, which Pillow does not write: seven smaller images, one after another."""
     pixels = quarters()
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     lines = b"".join(

@@ -1,4 +1,4 @@
-"""Runs that are killed at moments that a seed draws, and resumed."""
+"""Kill runs at moments that a seed draws, and resume them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmarks.fault_tools.proxy import Proxy, Request
-from benchmarks.fault_tools.runs import Running, require, require_same, require_whole_parts
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.proxy import Proxy, Request
+from tests.support.faults.runs import Ended, Happened, NotTried, Running, read_state
+from tests.support.faults.world import Place, World
 
 Phase = Literal["planning", "work", "finish"]
 # Before: the request never reaches the server. After: it does, and the process dies before it knows. Later: between
 # two requests, while the process computes.
 When = Literal["before", "after", "later"]
 _ROUND: tuple[Phase, ...] = ("planning", "work", "finish", "work", "planning", "finish", "work")
-_TRIES = 5  # a delay may be longer than the rest of a run
+_TRIES = 5  # the delay may be longer than the rest of a run; each try waits a quarter of it
 _LONGEST_DELAY = {"planning": 0.2, "work": 0.5, "finish": 1.0}  # seconds; most of `finish` passes without requests
-# A run is killed in one phase several times: at so small a share of its requests each time that the next is reached.
+# A run is killed in one phase several times. Each time at most this share of its requests passes, so that enough of
+# them are left for the next kill.
 _SHARE = {"planning": 1.0, "work": 1 / 3, "finish": 1.0}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """At the `number`-th request of a phase, counted from 1 in each process."""
+    """The `number`-th request of a phase, counted from 1 in each process."""
 
     phase: Phase
     number: int
@@ -40,7 +41,7 @@ class Moment:
 
 
 def phase_of(output: Place) -> Phase:
-    """How far a run is, by its files."""
+    """Return how far a run has come, which its files show."""
     try:
         parts = len(json.loads((output.folder / "plan.json").read_bytes())["parts"])
     except (FileNotFoundError, json.JSONDecodeError):
@@ -50,7 +51,7 @@ def phase_of(output: Place) -> Phase:
 
 
 def draw_moments(seed: int, count: int, requests: Counter[Phase]) -> list[Moment]:
-    """`count` moments, spread over the phases; of those that one run goes through, in the order of the phases."""
+    """Draw `count` moments, spread over the phases; those of one run come in the order of its phases."""
     lot = random.Random(seed)
     whens = itertools.cycle(lot.sample(["before", "after", "later"], 3))
     moments = []
@@ -91,14 +92,14 @@ class _Killer:
         return True
 
     def after(self, request: Request) -> bool:
-        """The request that was due has reached the server."""
+        """Kill the process where the request that was due has reached the server."""
         if request == self._due and self._moment.when == "after":
             self._kill()
             return False
         return True
 
     def watch(self, process: Running) -> None:
-        """The process, as soon as it is there: its first request may be the one."""
+        """Take the process as soon as it is there, because its first request may be the one."""
         self._process = process
         self._started.set()
 
@@ -109,7 +110,7 @@ class _Killer:
 
 
 def count_requests(world: World, output: Place) -> Counter[Phase]:
-    """How many requests an undisturbed run makes in each phase."""
+    """Count the requests that an undisturbed run makes in each phase."""
     counts: Counter[Phase] = Counter()
     lock = threading.Lock()
 
@@ -120,52 +121,52 @@ def count_requests(world: World, output: Place) -> Counter[Phase]:
 
     with world.proxy() as state:
         state.before = count
-        world.boxcar(world.planning("run", output), world.environment(AWS_ENDPOINT_URL=state.endpoint)).require(0)
-    require_same(output.folder, world.undisturbed)
+        ended = world.run(output, world.environment(AWS_ENDPOINT_URL=state.endpoint))
+    if ended.code:
+        raise NotTried(f"the run whose requests are counted ends with exit {ended.code}: {ended.stderr[-2000:]}")
     return counts
 
 
-def _interrupt(world: World, output: Place, moment: Moment, number: signal.Signals, state: Proxy) -> bool:
-    """Start the command and end it at the moment; False when it ended well before that."""
+def _interrupt(world: World, output: Place, moment: Moment, number: signal.Signals, state: Proxy) -> Ended:
+    """Start the command and send it the signal at the moment, which it may end before."""
     killer = _Killer(moment, number, output)
     state.before, state.after = killer.before, killer.after
     process = world.start(world.planning("run", output), world.environment(AWS_ENDPOINT_URL=state.endpoint))
     killer.watch(process)
-    ended = process.wait()
-    require_whole_parts(output.folder, world.undisturbed)
-    if ended.code == 0:
-        require_same(output.folder, world.undisturbed)
-        return False
-    if number == signal.SIGTERM:
-        ended.require(143)
-        require("run the same command again" in ended.stderr, f"no word of how to go on: {ended.stderr[-500:]}")
-    else:
-        require(ended.code == -number, f"{moment}: exit {ended.code}: {ended.stderr[-2000:]}")
-    return True
+    return process.wait()
 
 
-def killed_and_resumed(world: World, name: str, moments: list[Moment], number: signal.Signals) -> str:
-    """One run after another, each killed at some of the moments and resumed until it is published."""
-    rounds = 0
+def killed_and_resumed(world: World, name: str, moments: list[Moment], number: signal.Signals) -> Happened:
+    """Kill one run after another, each at some of the moments, and resume each until it is published.
+
+    Commands and states are those of each moment, "escaped" where a run ended before it, and "resumed". facts["killed"]
+    counts the kills by phase, facts["runs"] is the number of runs.
+    """
+    happened = Happened(facts={"killed": Counter(), "runs": 0})
 
     def fresh() -> Place:
-        nonlocal rounds
-        rounds += 1
-        return world.output(f"{name}-{rounds}")
+        happened.facts["runs"] += 1
+        return world.output(f"{name}-{happened.facts['runs']}")
+
+    def note(what: str, ended: Ended) -> None:
+        key = f"{len(happened.commands)}: {what}"
+        happened.commands[key], happened.states[key] = ended, read_state(output.folder)
 
     output = fresh()
-    at: Counter[str] = Counter()
     with world.proxy() as state:
         for moment in moments:
             if moment.phase == "planning" and phase_of(output) != "planning":
-                world.require_resumed(output)
+                note("resumed", world.run(output))
                 output = fresh()
-            tries = 0
-            while not _interrupt(world, output, moment, number, state):  # published before; a new run may reach it
-                tries += 1
-                require(tries < _TRIES, f"{moment} was never reached")
+            for _ in range(_TRIES):
+                ended = _interrupt(world, output, moment, number, state)
+                if ended.code != 0:
+                    break
+                note("escaped", ended)  # it was published before the moment came; a new run may reach it
                 output, moment = fresh(), replace(moment, delay=moment.delay / 4)
-            at[moment.phase] += 1
-    world.require_resumed(output)
-    spread = ", ".join(f"{count} in {phase}" for phase, count in at.items())
-    return f"killed {spread}; {rounds} runs, all bytes equal"
+            else:
+                raise NotTried(f"{moment} was never reached")
+            note(str(moment), ended)
+            happened.facts["killed"][moment.phase] += 1
+    note("resumed", world.run(output))
+    return happened

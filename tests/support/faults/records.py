@@ -1,4 +1,4 @@
-"""The records of a run, as an analyst reads them."""
+"""Read the records of a run as an analyst does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Any
 
 
 def records(output: Path) -> list[dict[str, Any]]:
-    """In the plan's order."""
+    """Return the records in the plan's order."""
     parts = sorted((output / "boxes").glob("*.jsonl"))
     return [json.loads(line) for part in parts for line in part.read_bytes().split(b"\n") if line]

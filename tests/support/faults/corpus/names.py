@@ -1,10 +1,10 @@
-"""Names that shells, URLs, pages and file systems might take for something else; the picture is always whole."""
+"""Whole images under names that shells, URLs, pages and file systems might take for something else."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from benchmarks.fault_tools.corpus.picture import Hostile, encode, ok, rgb
+from tests.support.faults.corpus.images import Hostile, encode, ok, rgb
 
 _NAMES = (
     "two  spaces.png",
@@ -43,5 +43,5 @@ _NAMES = (
 
 
 def names() -> dict[str, Hostile]:
-    """By name."""
+    """Return the files by name."""
     return {f"names/{name}": ok(partial(encode, rgb(), "PNG")) for name in _NAMES}

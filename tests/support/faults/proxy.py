@@ -1,4 +1,4 @@
-"""A proxy between the job and an S3 server that does to requests what networks and servers do on bad days."""
+"""A proxy between the job and an S3 server, which does to requests what failing networks and servers do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-# What can be done to a request. The first group never reaches the server, the second one does.
+# The faults of a request. In the first group the request never reaches the server; in the second it does.
 REFUSED = ("reset", "stall", "hang up", "503 SlowDown", "500 InternalError")
 ANSWERED = ("lost answer", "cut headers", "cut before length", "cut body", "delay")
 FAULTS = REFUSED + ANSWERED
@@ -38,7 +38,7 @@ Watch = Callable[[Request], bool]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said."""
+    """The server's answer."""
 
     status: int
     reason: str
@@ -62,7 +62,7 @@ def _as_it_is(_request: Request, answer: Answer) -> Answer:
 
 
 def seeded(seed: int, share: float = 0.2, faults: tuple[str, ...] = FAULTS) -> Choose:
-    """A fault for this share of requests; each request's lot depends on itself only, not on the order of arrival."""
+    """Return a function that gives this share of requests a fault. It depends on the request, not on the order."""
 
     def choose(request: Request) -> str | None:
         lot = random.Random(f"{seed} {request.method} {request.path} {request.attempt}")
@@ -73,7 +73,7 @@ def seeded(seed: int, share: float = 0.2, faults: tuple[str, ...] = FAULTS) -> C
 
 @dataclass
 class Proxy:
-    """What a running proxy is told, and what it saw.
+    """A running proxy: what it is to do, and what it has seen.
 
     `before` sees a request when it comes, `after` when the server has answered it; where one returns False, the
     connection is reset without a word. Both may take their time.
@@ -134,12 +134,12 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        """Until the client goes away; it may have been killed, or have waited long enough."""
+        """Serve until the client goes away: it may have been killed, or may have waited long enough."""
         with contextlib.suppress(ConnectionError):
             super().handle()
 
     def log_message(self, *_arguments: object) -> None:
-        """Nothing on the terminal."""
+        """Print nothing on the terminal."""
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.close()
 
     def _refuse(self, status: str, code: str) -> None:
-        """As S3 does."""
+        """Answer with an error as S3 does."""
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>no</Message></Error>'
         data = b"" if self.command == "HEAD" else text.encode()
         head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(data)}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""EXIF: the eight orientations, and blocks that are damaged."""
+"""Make images with the eight EXIF orientations, and with EXIF blocks that are damaged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import LOSSY, Hostile, after_soi, encode, jpeg, jpeg_segment, ok, rgb
+from tests.support.faults.corpus.images import LOSSY, Hostile, after_soi, encode, jpeg, jpeg_segment, ok, rgb
 
-# How the stored picture came out of the upright one (EXIF 2.32, tag 0x0112): the inverse of what undoes it.
+# What turns the upright image into the stored one (EXIF 2.32, tag 0x0112). A viewer must do the inverse.
 _STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,7 +52,7 @@ def _with_exif(block: bytes) -> bytes:
     return after_soi(jpeg(), jpeg_segment(0xE1, b"Exif\0\0" + block))
 
 
-# An orientation that cannot be read leaves the picture as it is stored.
+# An orientation that cannot be read leaves the image as it is stored.
 _DAMAGED: dict[str, bytes] = {
     "empty": b"",
     "no-tiff-header": b"\x00" * 30,
@@ -75,7 +75,7 @@ _DAMAGED: dict[str, bytes] = {
 
 
 def turned() -> dict[str, Hostile]:
-    """By name."""
+    """Return the files by name."""
     found = {}
     for suffix, (format, options, tolerance) in _FORMATS.items():
         for orientation in _STORED:

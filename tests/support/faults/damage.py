@@ -1,4 +1,4 @@
-"""Parts that are damaged after they were written."""
+"""Damage parts after they were written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.fault_tools.runs import files, parts_named, require, require_same
-from benchmarks.fault_tools.world import World
+from tests.support.faults.runs import Happened, files, parts_named, read_state
+from tests.support.faults.world import World
 
 
 def _records(output: Path, part: str) -> Path:
@@ -54,13 +54,18 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-def damaged_parts(world: World, name: str) -> str:
-    """`finish` refuses each and names the part, `work` mends it; the first part stays whole."""
+def damaged_parts(world: World, name: str) -> Happened:
+    """Damage every part but the first, `finish`, `work`; as often as all kinds of damage take; then `finish`.
+
+    facts["damaged"] and facts["named"] have the parts of each round, as they were damaged and as `finish` named them;
+    facts["without effect"] the kinds of damage that changed no file.
+    """
     output, foreign = world.output(name, s3=False), world.output(f"{name}-foreign", s3=False)
-    world.boxcar(world.planning("plan", output)).require(0)
-    world.boxcar(["work", str(output)]).require(0)
-    world.boxcar([*world.planning("plan", foreign), "--min-score", "0.2"]).require(0)
-    world.boxcar(["work", str(foreign)]).require(0)
+    happened = Happened(facts={"damaged": [], "named": [], "without effect": []})
+    happened.commands["plan"] = world.boxcar(world.planning("plan", output))
+    happened.commands["work"] = world.boxcar(["work", str(output)])
+    happened.commands["plan another"] = world.boxcar([*world.planning("plan", foreign), "--min-score", "0.2"])
+    happened.commands["work on another"] = world.boxcar(["work", str(foreign)])
     first, *parts = (name.removesuffix(".jsonl") for name in world.undisturbed.parts)
     waiting = list(DAMAGES.items())
     while waiting:  # as many at a time as there are parts
@@ -69,14 +74,15 @@ def damaged_parts(world: World, name: str) -> str:
         for part, (what, damage) in damaged.items():
             whole = files(output.folder / "boxes"), files(output.folder / "stats")
             damage(output.folder, foreign.folder, part, first)
-            require(whole != (files(output.folder / "boxes"), files(output.folder / "stats")), f"{what}: no damage")
-        refused = world.boxcar(["finish", str(output)])
-        refused.require(4)
-        named = {f"part-{number:07d}" for number in parts_named(refused.stderr)}
-        require(named == damaged.keys(), f"damaged are {damaged.keys()}, named: {refused.stderr}")
-        require(not (output.folder / "manifest.json").exists(), "published with damaged parts")
-        world.boxcar(["work", str(output)]).require(0)
-        require(files(output.folder / "boxes") == world.undisturbed.parts, f"not mended: {damaged}")
-    world.boxcar(["finish", str(output)]).require(0)
-    require_same(output.folder, world.undisturbed)
-    return "finish exit 4 names each; work mends them; bytes equal"
+            if whole == (files(output.folder / "boxes"), files(output.folder / "stats")):
+                happened.facts["without effect"].append(what)
+        kinds = ", ".join(what for what, _ in damaged.values())
+        refused = happened.commands[f"finish with {kinds}"] = world.boxcar(["finish", str(output)])
+        happened.states[f"refused: {kinds}"] = read_state(output.folder)
+        happened.facts["damaged"].append(set(damaged))
+        happened.facts["named"].append({f"part-{number:07d}" for number in parts_named(refused.stderr)})
+        happened.commands[f"work after {kinds}"] = world.boxcar(["work", str(output)])
+        happened.states[f"repaired: {kinds}"] = read_state(output.folder)
+    happened.commands["finish"] = world.boxcar(["finish", str(output)])
+    happened.states["end"] = read_state(output.folder)
+    return happened

@@ -1,4 +1,4 @@
-"""A bucket of photographs, a place for boxes, and the undisturbed run that every other one is held against."""
+"""Prepare a bucket of photographs, a place for boxes, and the undisturbed run to compare every other one with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import boto3
 
-from benchmarks.fault_tools.prepared import Prepared
-from benchmarks.fault_tools.proxy import Proxy, proxy
-from benchmarks.fault_tools.runs import Ended, Process, Published, Running, read_published, require_same
-from demo.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3
+from tests.support.faults.prepared import Prepared
+from tests.support.faults.proxy import Proxy, proxy
+from tests.support.faults.runs import Ended, NotTried, Process, Running, State, read_state
+from tests.support.local_s3 import ACCESS_KEY, SECRET_KEY, LocalS3
 
 
 @dataclass(frozen=True)
 class Place:
-    """An OUTPUT or INPUT: what the command is told, and the folder in which its files lie."""
+    """An OUTPUT or INPUT: its name for the command, and the folder in which its files lie."""
 
     uri: str
     folder: Path
@@ -75,16 +75,17 @@ class World:
             yield state
 
     @cached_property
-    def undisturbed(self) -> Published:
+    def undisturbed(self) -> State:
         """The run that nothing happens to."""
         output = self.output("undisturbed")
-        self.boxcar(self.planning("run", output)).require(0)
-        return read_published(output.folder)
+        ended = self.boxcar(self.planning("run", output))
+        if ended.code:
+            raise NotTried(f"a run that nothing happens to ends with exit {ended.code}: {ended.stderr[-2000:]}")
+        return read_state(output.folder)
 
-    def require_resumed(self, output: Place, environment: Mapping[str, str] | None = None) -> None:
-        """The same command again ends well, and the run is as the undisturbed one."""
-        self.boxcar(self.planning("run", output), environment).require(0)
-        require_same(output.folder, self.undisturbed)
+    def run(self, output: Place, environment: Mapping[str, str] | None = None) -> Ended:
+        """`boxcar run` on the photographs: the first time, or again."""
+        return self.boxcar(self.planning("run", output), environment)
 
     def client(self, endpoint: str | None = None) -> Any:
         """A client of the server, or of another one; past every proxy."""

@@ -1,4 +1,4 @@
-"""The picture that most of the corpus shows, and what a decoder must make of it."""
+"""Make the image that most files of the corpus hold, and say what a decoder must return for it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SIZE = (WIDTH, HEIGHT)
 RED, GREEN, BLUE, WHITE, BLACK = (220, 30, 30), (30, 190, 40), (30, 40, 210), (255, 255, 255), (0, 0, 0)
 GREY = (90, 90, 90)
 CORNERS: Corners = (RED, GREEN, BLUE, WHITE)
-# What JPEG may change in a flat area; enough to tell any two of the corners' colours apart.
+# JPEG may change a flat area by this much. The corners' colours are further apart.
 LOSSY = 12
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """One file: its bytes, and what must become of it."""
+    """One file: its bytes, and the result that it must give."""
 
     make: Callable[[], bytes]
     status: str
@@ -44,7 +44,7 @@ def ok(
 
 
 def unreadable(make: Callable[[], bytes]) -> Hostile:
-    """A file that no decoder can be asked to read."""
+    """A file that no decoder can read."""
     return Hostile(make, "unreadable")
 
 
@@ -59,7 +59,7 @@ def flat(colour: Colour) -> Corners:
 
 
 def quarters(corners: Corners = CORNERS, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:
-    """(H, W, 3): four areas of one colour each."""
+    """Return (H, W, 3): four areas of one colour each."""
     pixels = np.empty((height, width, 3), np.uint8)
     for index, colour in enumerate(corners):
         row, column = divmod(index, 2)
@@ -70,7 +70,7 @@ def quarters(corners: Corners = CORNERS, width: int = WIDTH, height: int = HEIGH
 
 
 def middles(pixels: NDArray[np.uint8]) -> Corners:
-    """The colours in the middles of the four quarters of an (H, W, 3) picture."""
+    """Return the colours in the middles of the four quarters of an (H, W, 3) image."""
     height, width = pixels.shape[:2]
     places = [(y * height // 4, x * width // 4) for y in (1, 3) for x in (1, 3)]
     found = [tuple(int(value) for value in pixels[place]) for place in places]
@@ -78,7 +78,7 @@ def middles(pixels: NDArray[np.uint8]) -> Corners:
 
 
 def rgb() -> Image.Image:
-    """The picture."""
+    """Return the image."""
     return Image.fromarray(quarters())
 
 
@@ -128,7 +128,7 @@ def after_soi(data: bytes, *segments: bytes) -> bytes:
 
 
 def start_of_frame(data: bytes) -> int:
-    """Where a JPEG's frame header (SOF) begins."""
+    """Return the place where a JPEG's frame header (SOF) begins."""
     place = 2
     while data[place + 1] not in (0xC0, 0xC1, 0xC2):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")

@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.proposals`: quality over the number of boxes, and quality over time."""
+"""Draw the chart of `benchmarks.proposals`: quality over the number of boxes, and quality over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.proposals.measure import IOUS, Row
 
-# Okabe and Ito's palette, which colour-blind readers tell apart: one hue a tool, the darker shade its quality mode.
+# Okabe and Ito's palette, which colour-blind readers can distinguish. A tool has one hue, and its quality mode the
+# darker shade.
 _LINES: dict[str, tuple[str, str]] = {
     "ours-fast": ("#56B4E9", "-"),
     "ours-quality": ("#0072B2", "-"),
@@ -38,7 +39,7 @@ STYLE: dict[Any, Any] = {
 }
 # 1,600 pixels: sharp at twice GitHub's width of a README.
 WIDTH, DPI = 10.0, 160
-# Where the curves begin: nobody takes fewer boxes.
+# The curves begin here, because a detector takes more boxes than this.
 _FEWEST = 10
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
@@ -89,7 +90,7 @@ def _times(axes: Axes, rows: Mapping[str, Row]) -> None:
             )
         else:
             axes.plot(row.milliseconds, value, "o", color=colour, markersize=10)
-            # Of two that lie close to each other, the label of the lower goes below.
+            # Where two lie close to each other, the label of the lower one goes below.
             below = any(value < other and 1 / 5 < row.milliseconds / time < 5 for time, other in timed)
             axes.annotate(
                 row.title,

@@ -1,6 +1,6 @@
-"""`boxcar` in processes that are forked from one with everything imported, with short time-outs and pauses: for tests.
+"""Start `boxcar` by forking a process that has imported everything, with short time-outs and pauses.
 
-A hundred starts then take seconds, not minutes. The benchmark starts the command as people do.
+A hundred starts then take seconds, not minutes. Without --quick the benchmark starts the command as people do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.fault_tools.runs import HANGS_SECONDS, ROOT, Broken, Ended
+from tests.support.faults.runs import HANGS_SECONDS, ROOT, Ended, NotTried
 
 # great_expectations alone takes three seconds.
 _IMPORTED = ["boto3", "botocore.httpsession", "great_expectations", "jobs.cli", "jobs.publish", "jobs.worker"]
@@ -26,7 +26,7 @@ def _nap(seconds: float) -> None:
 
 
 def _boxcar(arguments: Sequence[str], environment: Mapping[str, str], streams: tuple[str, str]) -> None:
-    """In the new process."""
+    """Run the command in the new process."""
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
@@ -67,7 +67,7 @@ class Prepared:
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            raise Broken(f"no end after {HANGS_SECONDS:.0f} s")
+            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s")
         stdout, stderr = (stream.read_text() for stream in self._streams)
         self._folder.cleanup()
         return Ended(code, stdout, stderr)

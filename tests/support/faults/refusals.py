@@ -1,4 +1,4 @@
-"""Storage that refuses: buckets that are not there, credentials, policies."""
+"""Let storage refuse: buckets that do not exist, wrong credentials, policies."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from typing import Any
 
 import boto3
 
-from benchmarks.fault_tools.runs import require
-from benchmarks.fault_tools.world import Place, World
+from tests.support.faults.runs import Happened, read_state
+from tests.support.faults.world import Place, World
 
 _NOWHERE = Place("s3://fault-nowhere/x/", Path("/nonexistent"))
 
 
-def missing_buckets(world: World, name: str) -> str:
-    """INPUT's, and OUTPUT's."""
-    output = world.output(name, s3=False)
-    world.boxcar(world.planning("run", output, _NOWHERE)).require(5, "fault-nowhere", "the bucket does not exist")
-    require(not (output.folder / "plan.json").exists(), "a plan of nothing")
-    world.boxcar(world.planning("run", _NOWHERE)).require(5, "fault-nowhere", "the bucket does not exist")
-    return "exit 5 with one line"
+def missing_buckets(world: World, name: str) -> Happened:
+    """Run with an INPUT, then with an OUTPUT, whose bucket does not exist."""
+    output, happened = world.output(name, s3=False), Happened()
+    happened.commands["input"] = world.boxcar(world.planning("run", output, _NOWHERE))
+    happened.states["input"] = read_state(output.folder)
+    happened.commands["output"] = world.run(_NOWHERE)
+    return happened
 
 
-def wrong_credentials(world: World, name: str) -> str:
-    """From the beginning, and after the plan; then the right ones resume."""
-    output = world.output(name, s3=False)
+def wrong_credentials(world: World, name: str) -> Happened:
+    """Run and work with a wrong key and a wrong secret; then run with the right ones."""
+    output, happened = world.output(name, s3=False), Happened()
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         wrong = world.environment(**{variable: "wrong"})
-        world.boxcar(world.planning("run", output), wrong).require(5, "wrong credentials")
-    world.boxcar(world.planning("plan", output)).require(0)
-    world.boxcar(["work", str(output)], wrong).require(5, "wrong credentials")
-    require(not (output.folder / "boxes").exists(), "records, though nothing was read")
-    world.require_resumed(output)
-    return "exit 5 with one line, no record; resumed, bytes equal"
+        happened.commands[f"run, wrong {variable}"] = world.run(output, wrong)
+    happened.commands["plan"] = world.boxcar(world.planning("plan", output))
+    happened.commands["work, wrong secret"] = world.boxcar(["work", str(output)], wrong)
+    happened.states["refused"] = read_state(output.folder)
+    happened.commands["resumed"] = world.run(output)
+    happened.states["end"] = read_state(output.folder)
+    return happened
 
 
 @contextlib.contextmanager
@@ -63,8 +64,9 @@ def _check_permissions(endpoint: str, after: float) -> None:
     urllib.request.urlopen(urllib.request.Request(url, str(after).encode(), headers, method="POST")).close()
 
 
-def denied(world: World, name: str) -> str:
-    """A policy that denies the listing, the writing or every read ends the run, which leaves no record behind."""
+def denied(world: World, name: str) -> Happened:
+    """Run under a policy that denies first the listing, then the writing, then every read."""
+    happened = Happened()
     with moto_server() as endpoint:
         session = boto3.session.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         s3, iam = (session.client(service, endpoint_url=endpoint) for service in ("s3", "iam"))
@@ -79,22 +81,21 @@ def denied(world: World, name: str) -> str:
             AWS_ACCESS_KEY_ID=key["AccessKeyId"],
             AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
         )
-        source = Place("s3://photos/", Path())
+        source, boxes = Place("s3://photos/", Path()), Place("s3://boxes/run/", Path())
         folder = world.output(name, s3=False)
         _check_permissions(endpoint, 0)
         try:
-            _deny(iam, endpoint, "s3:ListBucket", "arn:aws:s3:::photos")
-            world.boxcar(world.planning("run", folder, source), environment).require(5, "access denied", "s3://photos/")
-            require(not (folder.folder / "plan.json").exists(), "a plan of nothing")
-            _deny(iam, endpoint, "s3:PutObject", "arn:aws:s3:::boxes/*")
-            boxes = Place("s3://boxes/run/", Path())
-            world.boxcar(world.planning("run", boxes, source), environment).require(5, "access denied", "s3://boxes/")
-            _deny(iam, endpoint, "s3:GetObject", "arn:aws:s3:::photos/*")
-            world.boxcar(world.planning("run", folder, source), environment).require(5, "access denied to 10 images")
+            for what, resource, output in (
+                ("ListBucket", "arn:aws:s3:::photos", folder),
+                ("PutObject", "arn:aws:s3:::boxes/*", boxes),
+                ("GetObject", "arn:aws:s3:::photos/*", folder),
+            ):
+                _deny(iam, endpoint, f"s3:{what}", resource)
+                happened.commands[what] = world.boxcar(world.planning("run", output, source), environment)
+                happened.states[what] = read_state(folder.folder)
         finally:
             _check_permissions(endpoint, float("inf"))
-    require(not list(folder.folder.glob("boxes/*")), "records of images that nobody may read")
-    return "exit 5 with one line, no record"
+    return happened
 
 
 def _deny(iam: Any, endpoint: str, action: str, resource: str) -> None:

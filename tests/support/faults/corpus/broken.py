@@ -1,4 +1,4 @@
-"""Files that are no pictures, or not whole ones."""
+"""Files that are not images, or not whole ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.images import (
     LOSSY,
     Hostile,
     bmp,
@@ -31,7 +31,7 @@ from benchmarks.fault_tools.corpus.picture import (
 
 
 def _noise(width: int = 96, height: int = 64) -> Image.Image:
-    """Does not compress, so that a share of the file is a share of the picture."""
+    """Return noise, which does not compress: a share of the file is then a share of the image."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3))
     return Image.fromarray(pixels.astype(np.uint8))
 
@@ -129,7 +129,7 @@ def _others() -> dict[str, Hostile]:
 
 
 def broken() -> dict[str, Hostile]:
-    """By name."""
+    """Return the files by name."""
     found = {f"{name}.jpg": unreadable(partial(bytes, data)) for name, data in TEXTS.items()}
     found |= _others()
     found["empty.jpg"] = Hostile(bytes, "empty")
@@ -151,9 +151,9 @@ def broken() -> dict[str, Hostile]:
         "zero-width.jpg": unreadable(lambda: with_jpeg_size(jpeg(), 0, 32)),
         "zero-height.jpg": unreadable(lambda: with_jpeg_size(jpeg(), 48, 0)),
         "seven-components.jpg": unreadable(_seven_components),
-        # Viewers show what there is: the lower half of the picture is filled up.
+        # Viewers show the pixels that are there, and fill up the lower half of the image.
         "lying-height.jpg": ok(lambda: with_jpeg_size(jpeg(), 48, 64), None, size=(48, 64)),
-        # One damaged byte in the data of a scan costs some blocks, not the picture.
+        # One damaged byte in the data of a scan costs some blocks, not the image.
         "damaged-scan.jpg": ok(lambda: _flip(jpeg(), len(jpeg()) - 40), None),
         "bad-checksum-of-header.png": unreadable(partial(_png_with_bad_checksum, b"IHDR")),
         # Pillow goes by the checksum of the data as they are when unpacked.
@@ -163,7 +163,7 @@ def broken() -> dict[str, Hostile]:
         "zero-size.png": unreadable(lambda: png(0, 0, zlib.compress(b""))),
         "zero-width.png": unreadable(lambda: png(0, 32, zlib.compress(bytes(32)))),
         "lying-width.png": unreadable(lambda: png(4800, 32, _scanlines())),
-        # As with JPEG: what there is, and black below it.
+        # As with JPEG, the pixels that are there are shown, and black below them.
         "lying-height.png": ok(lambda: png(48, 3200, _scanlines()), None, size=(48, 3200)),
         "no-data.png": unreadable(lambda: png(48, 32, b"")),
         "data-is-no-zlib.png": unreadable(lambda: png(48, 32, _random(500))),

@@ -1,4 +1,4 @@
-"""Small files with huge pictures: known by their header, refused before a pixel is allocated."""
+"""Small files with huge images. Their headers give them away, and they are refused before a pixel is allocated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 import zlib
 from functools import partial
 
-from benchmarks.fault_tools.corpus.picture import (
+from tests.support.faults.corpus.images import (
     Hostile,
     bmp,
     encode,
@@ -68,14 +68,14 @@ def _webp_lossless(side: int) -> bytes:
 
 
 def _text_bomb(kind: bytes) -> bytes:
-    """A picture with 200 MB of compressed text, or of a colour profile."""
+    """An image with 200 MB of compressed text, or of a colour profile."""
     words = {b"zTXt": b"Comment\0\0", b"iCCP": b"profile\0\0", b"iTXt": b"Comment\0\1\0\0\0"}
     chunk = png_chunk(kind, words[kind] + zlib_of_zeros(200 * _MEBIBYTE))
     return png(48, 32, zlib.compress(bytes(145 * 32)), before=chunk)
 
 
 def bombs() -> dict[str, Hostile]:
-    """By name."""
+    """Return the files by name."""
     return {
         "bomb-20000.png": too_large(partial(_flat_png, 20_000)),
         "bomb-50000.png": too_large(lambda: png(50_000, 50_000, zlib.compress(bytes(100)))),

@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.proposals.growth`: time and memory over pixels, and time over the number of boxes."""
+"""Draw the chart of `benchmarks.proposals.growth`: time and memory over pixels, and time over boxes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from benchmarks.proposals.growth import PHOTOGRAPHS, SQUARES, SQUARES_SIZE, STRIPS, Cost, Picture
-from benchmarks.proposals.picture import DPI, STYLE, WIDTH
+from benchmarks.proposals.chart import DPI, STYLE, WIDTH
+from benchmarks.proposals.growth import PHOTOGRAPHS, SQUARES, SQUARES_SIZE, STRIPS, Cost, MadeImage
 
 _COLOURS = {"dots": "#E69F00", "noise": "#D55E00", "scenes": "#0072B2", "one colour": "#777777", SQUARES: "#009E73"}
 
 
-def draw(pictures: Sequence[Picture], costs: Sequence[Cost], title: str, path: Path) -> None:
-    """Write a PNG; costs in the order of the pictures."""
-    points = list(zip(pictures, costs, strict=True))
+def draw(made: Sequence[MadeImage], costs: Sequence[Cost], title: str, path: Path) -> None:
+    """Write a PNG. The costs are in the order of the images."""
+    points = list(zip(made, costs, strict=True))
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.6), dpi=DPI, layout="constrained")
         time, memory, boxes = figure.subplots(1, 3)
         for kind, colour in _COLOURS.items():
-            of_kind = [(picture, cost) for picture, cost in points if picture.kind == kind]
-            alike = [cost for picture, cost in of_kind if (picture.width, picture.height) == SQUARES_SIZE]
+            of_kind = [(image, cost) for image, cost in points if image.kind == kind]
+            alike = [cost for image, cost in of_kind if (image.width, image.height) == SQUARES_SIZE]
             boxes.plot([c.boxes for c in alike], [1000 * c.seconds for c in alike], "o", color=colour)
             if kind == SQUARES:
                 continue
@@ -35,7 +35,7 @@ def draw(pictures: Sequence[Picture], costs: Sequence[Cost], title: str, path: P
                 memory.plot(pixels, [cost.peak_bytes / 2**20 for _, cost in some], marks, color=colour)
         time.set(title="Time", xlabel="pixels", ylabel="ms", xscale="log", yscale="log")
         memory.set(title="Peak memory", xlabel="pixels", ylabel="MiB", xscale="log")
-        memory.set_yscale("log", nonpositive="mask")  # the smallest pictures may need no new page of memory
+        memory.set_yscale("log", nonpositive="mask")  # the smallest images may need no new page of memory
         boxes.set(title=f"Time at {SQUARES_SIZE[0]}x{SQUARES_SIZE[1]}", xlabel="boxes", ylabel="ms")
         boxes.set(xlim=(0, None), ylim=(0, None))
         for axis in (time.xaxis, time.yaxis, memory.xaxis, memory.yaxis):

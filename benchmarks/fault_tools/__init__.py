@@ -1,1 +1,0 @@
-"""What the benchmark of faults and the tests under tests/jobs/faults share."""

@@ -1,0 +1,148 @@
+"""Every command of the pages below runs, in a form that takes seconds.
+
+A smoke form is the documented command with options added after it. Where an option is given twice, the last one counts.
+A documented command without a smoke form fails the test, and so does a smoke form whose command is documented no more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from benchmarks.validation import make_run
+from detector.data.generated import GENERATED_CLASSES
+from detector.proposals import selective_search
+from jobs.rules.policy import DRIFT_IMAGES
+from tests.support.datasets import write_scenes
+
+ROOT = Path(__file__).parents[2]
+# Every command of these pages is run; of the other pages, every `python -m benchmarks...`.
+PAGES = ("benchmarks.md", "accuracy.md", "family.md", "backbones.md", "proposals.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`(python -m [^`]+)`")
+SPLITS = {"train": 4, "val": 2, "test": 2}
+SETTINGS = {
+    "fetch": {"generated": SPLITS},
+    "propose": {"max_boxes": 60},
+    "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
+    "train": {
+        "device": "cpu", "precision": "fp32", "processes": 1, "epochs": 1, "batch_size": 2, "image_sizes": [64],
+        "average": 0.0, "proposals": 60, "regions": 8,
+    },
+    "detect": {"max_proposals": 30, "max_detections": 10},
+}  # fmt: skip
+
+# What is added to each command. FOLDER, OUTPUT and data/val are made by the fixture.
+SMOKE = {
+    "detector fetch": "",
+    "detector compare family --train-images 400 --test-images 80 --epochs 6":
+        "--train-images 3 --test-images 1 --epochs 1",
+    "detector compare family --member fast_rcnn --member faster_rcnn": "--out build/two",
+    "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
+    "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
+    "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
+    "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
+    "python -m benchmarks.batch_accuracy": "",
+    "python -m benchmarks.drift OUTPUT": "--draws 2",
+    "python -m benchmarks.faults": "--photos 30 --quick --only version",
+    "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.planning": "--count 3000 --latency 0",
+    "python -m benchmarks.proposals --limit 240": "--limit 1",
+    "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
+    "python -m benchmarks.proposals.growth": "--kind dots --largest 0.00001",
+    "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
+    "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400": "--image-sizes 64",
+    "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
+    "python -m benchmarks.validation": "--images 100 --rounds 1",
+    "python -m detector.proposals.warm_up": "",
+}  # fmt: skip
+# Commands that other tests run: the file and the words that show it.
+ELSEWHERE = {
+    "cp settings/voc2007-400px.yaml params.yaml && dvc repro": ("tests/test_pipeline.py", '"dvc", "repro"'),
+}
+
+
+def documented(page: Path) -> set[str]:
+    """Return the commands of a page's shell and Dockerfile blocks, and those of its text that begin `python -m`."""
+    text = page.read_text("utf-8")
+    lines = [" ".join(inline.split()) for inline in INLINE.findall(BLOCK.sub("", text))]
+    for language, block in BLOCK.findall(text):
+        if language == "sh":
+            lines += block.splitlines()
+        elif language == "dockerfile":
+            lines += [line.removeprefix("RUN ") for line in block.splitlines() if line.startswith("RUN ")]
+    # A comment ends the command.
+    commands = {re.sub(r"\s+#.*", "", line).strip() for line in lines}
+    return commands - {""}
+
+
+def all_documented() -> set[str]:
+    """Return the commands of PAGES, and the benchmarks of all other pages."""
+    found = set().union(*(documented(ROOT / "docs" / page) for page in PAGES))
+    others = [ROOT / "README.md", *(path for path in ROOT.glob("docs/*.md") if path.name not in PAGES)]
+    return found | {c for page in others for c in documented(page) if c.startswith("python -m benchmarks")}
+
+
+def test_every_documented_command_has_a_smoke_form_and_every_smoke_form_a_page() -> None:
+    assert all_documented() == SMOKE.keys() | ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_a_command_without_its_own_smoke_form_is_run_by_another_test(command: str) -> None:
+    path, words = ELSEWHERE[command]
+    assert words in (ROOT / path).read_text()
+    assert all((ROOT / word).is_file() for word in command.split() if word.startswith("settings/"))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[..., Path]) -> Path:
+    """A folder with what the commands look for: settings, a dataset, an artifact, photographs, a run."""
+    folder = tmp_path_factory.mktemp("checkout")
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in SETTINGS.items():
+        settings[section].update(values)
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "detector").mkdir()
+    (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
+    write_scenes(folder / "build/dataset", SPLITS)
+    make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
+    (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
+    make_run(folder / "OUTPUT", DRIFT_IMAGES)
+    for number in range(1000):
+        (folder / f"data/val/n{number:08d}").mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(folder / "data/val/n00000007/1.png")
+    return folder
+
+
+@pytest.mark.parametrize("command", SMOKE)
+def test_a_documented_command_runs(command: str, checkout: Path) -> None:
+    words = shlex.split(f"{command} {SMOKE[command]}")
+    own = dict(word.split("=") for word in words if re.match(r"[A-Z_]+=", word))
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(words[len(own) :], cwd=checkout, env=environment | own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert done.stdout.strip()
+
+
+def test_the_python_of_the_proposals_page_runs() -> None:
+    blocks = [
+        block for language, block in BLOCK.findall((ROOT / "docs/proposals.md").read_text()) if language == "python"
+    ]
+    names = {"pixels": np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)}
+    for block in blocks:
+        exec(block, names)
+    assert np.array_equal(names["boxes"], selective_search(names["pixels"], max_boxes=2000, mode="quality"))
