@@ -33,7 +33,11 @@ FAILURES = STATUSES[1:]
 
 
 class Row(BaseModel):
-    """Base of every model: nothing unknown, nothing infinite, no change after reading."""
+    """Base of every model: no infinite number, and no change once it is made.
+
+    Whoever makes a value may give only the fields that are declared. `read` ignores other fields, so that a format can
+    grow within its schema version.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -301,16 +305,19 @@ def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
     rows = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            rows.append(_read(model, line))
+            rows.append(read(model, line))
         except ValidationError as error:
             failure = ValueError if other_schema(error) is None else OtherSchemaError
             raise failure(f"line {number}: {summary(error)}") from error
     return rows
 
 
-def _read(model: type[RowT], data: bytes) -> RowT:
-    """As pydantic does, but a value of a versioned kind must say its version."""
-    value = model.model_validate_json(data)
+def read(model: type[RowT], data: bytes) -> RowT:
+    """The value that the bytes hold. Fields that are not declared are ignored; a versioned value must say its version.
+
+    Raises ValidationError.
+    """
+    value = model.model_validate_json(data, extra="ignore")
     if isinstance(value, Versioned) and "schema_version" not in value.model_fields_set:
         missing = InitErrorDetails(type="missing", loc=("schema",), input={})
         raise ValidationError.from_exception_data(model.__name__, [missing])
@@ -323,7 +330,7 @@ def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) ->
     what: the file's kind, as in "not WHAT"; remedy: what to do, unless the file is of another schema version.
     """
     try:
-        return _read(model, data)
+        return read(model, data)
     except ValidationError as error:
         if other_schema(error) is not None:
             raise UsageError(f"{where}: {summary(error)}") from error

@@ -20,6 +20,7 @@ from jobs.formats import (
     PlanPart,
     Record,
     decode_lines,
+    read,
     sha256,
     summary,
 )
@@ -59,7 +60,7 @@ def decode_stats(plan: Plan, part: PlanPart, data: bytes | None) -> PartStats | 
     if data is None:
         return Flaw("missing")
     try:
-        stats = PartStats.model_validate_json(data)
+        stats = read(PartStats, data)
     except ValidationError as error:
         return Flaw(f"its statistics cannot be read: {summary(error)}")
     return stats if (stats.run, stats.part) == (plan.run, part.name) else Flaw(f"belongs to run {stats.run}")

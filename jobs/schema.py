@@ -14,13 +14,19 @@ FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, Plan
 
 def json_schema() -> dict[str, Any]:
     """One document, draft 2020-12: `$defs` holds a definition for each kind of line or file, and anything that is one
-    of them is valid. To check one kind, refer to its definition: `#/$defs/Record`."""
+    of them is valid. To check one kind, refer to its definition: `#/$defs/Record`.
+
+    It is meant for readers: a later boxcar may add properties within a schema version, and so none is forbidden here.
+    """
     _, schema = models_json_schema([(model, "serialization") for model in FILES], by_alias=True)
+    for definition in schema["$defs"].values():
+        del definition["additionalProperties"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Boxcar",
         "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
-        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats).",
+        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats). "
+        "Ignore properties that are not named here: a later Boxcar may add some without a new schema number.",
         "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],
         "$defs": schema["$defs"],
     }

@@ -60,7 +60,7 @@ def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Va
     """What the rules said of this very run; raises UsageError where they have not."""
     from pydantic import ValidationError
 
-    from jobs.formats import Validation, sha256, summary
+    from jobs.formats import Validation, read, sha256, summary
     from jobs.publish import VALIDATION
 
     data = output.read(VALIDATION)
@@ -72,7 +72,7 @@ def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Va
             f"boxcar finish {output.uri}"
         )
     try:
-        validation = Validation.model_validate_json(data)
+        validation = read(Validation, data)
     except ValidationError as error:
         raise UsageError(
             f"{output.uri}{VALIDATION}: cannot be read: {summary(error)}; judge the run again with: "
