@@ -16,7 +16,7 @@ from demo import photographs
 from demo.local_s3 import serve
 from detector.common.drawing import draw_detections
 from detector.runtime.geometry.boxes import xywh_to_xyxy
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 
 HERE = Path("build/demo")
 IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")

@@ -20,7 +20,7 @@ from PIL import Image
 from detector.common.drawing import draw_detections
 from detector.runtime.artifact import SHIPPED, load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 from jobs.plan import IMAGE_SUFFIXES
 
 # A run takes a folder, and those of the packages hold more than photographs: links to the ones that are.

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from detector.runtime.geometry.boxes import Boxes, iou, xywh_to_xyxy
 from jobs.formats import BoxRecord, Record, Row, Versioned
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 # The overlap from which two boxes of one label are taken for the same object, as in AP@.5.
 MATCHED = 0.5

@@ -8,11 +8,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, ImageError
-from detector.runtime.predictor import Detections, Predictor, count_pixels, decode_image
+from detector.runtime.images import count_pixels, decode_image
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
-from jobs.storage import Content, Entry, Store
+from jobs.storage import Content, Store
 
 # The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
 MAX_BYTES = 640 * 2**20
@@ -27,8 +29,8 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A record, and what making it took: `seconds` of wall time by step."""
+class ImageResult:
+    """The record of one image, the bytes that were read for it, and the wall time of each step in seconds."""
 
     record: Record
     bytes_read: int = 0
@@ -51,22 +53,22 @@ class Imager:
         if image.size > MAX_BYTES:
             raise ItemError("too_large")
         start = time.perf_counter()
-        content = self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
+        content = self._source.fetch(image)
         return Fetched(content, time.perf_counter() - start)
 
-    def make(self, image: PlannedImage, fetching: Future[Fetched]) -> Made:
+    def make(self, image: PlannedImage, fetching: Future[Fetched]) -> ImageResult:
         """The record of an image, once it is fetched; raises StorageError, and ModelError when the network fails."""
         try:
             fetched = fetching.result()
         except ItemError as error:
-            return Made(self._record(image, error.status))
+            return ImageResult(self._record(image, error.status))
         content = fetched.content
         try:
             with self._pixels.hold(count_pixels(content.data)):
                 record, seconds = self._look(image, content)
         except ImageError as error:
             record, seconds = self._record(image, error.status, content), {}
-        return Made(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+        return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
     def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
         """The record of a picture, and the wall time of its steps."""

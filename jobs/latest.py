@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.errors import RejectedError, StorageError, UsageError
 from jobs.formats import Latest, parse, sha256
-from jobs.manifest_file import MANIFEST, parse_manifest
+from jobs.published_run import MANIFEST, parse_manifest
 from jobs.storage import Store, split_uri
 
 # Each try that fails is another run's success.

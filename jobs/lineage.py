@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from jobs.errors import UsageError
 from jobs.formats import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
-from jobs.manifest_file import MANIFEST, published_records
 from jobs.parts import records_key
 from jobs.plan import planned_parts
-from jobs.published import PublishedRun
+from jobs.published_run import MANIFEST, PublishedRun, published_records
 
 
 def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from jobs.errors import UsageError
 from jobs.formats import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
-from jobs.manifest_file import MANIFEST, parse_manifest, published_records
+from jobs.published_run import MANIFEST, parse_manifest, published_records
 from jobs.storage import Store, open_store, split_uri
 
 # What these say follows from the image's bytes. The others speak of permissions and moments, and are looked at again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,15 +16,15 @@ from datetime import UTC, datetime
 import onnxruntime
 
 from detector.common.errors import ArtifactError
-from detector.runtime.predictor import MAX_PIXELS, Predictor
+from detector.runtime.images import MAX_PIXELS
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError
 from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
-from jobs.image import Imager, Made
+from jobs.image import Imager, ImageResult
 from jobs.model import run_model
-from jobs.parts import WholePart, find_parts, records_key, stats_key
+from jobs.parts import WholePart, find_part, records_key, stats_key
 from jobs.previous import PreviousRun
-from jobs.progress import Progress
 from jobs.storage import Store
 
 # Sixteen requests in flight hide S3's usual 20-100 ms to the first byte behind a few compute threads.
@@ -42,11 +42,11 @@ Todo = tuple[PlanPart, list[PlannedImage]]
 
 
 @dataclass
-class _Draft:
+class PartDraft:
     """A part under way."""
 
     part: PlanPart
-    count: int
+    images: list[PlannedImage]
     started_at: str
     records: list[Record] = field(default_factory=list)
     bytes_read: int = 0
@@ -54,7 +54,7 @@ class _Draft:
     denied: bool = False  # its last image that was looked at
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, made: Made) -> None:
+    def add(self, made: ImageResult) -> None:
         self.records.append(made.record)
         self.bytes_read += made.bytes_read
         self.copied += made.copied
@@ -80,7 +80,7 @@ class Worker:
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
         self._forbidden = 0  # images in a row
-        self._held: list[_Draft] = []  # whole parts that end within such a row: it may be the role that is wrong
+        self._held: list[PartDraft] = []  # whole parts that end within such a row: it may be the role that is wrong
 
     def __enter__(self) -> Worker:
         return self
@@ -94,24 +94,29 @@ class Worker:
         for pool in (self._computers, self._fetchers, self._writer):
             pool.shutdown(wait=not failed, cancel_futures=True)
 
-    def make(self, parts: Iterable[Todo], progress: Progress) -> None:
-        """Make and write every one of `parts`, each with its planned images."""
-        for draft, made in self._in_order(parts):
-            draft.add(made)
-            self._watch_for_denial(draft, made)
-            progress.images(made.record.status, 1)
-            if len(draft.records) == draft.count:
-                (self._held.append if draft.denied else self._write)(draft)
-            self._report(progress, at_most=WRITES_AHEAD)
-        self._release()
-        self._report(progress, at_most=0)
+    def make(
+        self, parts: Iterable[Todo], on_image: Callable[[str], object] = lambda _status: None
+    ) -> Iterator[PartStats]:
+        """Make and write every one of `parts`, each with its planned images; yields the statistics of each.
 
-    def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[_Draft, Made]]:
+        on_image: called with the status of every record that was made.
+        """
+        for draft, result in self._in_order(parts):
+            draft.add(result)
+            self._watch_for_denial(draft, result)
+            on_image(result.record.status)
+            if len(draft.records) == len(draft.images):
+                (self._held.append if draft.denied else self._write)(draft)
+            yield from self._written(at_most=WRITES_AHEAD)
+        self._release()
+        yield from self._written(at_most=0)
+
+    def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[PartDraft, ImageResult]]:
         """One result an image, in order, with as many images ahead of it as the bounds allow, whichever their parts."""
-        ahead: deque[tuple[_Draft, int, Future[Made]]] = deque()
+        ahead: deque[tuple[PartDraft, int, Future[ImageResult]]] = deque()
         bytes_ahead = 0
         for part, images in parts:
-            draft = _Draft(part, len(images), _now())
+            draft = PartDraft(part, images, _now())
             for image in images:
                 copy = self._previous.record(image) if self._previous else None
                 size = image.size if copy is None else 0
@@ -124,11 +129,11 @@ class Worker:
         for draft, _, future in ahead:
             yield draft, future.result()
 
-    def _start(self, image: PlannedImage) -> Future[Made]:
+    def _start(self, image: PlannedImage) -> Future[ImageResult]:
         # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
         return self._computers.submit(self._imager.make, image, self._fetchers.submit(self._imager.fetch, image))
 
-    def _watch_for_denial(self, draft: _Draft, made: Made) -> None:
+    def _watch_for_denial(self, draft: PartDraft, made: ImageResult) -> None:
         """Raise StorageError when nothing may be read any more; parts with images of that row are not written then."""
         if made.copied:
             return
@@ -150,23 +155,25 @@ class Worker:
             self._write(draft)
         self._held.clear()
 
-    def _write(self, draft: _Draft) -> None:
+    def _write(self, draft: PartDraft) -> None:
         """Hand a whole part to the writer."""
         statuses = Counter(record.status for record in draft.records)
         cpu_seconds, seconds = self._clock.lap()
         self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
 
-    def _put(self, draft: _Draft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
-        made = self._made_meanwhile(draft.part)
-        if made is not None:
-            return made
+    def _put(self, draft: PartDraft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
+        # A part that another worker has made since stays: it may be published already, and on another type of processor
+        # its bytes would differ.
+        found = find_part(self._output, self._plan, draft.part, draft.images)
+        if isinstance(found, WholePart):
+            return found.stats
         data = encode_lines(draft.records)
         self._output.write(records_key(draft.part), data)
         stats = PartStats(
             run=self._plan.run,
             part=draft.part.name,
             sha256=sha256(data),
-            images=draft.count,
+            images=len(draft.images),
             copied=draft.copied,
             statuses=dict(sorted(statuses.items())),
             boxes=sum(len(record.boxes) for record in draft.records),
@@ -181,17 +188,11 @@ class Worker:
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
 
-    def _made_meanwhile(self, part: PlanPart) -> PartStats | None:
-        """The part as another worker has made it since: it stays, because it may be published already, and on another
-        type of processor its bytes would differ."""
-        (item,) = find_parts(self._output, self._plan, [part])
-        return item.found.stats if isinstance(item.found, WholePart) else None
-
-    def _report(self, progress: Progress, at_most: int) -> None:
-        """Tell of the parts that are written, and wait until at most so many are not."""
+    def _written(self, at_most: int) -> Iterator[PartStats]:
+        """The parts that were written since the last call; waits until at most `at_most` are still to be written."""
         while self._writes and (len(self._writes) > at_most or self._writes[0].done()):
             wait([self._writes[0]])  # while it is among those that a stop waits for
-            progress.part(self._writes.popleft().result(), skipped=False)
+            yield self._writes.popleft().result()
 
 
 class _Clock:
@@ -215,10 +216,10 @@ def _predictor(output: Store, plan: Plan) -> Predictor:
             raise ModelError(str(error)) from error
 
 
-def _done(record: Record) -> Future[Made]:
+def _done(record: Record) -> Future[ImageResult]:
     """A record that needs no work."""
-    future: Future[Made] = Future()
-    future.set_result(Made(record, copied=True))
+    future: Future[ImageResult] = Future()
+    future.set_result(ImageResult(record, copied=True))
     return future
 
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from detector.runtime.predictor import Predictor, decode_image
+from detector.runtime.images import decode_image
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.formats import Plan, PlannedImage, encode_lines
 from jobs.image import Fetched, Imager

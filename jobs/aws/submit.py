@@ -62,7 +62,7 @@ def unfinished(output: Store, plan: Plan) -> list[PlanPart]:
     """
     listed = {f"stats/{entry.key}" for entry in open_store(f"{output.uri}stats/").list()}
     made = [part for part in plan.parts if stats_key(part) in listed]
-    whole = {item.part.name for item in find_parts(output, plan, made) if not isinstance(item.found, Flaw)}
+    whole = {found.part.name for found in find_parts(output, plan, made) if not isinstance(found, Flaw)}
     return [part for part in plan.parts if part.name not in whole]
 
 

@@ -52,8 +52,8 @@ def status(output: str) -> None:
     Example:
       boxcar status s3://boxes/2024/
     """
-    from jobs.manifest_file import read_manifest
     from jobs.plan import require_plan
+    from jobs.published_run import read_manifest
     from jobs.status import read_status
     from jobs.storage import open_store
 

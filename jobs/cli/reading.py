@@ -14,7 +14,7 @@ from jobs.errors import UsageError
 if TYPE_CHECKING:
     from jobs.diff import Difference, Side
     from jobs.formats import BoxRecord
-    from jobs.published import PublishedRun
+    from jobs.published_run import PublishedRun
 
 # Of each kind of change, on a screen; --json has more.
 SHOWN = 5
@@ -95,7 +95,7 @@ def schema() -> None:
 
 def _open(output: str) -> PublishedRun:
     """A published run; a rejected one is read too, and said to be one."""
-    from jobs.published import PublishedRun
+    from jobs.published_run import PublishedRun
 
     run = PublishedRun.open(output)
     if run.manifest.status != "valid":

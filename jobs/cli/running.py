@@ -51,8 +51,8 @@ def run(
     Example:
       boxcar run s3://photos/2024/ s3://boxes/2024/ --latest s3://boxes/latest.json
     """
+    from jobs.publish import find_published, repair_pages
     from jobs.publish import finish as finish_run
-    from jobs.publish import published
     from jobs.rules.review import check_installed
     from jobs.storage import open_store
 
@@ -67,9 +67,11 @@ def run(
         show_plan(origin, destination, wanted)
         return
     plan = freeze(origin, destination, wanted)
-    manifest = published(destination, plan, policy)
+    manifest = find_published(destination, plan, policy)
     rate = None
-    if manifest is None:
+    if manifest is not None:
+        repair_pages(destination, plan, manifest)
+    else:
         if engine == "ray":
             rate = _work_on_ray(destination, plan, address)
         else:
@@ -137,24 +139,24 @@ def _work(output: Store, plan: Plan, parts: list[PlanPart], threads: int | None,
     from detector.common.cores import cores
     from jobs.engines import local
     from jobs.parts import missing_parts
-    from jobs.progress import Shown
+    from jobs.progress import TerminalProgress
 
     threads = threads or max(cores(), processes or 1)
-    with Shown(sum(part.count for part in parts)) as shown:
-        todo = missing_parts(output, plan, parts, shown)
-        local.make(output, plan, todo, threads, processes or local.spread(threads), shown)
-        return shown.rate
+    with TerminalProgress(sum(part.count for part in parts)) as progress:
+        todo = missing_parts(output, plan, parts, progress)
+        local.make(output, plan, todo, threads, processes or local.spread(threads), progress)
+        return progress.rate
 
 
 def _work_on_ray(output: Store, plan: Plan, address: str | None) -> float | None:
     """Make all parts on a Ray cluster under a progress display; images a second."""
     from jobs.engines import ray
     from jobs.parts import missing_parts
-    from jobs.progress import Shown
+    from jobs.progress import TerminalProgress
 
-    with Shown(plan.images) as shown:
-        ray.make(output, plan, missing_parts(output, plan, plan.parts, shown), address, shown)
-        return shown.rate
+    with TerminalProgress(plan.images) as progress:
+        ray.make(output, plan, missing_parts(output, plan, plan.parts, progress), address, progress)
+        return progress.rate
 
 
 def _pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer | None:
@@ -165,8 +167,8 @@ def _pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer |
 
 def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: LatestPointer | None) -> None:
     """Say what was published; move the pointer for a valid run; end with exit 3 for a rejected one."""
-    from jobs.manifest_file import MANIFEST
     from jobs.publish import VALIDATION
+    from jobs.published_run import MANIFEST
     from jobs.report import REPORT
 
     print_lines(

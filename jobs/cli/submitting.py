@@ -135,14 +135,19 @@ def _named(output: str, scheduled_time: str | None) -> str:
 
 def _without_jobs(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     """The manifest of a run that needs no job: it is published as valid, or has no parts and is published now."""
-    from jobs.publish import finish, published
+    from jobs.publish import find_published, finish, repair_pages
 
-    return published(output, plan, policy) if plan.parts else finish(output, plan, policy)
+    if not plan.parts:
+        return finish(output, plan, policy)
+    manifest = find_published(output, plan, policy)
+    if manifest is not None:
+        repair_pages(output, plan, manifest)
+    return manifest
 
 
 def _published(output: Store, plan: Plan) -> Manifest:
     """What the finishing job wrote."""
-    from jobs.manifest_file import read_manifest
+    from jobs.published_run import read_manifest
 
     manifest = read_manifest(output)
     if manifest is None or manifest.lineage.plan_digest != plan.digest:

@@ -6,7 +6,7 @@ import json
 from typing import IO, Any
 
 from jobs.errors import UsageError
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 
 def write(run: PublishedRun, files: list[IO[bytes]]) -> None:

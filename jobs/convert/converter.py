@@ -9,7 +9,7 @@ from typing import IO
 
 from jobs.convert import coco, parquet, sagemaker, table
 from jobs.convert.files import appearing
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 
 @dataclass(frozen=True)

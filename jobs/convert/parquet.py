@@ -10,7 +10,7 @@ from typing import IO, Any
 from jobs.convert.table import COLUMNS
 from jobs.formats import Record
 from jobs.parquet import import_parquet
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 # Rows that are held, and that a reader takes at once: some 10 MB.
 ROW_GROUP = 65_536

@@ -13,7 +13,7 @@ from typing import IO, Any
 from jobs.convert.coco import unknown_label
 from jobs.errors import UsageError
 from jobs.formats import BoxRecord, Record
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 ATTRIBUTE = "boxcar"
 

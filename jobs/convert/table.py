@@ -6,7 +6,7 @@ import csv
 from io import TextIOWrapper
 from typing import IO
 
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 COLUMNS = (
     "run", "image", "etag", "image_width", "image_height", "label", "score", "x", "y", "width", "height",

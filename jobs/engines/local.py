@@ -14,7 +14,7 @@ from itertools import chain
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError
 from jobs.formats import PartStats, Plan
-from jobs.progress import Progress, report
+from jobs.progress import TerminalProgress
 from jobs.storage import Store, open_store
 from jobs.worker import Todo, Worker
 
@@ -27,7 +27,9 @@ def spread(threads: int) -> int:
     return -(-threads // THREADS_A_PROCESS)
 
 
-def make(output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: Progress) -> None:
+def make(
+    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: TerminalProgress
+) -> None:
     """Make the parts of `todo` with `threads` in all; the network is loaded when there is a first one."""
     waiting = iter(todo)
     first = next(waiting, None)
@@ -36,13 +38,14 @@ def make(output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processe
     parts = chain([first], waiting)
     if processes == 1:
         with Worker(open_store(plan.input), output, plan, threads=threads) as worker:
-            worker.make(parts, progress)
+            for stats in worker.make(parts, progress.images):
+                progress.part(stats)
     else:
         _in_processes(output, plan, parts, -(-threads // processes), processes, progress)
 
 
 def _in_processes(
-    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: Progress
+    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: TerminalProgress
 ) -> None:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
     running: set[Future[PartStats]] = set()
@@ -63,11 +66,11 @@ def _in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _next(running: set[Future[PartStats]], progress: Progress) -> set[Future[PartStats]]:
+def _next(running: set[Future[PartStats]], progress: TerminalProgress) -> set[Future[PartStats]]:
     """Wait for a part; those that still run."""
     done, others = wait(running, return_when=FIRST_COMPLETED)
     for future in done:
-        report(future.result(), progress)
+        progress.part_elsewhere(future.result())
     return others
 
 

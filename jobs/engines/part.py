@@ -7,23 +7,8 @@ from functools import lru_cache
 from jobs.errors import UsageError
 from jobs.formats import PartStats, PlanPart
 from jobs.plan import decode_planned, planned_key, require_plan
-from jobs.progress import Progress
 from jobs.storage import Store, open_store
 from jobs.worker import Worker
-
-
-class _Kept:
-    """Keeps the statistics of the one part that is made."""
-
-    def __init__(self) -> None:
-        self.stats: PartStats | None = None
-
-    def images(self, status: str, count: int) -> None:
-        """See Progress."""
-
-    def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """See Progress."""
-        self.stats = stats
 
 
 # A process works for one run; its network and its threads stay from part to part.
@@ -39,7 +24,6 @@ def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tupl
 def make_part(output_uri: str, plan_digest: str, part: PlanPart, threads: int, share: int) -> PartStats:
     """Make one part of the plan in OUTPUT, whatever is there of it; see Worker for `threads` and `share`."""
     output, worker = _worker(output_uri, plan_digest, threads, share)
-    kept: Progress = _Kept()
-    worker.make([(part, decode_planned(output, part, output.read(planned_key(part))))], kept)
-    assert isinstance(kept, _Kept) and kept.stats is not None  # `make` returns when every part is written
-    return kept.stats
+    images = decode_planned(output, part, output.read(planned_key(part)))
+    (stats,) = worker.make([(part, images)])
+    return stats

@@ -16,7 +16,7 @@ from detector.common.pages import Columns, Row, columns, rows
 from detector.runtime.artifact import Artifact
 from detector.runtime.baseline import BINS, Histograms, first_whole_bin
 from jobs.formats import FAILURES
-from jobs.report.collect import Collector
+from jobs.tally import Tally
 
 # Longer tables are not read; the rest is one row.
 LABEL_ROWS = 40
@@ -41,19 +41,19 @@ class Charts:
     left_out: int
 
 
-def make_charts(collector: Collector, artifact: Artifact, min_score: float) -> Charts:
+def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
     """min_score: of the run."""
     baseline = _baseline(artifact)
     first = first_whole_bin(max(min_score, artifact.least_score))
     if baseline is None or first == BINS:  # nothing to compare with: then all boxes count
         baseline, first = None, 0
-    mine = collector.histograms
+    mine = tally.histograms
     counted = int(mine.boxes[:, first:].sum())
-    images = collector.statuses["ok"]
+    images = tally.statuses["ok"]
     edges = [index / BINS for index in range(BINS + 1)]
     return Charts(
-        labels=_label_rows(collector, first, images, baseline, artifact.baseline.images),
-        failures=_failure_rows(collector),
+        labels=_label_rows(tally, first, images, baseline, artifact.baseline.images),
+        failures=_failure_rows(tally),
         scores=columns(
             edges[first:],
             _shares(mine.boxes[:, first:].sum(axis=0)),
@@ -87,18 +87,16 @@ def _shares(counts: NDArray[np.int64]) -> list[float]:
     return [float(count) / total if total else 0.0 for count in counts]
 
 
-def _label_rows(
-    collector: Collector, first: int, images: int, baseline: Histograms | None, baseline_images: int
-) -> list[Row]:
+def _label_rows(tally: Tally, first: int, images: int, baseline: Histograms | None, baseline_images: int) -> list[Row]:
     """Most frequent labels first; a rate is in boxes per 100 images."""
-    mine = 100 * collector.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
+    mine = 100 * tally.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
     theirs = None if baseline is None else 100 * baseline.boxes[:, first:].sum(axis=1) / baseline_images
-    order = sorted(range(len(mine)), key=lambda number: (-mine[number], collector.classes[number]))
+    order = sorted(range(len(mine)), key=lambda number: (-mine[number], tally.classes[number]))
     shown, rest = order[:LABEL_ROWS], order[LABEL_ROWS:]
     entries = [
         (
-            collector.classes[number],
-            collector.labels[collector.classes[number]],
+            tally.classes[number],
+            tally.labels[tally.classes[number]],
             float(mine[number]),
             None if theirs is None else float(theirs[number]),
         )
@@ -108,7 +106,7 @@ def _label_rows(
         entries.append(
             (
                 f"{len(rest):,} other labels",
-                sum(collector.labels[collector.classes[number]] for number in rest),
+                sum(tally.labels[tally.classes[number]] for number in rest),
                 float(mine[rest].sum()),
                 None if theirs is None else float(theirs[rest].sum()),
             )
@@ -126,11 +124,11 @@ def _label_texts(boxes: int, rate: float, reference: float | None) -> tuple[str,
     return texts if reference is None else (*texts, f"{reference:,.1f}")
 
 
-def _failure_rows(collector: Collector) -> list[Row]:
+def _failure_rows(tally: Tally) -> list[Row]:
     """Every status but ok; the share is of all images."""
-    statuses: Sequence[str] = [*FAILURES, *sorted(set(collector.statuses) - {"ok", *FAILURES})]
-    counts = [collector.statuses[status] for status in statuses]
-    images = sum(collector.statuses.values())
+    statuses: Sequence[str] = [*FAILURES, *sorted(set(tally.statuses) - {"ok", *FAILURES})]
+    counts = [tally.statuses[status] for status in statuses]
+    images = tally.statuses.total()
     return rows(
         statuses,
         counts,

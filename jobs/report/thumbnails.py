@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from detector.common.errors import ImageError
 from detector.common.pages import thumbnail
-from detector.runtime.predictor import count_pixels, decode_image
+from detector.runtime.images import count_pixels, decode_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
 from jobs.formats import ERRORS
-from jobs.report.collect import Shown
-from jobs.storage import Entry, Store, open_store
+from jobs.report.samples import SampledImage
+from jobs.storage import Store, open_store
 
 # Requests in flight, which hide the time to the first byte; the pictures that are decoded at a time share the pixels.
 THREADS = 4
@@ -45,12 +45,12 @@ class Thumbnails:
         except JobError as error:
             self.trouble = str(error)
 
-    def make(self, items: Sequence[Shown]) -> list[Thumbnail]:
+    def make(self, items: Sequence[SampledImage]) -> list[Thumbnail]:
         """One for each, in their order."""
         with ThreadPoolExecutor(THREADS, "thumbnail") as pool:
             return list(pool.map(self._make, items))
 
-    def _make(self, item: Shown) -> Thumbnail:
+    def _make(self, item: SampledImage) -> Thumbnail:
         image, record = item.image, item.record
         if record.status != "ok":
             return Thumbnail(None, record.error or record.status)
@@ -59,7 +59,7 @@ class Thumbnails:
         if self._source is None or self.trouble is not None:
             return Thumbnail(None, "storage cannot be read")
         try:
-            content = self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
+            content = self._source.fetch(image)
         except ItemError as error:
             return Thumbnail(None, ERRORS[error.status])
         except JobError as error:

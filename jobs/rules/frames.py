@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.baseline import Histograms
 from jobs.formats import ERRORS, Record
 
 if TYPE_CHECKING:
@@ -88,14 +87,3 @@ def _is_consistent(record: Record) -> bool:
 
 def _joined(arrays: list[NDArray[Any]], *shape: int) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros((0, *shape), np.float64 if shape else np.int64)
-
-
-def count(boxes: pd.DataFrame, classes: Sequence[str], histograms: Histograms) -> None:
-    """Add the boxes of `Batch.box_frame` with a known label, in images of a known size."""
-    codes = {name: code for code, name in enumerate(classes)}
-    of_category = np.array([codes.get(name, -1) for name in boxes["label"].cat.categories], np.int64)
-    labels = of_category[boxes["label"].cat.codes] if len(boxes) else np.zeros(0, np.int64)
-    areas = (boxes["image_width"] * boxes["image_height"]).to_numpy()
-    known = (labels >= 0) & np.isfinite(areas) & (areas > 0)
-    shares = (boxes["width"] * boxes["height"]).to_numpy() / np.where(known, areas, 1.0)
-    histograms.add(labels[known], boxes["score"].to_numpy()[known], shares[known])

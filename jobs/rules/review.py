@@ -21,7 +21,7 @@ from detector.runtime.baseline import Histograms
 from jobs.errors import UsageError
 from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, Validation
 from jobs.rules.drift import Drift, measure
-from jobs.rules.frames import Batch, count
+from jobs.rules.frames import Batch
 from jobs.rules.policy import Policy
 from jobs.rules.rules import box_rules, part_rules, record_rules, run_rules
 
@@ -57,7 +57,6 @@ class Review:
         self._examples: dict[str, list[str]] = {name: [] for name in ("missing", "repeated", "unplanned", "failed")}
         self._images = self._failed = 0
         self._skipped: set[str] = set()
-        self.histograms = Histograms(len(artifact.classes))
 
     def add(self, part: PlanPart, images: Sequence[PlannedImage], records: Sequence[Record]) -> None:
         """Judge one part: its planned images, and its records."""
@@ -82,15 +81,13 @@ class Review:
 
     def _judge_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
-        boxes = batch.box_frame()
-        count(boxes, self._artifact.classes, self.histograms)
         self._records.judge(batch.record_frame(), batch.images)
-        self._boxes.judge(boxes, batch.images)
+        self._boxes.judge(batch.box_frame(), batch.images)
 
-    def verdict(self) -> Validation:
-        """What the rules say of everything that was added."""
+    def verdict(self, histograms: Histograms) -> Validation:
+        """What the rules say of everything that was added; histograms: of its boxes."""
         self._judge_batch()
-        drift = self._judge_run()
+        drift = self._judge_run(histograms)
         self._skipped = {name for name, found in drift.items() if found.value is None}
         results = [
             *self._counted(),
@@ -112,7 +109,7 @@ class Review:
             rules=results,
         )
 
-    def _judge_run(self) -> dict[str, Drift]:
+    def _judge_run(self, histograms: Histograms) -> dict[str, Drift]:
         import pandas as pd
 
         rows = np.array(self._part_rows, np.int64).reshape(-1, 3)
@@ -120,7 +117,7 @@ class Review:
         # Examples of these rules are images, and stand in `_examples`; a part is none.
         self._parts.judge(frame.assign(subject=0), [""])
         read = self._images - self._failed
-        drift = measure(self.histograms, read, self._artifact, self._plan.min_score)
+        drift = measure(histograms, read, self._artifact, self._plan.min_score)
         row = {"failed_share": self._failed_share} | {name: found.value for name, found in drift.items()}
         self._run.judge(pd.DataFrame([row], dtype=np.float64).assign(subject=0), [""])
         return drift

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage.store import Content, Entry
+from jobs.storage.store import Content, Entry, ImageVersion
 
 # There is no such file, or a link that leads to none: by way of a file, or in a ring.
 NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -48,13 +48,13 @@ class FolderStore:
                     raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
                 yield Entry(key, status.st_size, mtime_ns=status.st_mtime_ns)
 
-    def fetch(self, entry: Entry) -> Content:
+    def fetch(self, image: ImageVersion) -> Content:
         """The bytes that the listing saw: same size and time; the ETag is their MD5."""
-        path = self.root / entry.key
+        path = self.root / image.key
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                data = file.read() if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns) else None
+                data = file.read() if (status.st_size, status.st_mtime_ns) == (image.size, image.mtime_ns) else None
         except IsADirectoryError as error:
             raise ItemError("changed") from error
         except PermissionError as error:
@@ -63,7 +63,7 @@ class FolderStore:
             if error.errno in NOWHERE:
                 raise ItemError("missing") from error
             raise StorageError(f"{path}: cannot be read: {error.strerror}; check the disk and run again") from error
-        if data is None or len(data) != entry.size:
+        if data is None or len(data) != image.size:
             raise ItemError("changed")
         return Content(data, _md5(data))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.s3_listing import list_in_sequence, list_keys, parse_keys
-from jobs.storage.store import Content, Entry
+from jobs.storage.store import Content, Entry, ImageVersion
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -80,18 +80,18 @@ class S3Store:
         with _storage_errors(self.uri):
             return self._tried(self.uri, ask)
 
-    def fetch(self, entry: Entry) -> Content:
+    def fetch(self, image: ImageVersion) -> Content:
         """The version that the listing saw; see Store."""
         from botocore.exceptions import ClientError
 
         # Without an ETag in the plan any version will do.
-        condition: dict[str, Any] = {"IfMatch": f'"{entry.etag}"'} if entry.etag else {}
+        condition: dict[str, Any] = {"IfMatch": f'"{image.etag}"'} if image.etag else {}
         try:
-            content = self._get(entry.key, **condition)
+            content = self._get(image.key, **condition)
         except ClientError as error:
-            raise _item_error(error, self.uri + entry.key) from error
+            raise _item_error(error, self.uri + image.key) from error
         # Not every server knows If-Match, and not every plan the ETag.
-        if (entry.etag and content.etag != entry.etag) or len(content.data) != entry.size:
+        if (image.etag and content.etag != image.etag) or len(content.data) != image.size:
             raise ItemError("changed")
         return content
 

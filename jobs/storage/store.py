@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+class ImageVersion(Protocol):
+    """One object in the version that a listing saw: an `Entry`, or an image of a plan."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def mtime_ns(self) -> int | None: ...
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One object as a listing saw it. S3 tells an ETag; a folder tells a modification time."""
+    """One object of a listing. S3 gives an ETag; a folder gives a modification time."""
 
     key: str
     size: int  # bytes
@@ -38,7 +51,7 @@ class Store(Protocol):
     def list(self) -> Iterator[Entry]:
         """Every object below, in no particular order."""
 
-    def fetch(self, entry: Entry) -> Content:
+    def fetch(self, image: ImageVersion) -> Content:
         """The bytes that the listing saw; raises ItemError `missing`, `forbidden` or `changed`."""
 
     def read(self, key: str) -> bytes | None:

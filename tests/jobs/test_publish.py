@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from detector.runtime.baseline import Histograms
 from jobs.errors import RejectedError
 from jobs.formats import Manifest, Validation, sha256
 from jobs.latest import LatestPointer
@@ -350,8 +351,8 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
     original = Review.verdict
     waiting = [act]
 
-    def verdict(self: Review) -> Validation:
-        found = original(self)
+    def verdict(self: Review, histograms: Histograms) -> Validation:
+        found = original(self, histograms)
         while waiting:
             waiting.pop()()
         return found
@@ -468,3 +469,16 @@ def test_a_late_worker_leaves_a_part_that_another_has_made(
     monkeypatch.setattr(Worker, "_put", put)
     boxcar("work", output)
     assert (output / "boxes/part-0000000.jsonl").read_bytes() == others[output]
+
+
+def test_a_run_is_published_without_its_network_and_not_with_another_description(boxcar: Boxcar, worked: Path) -> None:
+    """The description says all that is needed to judge and show a run; a network of 100 MB is not read for it."""
+    (worked / "model/model.onnx").unlink()
+    boxcar("finish", worked)
+    boxcar("report", worked)
+    card = worked / "model/model.json"
+    card.write_bytes(card.read_bytes() + b" ")
+    for command in ("validate", "report"):
+        assert "but the plan pins" in boxcar(command, worked, code=6).stderr
+    card.unlink()
+    assert "model/model.json: missing" in boxcar("validate", worked, code=6).stderr

@@ -11,7 +11,8 @@ import boto3
 import pytest
 
 from detector.runtime.artifact import load_artifact
-from detector.runtime.predictor import Predictor, decode_image
+from detector.runtime.images import decode_image
+from detector.runtime.predictor import Predictor
 from jobs.formats import Manifest, Validation
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from detector.common.cores import cores
-from detector.runtime.predictor import Detections, Predictor, Seconds
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor, Seconds
 from jobs import worker
 from jobs.budget import Budget
 from jobs.errors import ItemError

@@ -14,7 +14,7 @@ from benchmarks.fault_tools.corpus import Hostile, corpus, middles
 from benchmarks.fault_tools.hostile import run_over_all
 from benchmarks.fault_tools.world import World
 from detector.common.errors import ImageError
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 
 ROOT = Path(__file__).parents[3]
 # pytest puts preprocess.py's own filter out of force.
@@ -57,7 +57,7 @@ _PEAK = """
 import resource
 from benchmarks.fault_tools.corpus import bombs, corpus
 from detector.common.errors import ImageError
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 decode_image(corpus()["baseline.jpg"].make())
 made = [picture.make() for picture in bombs().values()]

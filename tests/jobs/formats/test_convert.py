@@ -25,7 +25,7 @@ from jobs.convert.sagemaker import whole_pixels
 from jobs.convert.table import COLUMNS
 from jobs.errors import StorageError
 from jobs.formats import BoxRecord, Manifest, Record
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of

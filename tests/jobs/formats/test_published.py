@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import IncompleteError, ModelError, UsageError
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of

@@ -1,4 +1,4 @@
-"""A published run, read again: its manifest, its records as a stream, its artifact's labels."""
+"""A run that was published: its manifest, its records as a stream, and its artifact's labels."""
 
 from __future__ import annotations
 
@@ -9,11 +9,32 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from jobs.errors import IncompleteError, ModelError, UsageError
-from jobs.formats import Manifest, OtherSchemaError, Record, sha256, summary
-from jobs.manifest_file import MANIFEST, published_records, read_manifest
+from jobs.formats import Manifest, OtherSchemaError, PartEntry, Record, decode_lines, parse, sha256, summary
 from jobs.storage import Store, open_store, read_ahead
 
+MANIFEST = "manifest.json"
 CARD = "model/model.json"
+
+
+def read_manifest(output: Store) -> Manifest | None:
+    """The published manifest in `output`; None where there is none."""
+    data = output.read(MANIFEST)
+    return None if data is None else parse_manifest(output, data)
+
+
+def parse_manifest(output: Store, data: bytes) -> Manifest:
+    """The manifest whose bytes were read from `output`; raises UsageError."""
+    return parse(Manifest, data, output.uri + MANIFEST, "a manifest", "choose another OUTPUT")
+
+
+def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
+    """The records of a part that the manifest lists, from what lies at its key; raises ValueError when they are not
+    those that were published, and of these OtherSchemaError when they are of another schema version."""
+    if data is None:
+        raise ValueError("missing")
+    if sha256(data) != entry.sha256:
+        raise ValueError("changed since it was published")
+    return decode_lines(Record, data)
 
 
 class _Card(BaseModel):
