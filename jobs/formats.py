@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -117,18 +118,34 @@ class PlannedImage(Row):
     )
 
 
+@dataclass(frozen=True)
+class AskedAs:
+    """Marks a field that a person chooses for a plan, and says under which name: an option or an argument."""
+
+    name: str
+
+
 class Filters(Row):
     """Which of the listed files are planned; patterns are shell globs over the key, in which * crosses /."""
 
-    include: list[str] = Field(default=[], description="An image matches one of these, where there are any; sorted.")
-    exclude: list[str] = Field(default=[], description="An image matches none of these; sorted.")
-    extensions: list[str] = Field(default=[], description="Of images; lower case, without the dot, sorted.")
+    include: Annotated[list[str], AskedAs("--include")] = Field(
+        default=[], description="An image matches one of these, where there are any; sorted."
+    )
+    exclude: Annotated[list[str], AskedAs("--exclude")] = Field(
+        default=[], description="An image matches none of these; sorted."
+    )
+    extensions: Annotated[list[str], AskedAs("--extensions")] = Field(
+        default=[], description="Of images; lower case, without the dot, sorted."
+    )
 
 
 class Since(Row):
     """The previous run, from which the records of unchanged images are copied."""
 
-    given: str = Field(description="As it was asked for: the OUTPUT of a run, or a latest.json that names one.")
+    # What was asked for is compared, not the run that it led to: a latest.json moves on.
+    given: Annotated[str, AskedAs("--since")] = Field(
+        description="As it was asked for: the OUTPUT of a run, or a latest.json that names one."
+    )
     output: str | None = Field(default=None, description="The previous run's OUTPUT; null when nothing can be copied.")
     run: str | None = Field(default=None, description="The previous run's name; or null.")
     manifest_sha256: str | None = Field(
@@ -144,8 +161,8 @@ class PlanPart(Row):
     sha256: str = Field(description="Of plan/NAME-DDDDDDDD.jsonl, whose name holds the first 8 digits of it.")
 
 
-class Plan(Versioned):
-    """plan.json: the frozen listing of a run, and everything that decides its records."""
+class PlanHead(Versioned):
+    """The name of a plan."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
     digest: str = Field(
@@ -153,22 +170,61 @@ class Plan(Versioned):
         "and parts of this file."
     )
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
-    input: str = Field(description="The folder or S3 prefix that was listed, ending with /.")
-    inventory: str | None = Field(
+
+
+class PlanOptions(Row):
+    """What a plan is asked for. With the listing it decides every byte of the records.
+
+    Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when a
+    plan is asked for again. To add an option, add a field here, with a default value for older plans, and a click
+    option of the same name.
+    """
+
+    input: Annotated[str, AskedAs("INPUT")] = Field(
+        description="The folder or S3 prefix that was listed, ending with /."
+    )
+    inventory: Annotated[str | None, AskedAs("--inventory")] = Field(
         default=None, description="URI of the S3 Inventory manifest that was read in place of a listing; or null."
     )
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
-    artifact_sha256: str = Field(description="SHA-256 of model/model.json, which names that of model/model.onnx.")
+    artifact_sha256: Annotated[str, AskedAs("artifact")] = Field(
+        description="SHA-256 of model/model.json, which names that of model/model.onnx."
+    )
     model: str | None = Field(default=None, description="The artifact as --model named it; null: the shipped one.")
-    min_score: float = Field(description="Boxes with a lower score, 0 to 1, are dropped.")
-    part_size: int = Field(description="Images a part; the last one may have fewer.")
+    min_score: Annotated[float, AskedAs("--min-score")] = Field(
+        description="Boxes with a lower score, 0 to 1, are dropped."
+    )
+    part_size: Annotated[int, AskedAs("--part-size")] = Field(description="Images a part; the last one may have fewer.")
     since: Since | None = Field(default=None, description="The previous run; null without one.")
-    redo: list[str] = Field(default=[], description="Statuses whose records are not copied but made again; sorted.")
+    redo: Annotated[list[str], AskedAs("--redo")] = Field(
+        default=[], description="Statuses whose records are not copied but made again; sorted."
+    )
+
+    def asked(self) -> dict[str, Any]:
+        """The values that a person chose, by the names under which they are asked for."""
+        return _asked(self)
+
+
+class Plan(PlanOptions, PlanHead):
+    """plan.json: the frozen listing of a run, and everything that decides its records."""
+
     images: int = Field(description="Images planned.")
     other_files: int = Field(description="Files that were listed but are not images by their extension.")
     filtered: int = Field(default=0, description="Images that the filters' patterns left out.")
     copies: int = Field(default=0, description="Planned images whose record may be copied from the previous run.")
     parts: list[PlanPart] = Field(description="In order.")
+
+
+def _asked(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in type(row).model_fields.items():
+        value = getattr(row, name)
+        marks = [mark.name for mark in field.metadata if isinstance(mark, AskedAs)]
+        if marks:
+            found[marks[0]] = value
+        elif isinstance(value, Row):
+            found |= _asked(value)
+    return found
 
 
 class PartStats(Row):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from jobs.formats import (
     Filters,
     Plan,
     PlannedImage,
+    PlanOptions,
     PlanPart,
     Since,
     canonical_json,
@@ -33,29 +34,40 @@ from jobs.storage import Store, open_store, read_ahead
 
 # What Pillow decodes of the formats that photographs come in.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-IMAGE_FILTERS = Filters(extensions=sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
+IMAGE_EXTENSIONS = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = (
-    "input", "inventory", "filters", "artifact_sha256", "min_score", "part_size", "since", "redo", "parts",
-)  # fmt: skip
+DIGESTED = (PlanOptions.model_fields.keys() - {"model"}) | {"parts"}
 # One PUT takes S3 some 50 ms, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
 CREATIONS = 5
+# What was asked for that decides the record of a single image; records of a run that differs here are not copied.
+DECIDING_A_RECORD = frozenset({"INPUT", "artifact", "--min-score"})
 
 Notice = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a person chose; with the listing and the artifact it decides every byte of the records."""
+def plan_options(
+    source: Store, model: Model, *, min_score: float | None = None, since: str | None = None, **others: Any
+) -> PlanOptions:
+    """The options of a plan over `source` with `model`, from what a person gave on the command line.
 
-    min_score: float
-    part_size: int
-    filters: Filters = IMAGE_FILTERS
-    inventory: str | None = None  # URI of an S3 Inventory's manifest.json, in place of a listing
-    since: str | None = None  # OUTPUT of the previous run, or a latest.json
-    redo: list[str] = field(default_factory=list)  # statuses; sorted
+    min_score: the artifact's operating score unless given; since: OUTPUT of the previous run, or a latest.json; others:
+    more fields of PlanOptions, and of its filters. A list is sorted, and each of its values is kept once.
+    """
+    values: dict[str, Any] = {
+        name: sorted(set(value)) if isinstance(value, tuple) else value for name, value in others.items()
+    }
+    filters = {name: values.pop(name) for name in Filters.model_fields if name in values}
+    return PlanOptions(
+        input=source.uri,
+        artifact_sha256=model.sha256,
+        model=model.source,
+        min_score=model.artifact.operating_score if min_score is None else min_score,
+        filters=Filters(**filters | {"extensions": filters.get("extensions") or IMAGE_EXTENSIONS}),
+        since=None if since is None else Since(given=since),
+        **values,
+    )
 
 
 @dataclass(frozen=True)
@@ -73,21 +85,21 @@ class Survey:
     copied_bytes: int  # of the images whose records may be copied
 
 
-def make_plan(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Plan:
+def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, notice: Notice) -> Plan:
     """Freeze the listing of `source` in `output`, or return the plan that is there; `notice` hears what is odd.
 
     Raises UsageError when `output` lies inside `source`, or holds a plan of something else. A plan that is there
     is not listed again: images that came since belong to the next run. Of two planners at once the plan of the
     first one stands; parts of the other have names of their own, and nobody reads them.
     """
-    plan = _plan_there(source, output, model, options)
+    plan = _plan_there(source, output, options)
     if plan is None:
         parts: list[PlanPart] = []
-        with _Draft(source, model, options, notice) as draft:
+        with PlanDraft(source, options, notice) as draft:
             _write_all(output, draft.cut(parts))
         plan = draft.plan(parts)
         ours, plan = plan, _create(output, plan)  # from here on a plan exists
-        _refuse_other(plan, source, output, model, options)
+        _refuse_other(plan, output, options)
         if plan.digest != ours.digest:
             notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
     # Only now: of two planners with different artifacts the one whose plan stands writes its own.
@@ -107,9 +119,9 @@ def _create(output: Store, plan: Plan) -> Plan:
     raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
-def survey(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Survey:
+def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -> Survey:
     """What `make_plan` would write, or find; writes nothing. Raises what it raises."""
-    there = _plan_there(source, output, model, options)
+    there = _plan_there(source, output, options)
     if there is not None:
         size, copied = 0, 0
         for _, images in planned_parts(output, there):
@@ -117,7 +129,7 @@ def survey(source: Store, output: Store, model: Model, options: Options, notice:
             copied += sum(image.size for image in images if image.previous is not None)
         counts = Counts(there.images, size, there.other_files, there.filtered)
         return _survey(there, there.since, counts, len(there.parts), Copies(there.copies, copied))
-    with _Draft(source, model, options, notice) as draft:
+    with PlanDraft(source, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
     return _survey(None, draft.since, draft.counts, parts, draft.copies)
 
@@ -137,25 +149,27 @@ def _survey(plan: Plan | None, since: Since | None, counts: Counts, parts: int, 
 
 
 def plan_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 over the fields of a plan that decide its records, as plain data."""
-    return sha256(canonical_json({"schema": SCHEMA_VERSION} | {name: content[name] for name in DIGESTED}))
+    """SHA-256 over the fields of a plan that decide its records, as plain data.
+
+    A field that is not there is left out, so that a plan of an older boxcar, without newer options, keeps its digest.
+    """
+    digested = {name: content[name] for name in DIGESTED if name in content}
+    return sha256(canonical_json({"schema": SCHEMA_VERSION} | digested))
 
 
-class _Draft:
+class PlanDraft:
     """A plan in the making: its lines are drawn once, and its counts stand when they have been."""
 
-    def __init__(self, source: Store, model: Model, options: Options, notice: Notice) -> None:
-        self._source = source
-        self._model = model
+    def __init__(self, source: Store, options: PlanOptions, notice: Notice) -> None:
         self._options = options
-        self.since, self._earlier = _previous(source, model, options, notice)
+        self.since, self._earlier = _previous(options, notice)
         self._entries = source.list() if options.inventory is None else read_inventory(options.inventory, source)
         selection = Selection(options.filters)
         self.counts = selection.counts
         self.copies = Copies()
         self.lines = plan_lines(sort_lines(selection.lines(self._entries)), self._earlier, self.copies, source.uri)
 
-    def __enter__(self) -> _Draft:
+    def __enter__(self) -> PlanDraft:
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -174,20 +188,10 @@ class _Draft:
 
     def plan(self, parts: list[PlanPart]) -> Plan:
         """The plan, when all parts are cut."""
-        options = self._options
-        content: dict[str, Any] = {
-            "input": self._source.uri,
-            "inventory": options.inventory,
-            "filters": options.filters.model_dump(),
-            "artifact_sha256": self._model.sha256,
-            "min_score": options.min_score,
-            "part_size": options.part_size,
-            "since": self.since and self.since.model_dump(),
-            "redo": options.redo,
-            "parts": [part.model_dump() for part in parts],
-        }
-        digest = plan_digest(content)
+        options = self._options.model_copy(update={"since": self.since})
+        digest = plan_digest(options.model_dump() | {"parts": [part.model_dump() for part in parts]})
         return Plan(
+            **dict(options),
             run=digest[:8],
             digest=digest,
             planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -195,38 +199,31 @@ class _Draft:
             other_files=self.counts.other_files,
             filtered=self.counts.filtered,
             copies=self.copies.images,
-            model=self._model.source,
-            **content,
+            parts=parts,
         )
 
 
-def _previous(source: Store, model: Model, options: Options, notice: Notice) -> tuple[Since | None, Iterator[Earlier]]:
-    """The previous run and its images; without images, and with a notice why, when nothing of it can be copied.
+def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[Earlier]]:
+    """The previous run and its images. When nothing of it can be copied there are no images, and a notice says why.
 
     A schedule that names the run before must not end because the artifact has changed.
     """
     if options.since is None:
         return None, iter(())
-    since = find_previous(options.since)
+    since = find_previous(options.since.given)
     if since.output is None:
-        notice(f"--since {options.since}: not there yet, so nothing is copied")
+        notice(f"--since {since.given}: not there yet, so nothing is copied")
         return since, iter(())
     store = open_store(since.output)
     plan = require_plan(store)
     if plan.run != since.run:
         raise UsageError(
-            f"--since {options.since}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
+            f"--since {since.given}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
         )
-    differences = _differences(
-        {
-            "INPUT": (plan.input, source.uri),
-            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
-            "--min-score": (plan.min_score, options.min_score),
-        }
-    )
+    differences = _differences(plan, options, DECIDING_A_RECORD)
     if differences:
-        notice(f"--since {options.since}: nothing is copied from {store.uri}: {differences}")
-        return Since(given=options.since), iter(())
+        notice(f"--since {since.given}: nothing is copied from {store.uri}: {differences}")
+        return Since(given=since.given), iter(())
     return since, _earlier(store, plan)
 
 
@@ -263,47 +260,35 @@ def _place_model(model: Model, output: Store) -> None:
             return
 
 
-def _plan_there(source: Store, output: Store, model: Model, options: Options) -> Plan | None:
+def _plan_there(source: Store, output: Store, options: PlanOptions) -> Plan | None:
     if output.uri.startswith(source.uri):
         raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
     plan = read_plan(output)
     if plan is not None:
-        _refuse_other(plan, source, output, model, options)
+        _refuse_other(plan, output, options)
     return plan
 
 
-def _refuse_other(plan: Plan, source: Store, output: Store, model: Model, options: Options) -> None:
-    filters = options.filters
-    differences = _differences(
-        {
-            "INPUT": (plan.input, source.uri),
-            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
-            "--min-score": (plan.min_score, options.min_score),
-            "--part-size": (plan.part_size, options.part_size),
-            "--include": (plan.filters.include, filters.include),
-            "--exclude": (plan.filters.exclude, filters.exclude),
-            "--extensions": (plan.filters.extensions, filters.extensions),
-            "--inventory": (plan.inventory, options.inventory),
-            # Not what it led to: a latest.json moves.
-            "--since": (plan.since and plan.since.given, options.since),
-            "--redo": (plan.redo, options.redo),
-        }
-    )
+def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:
+    differences = _differences(plan, options)
     if differences:
         raise UsageError(f"{output.uri} holds another plan: {differences}. Choose a new OUTPUT, or ask for the same")
 
 
-def _differences(pairs: Mapping[str, tuple[object, object]]) -> str:
-    """What differs, for people; empty when nothing does."""
+def _differences(there: PlanOptions, here: PlanOptions, names: Container[str] | None = None) -> str:
+    """Where two plans were asked for otherwise, for people; empty where they were not. names: all unless given."""
+    old, new = there.asked(), here.asked()
     return "; ".join(
-        f"{name} is {_shown(old)} there, {_shown(new)} here" for name, (old, new) in pairs.items() if old != new
+        f"{name} is {_text(name, old.get(name))} there, {_text(name, new.get(name))} here"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and (names is None or name in names)
     )
 
 
-def _shown(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, list):
         return ",".join(value) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else f"sha256 {str(value)[:12]}" if name == "artifact" else str(value)
 
 
 def read_plan(output: Store) -> Plan | None:
@@ -312,9 +297,12 @@ def read_plan(output: Store) -> Plan | None:
     if data is None:
         return None
     plan = parse(Plan, data, output.uri + PLAN, "a plan", "choose another OUTPUT")
-    digest = plan_digest(plan.model_dump())
+    digest = plan_digest(plan.model_dump(exclude_unset=True))
     if (plan.digest, plan.run) != (digest, digest[:8]):
-        raise UsageError(f"{output.uri}{PLAN}: changed since it was planned; plan the run again in a new OUTPUT")
+        raise UsageError(
+            f"{output.uri}{PLAN}: changed since it was planned, or made by a newer boxcar; plan the run again in "
+            "a new OUTPUT"
+        )
     return plan
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import click
 
 from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
 
-# About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
+# A part takes two cores about a minute: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,21 +39,6 @@ def _model_option(command: Command) -> Command:
     )(command)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a plan is asked for with; the names are those of the options."""
-
-    model: str | None
-    min_score: float | None
-    part_size: int
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    extensions: tuple[str, ...]
-    inventory: str | None
-    since: str | None
-    redo: tuple[str, ...]
-
-
 def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
     if any(not name or "." in name or "/" in name for name in names):
@@ -62,13 +46,16 @@ def _extensions(_context: click.Context, _parameter: click.Parameter, value: str
     return tuple(names)
 
 
-def plan_options(command: Command) -> Command:
-    """The options that a plan depends on; the command gets them together, as `wanted`."""
+def plan_options(command: Command) -> Any:
+    """The options that a plan depends on; the command gets them together, in a dictionary `chosen`."""
 
     @functools.wraps(command)
     def collected(*arguments: Any, **options: Any) -> Any:
-        wanted = Wanted(**{field.name: options.pop(field.name) for field in fields(Wanted)})
-        return command(*arguments, wanted=wanted, **options)
+        from jobs.formats import Filters, PlanOptions
+
+        names = PlanOptions.model_fields.keys() | Filters.model_fields.keys()
+        chosen = {name: options.pop(name) for name in names & options.keys()}
+        return command(*arguments, chosen=chosen, **options)
 
     return _plan_option_list(collected)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import Wanted, plan_options
+from jobs.cli.options import plan_options
 from jobs.cli.text import print_lines, say, warn
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.formats import Plan
+    from jobs.formats import Plan, PlanOptions
     from jobs.model import Model
-    from jobs.plan import Options, Survey
+    from jobs.plan import Survey
     from jobs.storage import Store
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT")
 @click.argument("output")
 @plan_options
-def plan(source: str, output: str, wanted: Wanted, dry_run: bool) -> None:
+def plan(source: str, output: str, chosen: dict[str, Any], dry_run: bool) -> None:
     """Freeze the listing of INPUT in OUTPUT, with a copy of the artifact.
 
     \b
@@ -35,9 +35,9 @@ def plan(source: str, output: str, wanted: Wanted, dry_run: bool) -> None:
 
     destination = open_store(output)
     if dry_run:
-        show_plan(open_store(source), destination, wanted)
+        show_plan(open_store(source), destination, chosen)
         return
-    made = freeze(open_store(source), destination, wanted)
+    made = freeze(open_store(source), destination, chosen)
     print_lines(
         {
             "run": made.run,
@@ -50,10 +50,10 @@ def plan(source: str, output: str, wanted: Wanted, dry_run: bool) -> None:
     )
 
 
-def freeze(source: Store, output: Store, wanted: Wanted) -> Plan:
+def freeze(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
     from jobs.plan import make_plan
 
-    with _opened(wanted) as (model, options):
+    with _opened(source, chosen) as (model, options):
         say(f"reading the listing of {source.uri}")
         started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
         made = make_plan(source, output, model, options, warn)
@@ -65,14 +65,14 @@ def freeze(source: Store, output: Store, wanted: Wanted) -> Plan:
     return made
 
 
-def show_plan(source: Store, output: Store, wanted: Wanted) -> None:
+def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
     """What a plan would hold, or the one that is there does."""
     from jobs.plan import survey
     from jobs.status import read_status
 
-    with _opened(wanted) as (model, options):
+    with _opened(source, chosen) as (_, options):
         say(f"reading the listing of {source.uri}")
-        found = survey(source, output, model, options, warn)
+        found = survey(source, output, options, warn)
     there = "none yet"
     if found.plan is not None:
         done = read_status(output, found.plan).parts
@@ -97,31 +97,19 @@ def _unchanged(found: Survey) -> str:
 
 
 @contextlib.contextmanager
-def _opened(wanted: Wanted) -> Iterator[tuple[Model, Options]]:
+def _opened(source: Store, chosen: dict[str, Any]) -> Iterator[tuple[Model, PlanOptions]]:
     """The artifact, verified, and the options of its plan."""
-    from jobs.formats import STATUSES, Filters
+    from jobs.formats import STATUSES
     from jobs.model_source import named_model
-    from jobs.plan import IMAGE_FILTERS, Options
+    from jobs.plan import plan_options
 
-    if wanted.redo and wanted.since is None:
+    others = dict(chosen)
+    name = others.pop("model")
+    if chosen["redo"] and chosen["since"] is None:
         raise UsageError("--redo chooses among the records that --since copies; give --since too")
-    if unknown := sorted(set(wanted.redo) - set(STATUSES)):
+    if unknown := sorted(set(chosen["redo"]) - set(STATUSES)):
         raise UsageError(f"--redo {unknown[0]}: not a status; give one of {', '.join(STATUSES)}")
-    if wanted.model is None:
+    if name is None:
         say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
-    with named_model(wanted.model) as model:
-        yield (
-            model,
-            Options(
-                min_score=model.artifact.operating_score if wanted.min_score is None else wanted.min_score,
-                part_size=wanted.part_size,
-                filters=Filters(
-                    include=sorted(set(wanted.include)),
-                    exclude=sorted(set(wanted.exclude)),
-                    extensions=sorted(set(wanted.extensions)) or IMAGE_FILTERS.extensions,
-                ),
-                inventory=wanted.inventory,
-                since=wanted.since,
-                redo=sorted(set(wanted.redo)),
-            ),
-        )
+    with named_model(name) as model:
+        yield model, plan_options(source, model, **others)

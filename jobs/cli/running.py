@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import Wanted, latest_option, machine_options, plan_options, policy_options
+from jobs.cli.options import latest_option, machine_options, plan_options, policy_options
 from jobs.cli.planning import freeze, show_plan
 from jobs.cli.text import failed, print_lines, say, shown_rate
 from jobs.errors import RejectedError, UsageError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def run(
     source: str,
     output: str,
-    wanted: Wanted,
+    chosen: dict[str, Any],
     dry_run: bool,
     engine: str,
     address: str | None,
@@ -64,9 +64,9 @@ def run(
     origin, destination = open_store(source), open_store(output)
     pointer = _pointer(latest, origin.uri, destination)
     if dry_run:
-        show_plan(origin, destination, wanted)
+        show_plan(origin, destination, chosen)
         return
-    plan = freeze(origin, destination, wanted)
+    plan = freeze(origin, destination, chosen)
     manifest = find_published(destination, plan, policy)
     rate = None
     if manifest is not None:

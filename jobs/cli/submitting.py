@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import Wanted, latest_option, plan_options, policy_options
+from jobs.cli.options import latest_option, plan_options, policy_options
 from jobs.cli.planning import freeze, show_plan
 from jobs.cli.running import conclude
 from jobs.cli.text import print_lines, say, warn
@@ -77,7 +77,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
 def submit(
     source: str,
     output: str,
-    wanted: Wanted,
+    chosen: dict[str, Any],
     dry_run: bool,
     queue: str,
     definition: str,
@@ -108,10 +108,10 @@ def submit(
             raise UsageError(f"{name} {store.uri}: jobs on AWS Batch see no folder of this machine; give s3://...")
     pointer = None if latest is None else LatestPointer(latest, origin.uri, destination)
     if dry_run:
-        show_plan(origin, destination, wanted)
+        show_plan(origin, destination, chosen)
         return
     batch = Batch(queue, definition)  # settings that cannot be used cost no listing
-    plan = freeze(origin, destination, wanted)
+    plan = freeze(origin, destination, chosen)
     manifest = _without_jobs(destination, plan, policy)
     if manifest is not None:
         conclude(destination, manifest, None, pointer)
