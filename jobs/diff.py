@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from detector.runtime.geometry.boxes import Boxes, iou, xywh_to_xyxy
-from jobs.formats import BoxRecord, Record, Row, Versioned
+from jobs.formats import BoxRecord, FileModel, Record, VersionedModel
 from jobs.published_run import PublishedRun
 
 # The overlap from which two boxes of one label are taken for the same object, as in AP@.5.
@@ -33,7 +33,7 @@ BOX_CHANGES: tuple[BoxChange, ...] = ("rescored", "moved", "added", "lost")
 IMAGE_CHANGES: tuple[ImageChange, ...] = ("only_in_a", "only_in_b", "new_version", "other_status")
 
 
-class Side(Row):
+class ComparedRun(FileModel):
     """One of the two runs."""
 
     output: str = Field(description="Its OUTPUT.")
@@ -48,7 +48,7 @@ class Side(Row):
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")
 
 
-class ImageExample(Row):
+class ImageExample(FileModel):
     """An image that one run has otherwise than the other."""
 
     image: str = Field(description="URI; that of run B, where both have it.")
@@ -56,7 +56,7 @@ class ImageExample(Row):
     b: str | None = Field(description="Its status in run B; null where it is not there.")
 
 
-class BoxExample(Row):
+class BoxExample(FileModel):
     """A box that one run has otherwise than the other; both have the image, with status ok."""
 
     image: str = Field(description="URI; that of run B.")
@@ -65,7 +65,7 @@ class BoxExample(Row):
     b: BoxRecord | None = Field(description="The box in run B; null when it was lost.")
 
 
-class Images(Row):
+class ImageCounts(FileModel):
     """Images by key below their run's input; an image may count as new_version and other_status."""
 
     both: int = Field(description="In both runs.")
@@ -76,7 +76,7 @@ class Images(Row):
     other_status: int = Field(description="In both, with another status.")
 
 
-class LabelChanges(Row):
+class LabelChanges(FileModel):
     """The boxes of one label in the images that are compared: a = same + rescored + moved + lost, and b likewise."""
 
     a: int = Field(description="Boxes in run A.")
@@ -88,19 +88,19 @@ class LabelChanges(Row):
     lost: int = Field(description="In run A, without a box in run B that it matches.")
 
 
-class Difference(Versioned):
+class Difference(VersionedModel):
     """What changed from run A to run B."""
 
-    a: Side = Field(description="The run that was named first.")
-    b: Side = Field(description="The run that was named second.")
-    images: Images = Field(description="Counts of images.")
+    a: ComparedRun = Field(description="The run that was named first.")
+    b: ComparedRun = Field(description="The run that was named second.")
+    images: ImageCounts = Field(description="Counts of images.")
     labels: dict[str, LabelChanges] = Field(description="Boxes by label; every label of either run is there.")
     image_examples: dict[ImageChange, list[ImageExample]] = Field(description="The first ones by key; at most 20 each.")
     box_examples: dict[BoxChange, list[BoxExample]] = Field(description="The first ones by key; at most 20 each.")
 
 
 @dataclass(frozen=True)
-class Pair:
+class BoxPair:
     """A box of run A and a box of run B that are taken for the same object; or one of them."""
 
     kind: Literal["same", "rescored", "moved", "added", "lost"]
@@ -111,7 +111,7 @@ class Pair:
 
 def diff(a: PublishedRun, b: PublishedRun) -> Difference:
     """Compare two runs image by image; raises what `PublishedRun.records` raises."""
-    tally = _Tally([*dict.fromkeys([*a.manifest.boxes, *b.manifest.boxes])])
+    tally = DifferenceTally([*dict.fromkeys([*a.manifest.boxes, *b.manifest.boxes])])
     with contextlib.closing(a.records()) as first, contextlib.closing(b.records()) as second:
         for before, after in side_by_side(
             ((a.key(record), record) for record in first), ((b.key(record), record) for record in second)
@@ -120,16 +120,16 @@ def diff(a: PublishedRun, b: PublishedRun) -> Difference:
     return Difference(
         a=_side(a),
         b=_side(b),
-        images=Images(**tally.images),
+        images=ImageCounts(**tally.images),
         labels={label: LabelChanges(**counts) for label, counts in tally.labels.items()},
         image_examples=tally.image_examples,
         box_examples=tally.box_examples,
     )
 
 
-def _side(run: PublishedRun) -> Side:
+def _side(run: PublishedRun) -> ComparedRun:
     manifest = run.manifest
-    return Side(
+    return ComparedRun(
         output=run.store.uri,
         run=manifest.run,
         status=manifest.status,
@@ -159,11 +159,11 @@ def side_by_side(a: Keyed, b: Keyed) -> Iterator[tuple[Record | None, Record | N
         yield found.get("a"), found.get("b")
 
 
-class _Tally:
+class DifferenceTally:
     """Counts and the first examples of what was seen so far."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        self.images = dict.fromkeys(Images.model_fields, 0)
+        self.images = dict.fromkeys(ImageCounts.model_fields, 0)
         self.labels = {label: dict.fromkeys(LabelChanges.model_fields, 0) for label in labels}
         self.image_examples: dict[ImageChange, list[ImageExample]] = {change: [] for change in IMAGE_CHANGES}
         self.box_examples: dict[BoxChange, list[BoxExample]] = {change: [] for change in BOX_CHANGES}
@@ -194,7 +194,7 @@ class _Tally:
         if len(self.image_examples[change]) < EXAMPLES:
             self.image_examples[change].append(image)
 
-    def _box(self, image: str, pair: Pair) -> None:
+    def _box(self, image: str, pair: BoxPair) -> None:
         counts = self.labels.setdefault(pair.label, dict.fromkeys(LabelChanges.model_fields, 0))
         counts["a"] += pair.a is not None
         counts["b"] += pair.b is not None
@@ -203,11 +203,11 @@ class _Tally:
             self.box_examples[pair.kind].append(BoxExample(image=image, label=pair.label, a=pair.a, b=pair.b))
 
 
-def compare_boxes(a: Sequence[BoxRecord], b: Sequence[BoxRecord]) -> list[Pair]:
+def compare_boxes(a: Sequence[BoxRecord], b: Sequence[BoxRecord]) -> list[BoxPair]:
     """Every box of one image in exactly one pair, whose boxes have one label; those of `a` in their order, then what
     `b` has more."""
     if a == b:  # most images of two runs of one artifact
-        return [Pair("same", box.label, box, box) for box in a]
+        return [BoxPair("same", box.label, box, box) for box in a]
     partner: dict[int, int] = {}
     for label in {box.label for box in a} & {box.label for box in b}:
         ours = [index for index, box in enumerate(a) if box.label == label]
@@ -218,11 +218,11 @@ def compare_boxes(a: Sequence[BoxRecord], b: Sequence[BoxRecord]) -> list[Pair]:
     for index, box in enumerate(a):
         if index in partner:
             other = b[partner[index]]
-            pairs.append(Pair(_kind(box, other), box.label, box, other))
+            pairs.append(BoxPair(_kind(box, other), box.label, box, other))
         else:
-            pairs.append(Pair("lost", box.label, box, None))
+            pairs.append(BoxPair("lost", box.label, box, None))
     matched = set(partner.values())
-    return pairs + [Pair("added", box.label, None, box) for index, box in enumerate(b) if index not in matched]
+    return pairs + [BoxPair("added", box.label, None, box) for index, box in enumerate(b) if index not in matched]
 
 
 def _edges(boxes: Sequence[BoxRecord]) -> Boxes:

@@ -33,7 +33,7 @@ STATUSES = tuple(ERRORS)
 FAILURES = STATUSES[1:]
 
 
-class Row(BaseModel):
+class FileModel(BaseModel):
     """Base of every model: no infinite number, and no change once it is made.
 
     Whoever makes a value may give only the fields that are declared. `read` ignores other fields, so that a format can
@@ -51,7 +51,7 @@ class Row(BaseModel):
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
 
-class Versioned(Row):
+class VersionedModel(FileModel):
     """Base of what other programs read: carries the version of its own format, and refuses another one.
 
     `summary` and `other_schema` look for the refusal when reading has failed: a validator would cost a third of the
@@ -73,7 +73,7 @@ def _is_moment(text: str) -> str:
 Moment = Annotated[str, AfterValidator(_is_moment)]
 
 
-class BoxRecord(Row):
+class BoxRecord(FileModel):
     """One detection."""
 
     label: str = Field(description="One of the artifact's classes.")
@@ -86,7 +86,7 @@ class BoxRecord(Row):
     height: float = Field(description="Pixels, above 0; `y + height` is at most the image's height.")
 
 
-class Record(Versioned):
+class Record(VersionedModel):
     """One planned image: what was read, and the boxes found; the frame is the image after its EXIF orientation."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
@@ -105,7 +105,7 @@ class Record(Versioned):
     boxes: list[BoxRecord] = Field(description="Best score first; empty unless the status is ok.")
 
 
-class PlannedImage(Row):
+class PlannedImage(FileModel):
     """One line of a plan's part: an image as the listing saw it. Its version is that of plan.json, which holds its
     digest."""
 
@@ -125,7 +125,7 @@ class AskedAs:
     name: str
 
 
-class Filters(Row):
+class Filters(FileModel):
     """Which of the listed files are planned; patterns are shell globs over the key, in which * crosses /."""
 
     include: Annotated[list[str], AskedAs("--include")] = Field(
@@ -139,7 +139,7 @@ class Filters(Row):
     )
 
 
-class Since(Row):
+class Since(FileModel):
     """The previous run, from which the records of unchanged images are copied."""
 
     # What was asked for is compared, not the run that it led to: a latest.json moves on.
@@ -153,7 +153,7 @@ class Since(Row):
     )
 
 
-class PlanPart(Row):
+class PlanPart(FileModel):
     """One slice of the listing."""
 
     name: str = Field(description="part- and seven digits.")
@@ -161,7 +161,7 @@ class PlanPart(Row):
     sha256: str = Field(description="Of plan/NAME-DDDDDDDD.jsonl, whose name holds the first 8 digits of it.")
 
 
-class PlanHead(Versioned):
+class PlanHead(VersionedModel):
     """The name of a plan."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
@@ -172,7 +172,7 @@ class PlanHead(Versioned):
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
 
 
-class PlanOptions(Row):
+class PlanOptions(FileModel):
     """What a plan is asked for. With the listing it decides every byte of the records.
 
     Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when a
@@ -215,19 +215,19 @@ class Plan(PlanOptions, PlanHead):
     parts: list[PlanPart] = Field(description="In order.")
 
 
-def _asked(row: Row) -> dict[str, Any]:
+def _asked(row: FileModel) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in type(row).model_fields.items():
         value = getattr(row, name)
         marks = [mark.name for mark in field.metadata if isinstance(mark, AskedAs)]
         if marks:
             found[marks[0]] = value
-        elif isinstance(value, Row):
+        elif isinstance(value, FileModel):
             found |= _asked(value)
     return found
 
 
-class PartStats(Row):
+class PartStats(FileModel):
     """stats/NAME.json: what is known of a part besides its bytes, which must not depend on time or place. Its version
     is that of plan.json, without which nobody reads it."""
 
@@ -247,7 +247,7 @@ class PartStats(Row):
     onnxruntime: str = Field(description="Version of ONNX Runtime.")
 
 
-class RuleResult(Row):
+class RuleResult(FileModel):
     """One rule's verdict over the whole run."""
 
     rule: str = Field(description="The rule's name.")
@@ -262,7 +262,7 @@ class RuleResult(Row):
     examples: list[str] = Field(description="Images that break the rule; at most 20.")
 
 
-class Validation(Versioned):
+class Validation(VersionedModel):
     """quality/validation.json: what every rule said."""
 
     run: str = Field(description="The run's name.")
@@ -272,7 +272,7 @@ class Validation(Versioned):
     rules: list[RuleResult] = Field(description="One result a rule.")
 
 
-class PartEntry(Row):
+class PartEntry(FileModel):
     """A part as the manifest lists it."""
 
     key: str = Field(pattern=r"^boxes/part-\d{7,}\.jsonl$", description="Relative to the manifest's folder.")
@@ -281,7 +281,7 @@ class PartEntry(Row):
     sha256: str = Field(description="SHA-256 of the file, in hex.")
 
 
-class Lineage(Row):
+class Lineage(FileModel):
     """Where a run's boxes come from."""
 
     plan_digest: str = Field(description="SHA-256 of the plan's content.")
@@ -295,14 +295,14 @@ class Lineage(Row):
     onnxruntime: list[str] = Field(description="Versions of ONNX Runtime that made the parts.")
 
 
-class Cost(Row):
+class Cost(FileModel):
     """What making the parts took; work that was lost in a kill is not in it."""
 
     cpu_seconds: float = Field(description="CPU time over all workers, in seconds.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
 
 
-class Manifest(Versioned):
+class Manifest(VersionedModel):
     """manifest.json: what a run is, its parts with their digests, its verdict. Its presence means published."""
 
     run: str = Field(
@@ -327,7 +327,7 @@ class Manifest(Versioned):
     cost: Cost = Field(description="What making the parts took.")
 
 
-class Latest(Versioned):
+class Latest(VersionedModel):
     """latest.json: where the valid run is that was planned last."""
 
     run: str = Field(description="The run's name.")
@@ -341,10 +341,10 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-RowT = TypeVar("RowT", bound=Row)
+ModelT = TypeVar("ModelT", bound=FileModel)
 
 
-def encode_lines(rows: list[RowT]) -> bytes:
+def encode_lines(rows: list[ModelT]) -> bytes:
     """JSON Lines: each row's canonical bytes and a newline."""
     return b"".join(row.canonical() + b"\n" for row in rows)
 
@@ -353,7 +353,7 @@ class OtherSchemaError(ValueError):
     """A line of a newer version of its format: nothing is damaged, and making it again would be wrong."""
 
 
-def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
+def decode_lines(model: type[ModelT], data: bytes) -> list[ModelT]:
     """The inverse of `encode_lines`; raises ValueError that says which line is wrong and why, and of these
     OtherSchemaError for a line of another version."""
     if data and not data.endswith(b"\n"):
@@ -368,19 +368,19 @@ def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
     return rows
 
 
-def read(model: type[RowT], data: bytes) -> RowT:
+def read(model: type[ModelT], data: bytes) -> ModelT:
     """The value that the bytes hold. Fields that are not declared are ignored; a versioned value must say its version.
 
     Raises ValidationError.
     """
     value = model.model_validate_json(data, extra="ignore")
-    if isinstance(value, Versioned) and "schema_version" not in value.model_fields_set:
+    if isinstance(value, VersionedModel) and "schema_version" not in value.model_fields_set:
         missing = InitErrorDetails(type="missing", loc=("schema",), input={})
         raise ValidationError.from_exception_data(model.__name__, [missing])
     return value
 
 
-def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) -> RowT:
+def parse(model: type[ModelT], data: bytes, where: str, what: str, remedy: str) -> ModelT:
     """The value of a file's bytes; raises UsageError that says `where` it lies, what is wrong, and what to do.
 
     what: the file's kind, as in "not WHAT"; remedy: what to do, unless the file is of another schema version.

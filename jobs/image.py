@@ -21,7 +21,7 @@ MAX_BYTES = 640 * 2**20
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedImage:
     """An image's bytes, and the wall time that they took."""
 
     content: Content
@@ -48,15 +48,15 @@ class Imager:
         self._predictor = predictor
         self._pixels = pixels
 
-    def fetch(self, image: PlannedImage) -> Fetched:
+    def fetch(self, image: PlannedImage) -> FetchedImage:
         """The bytes that were planned; raises ItemError or StorageError."""
         if image.size > MAX_BYTES:
             raise ItemError("too_large")
         start = time.perf_counter()
         content = self._source.fetch(image)
-        return Fetched(content, time.perf_counter() - start)
+        return FetchedImage(content, time.perf_counter() - start)
 
-    def make(self, image: PlannedImage, fetching: Future[Fetched]) -> ImageResult:
+    def make(self, image: PlannedImage, fetching: Future[FetchedImage]) -> ImageResult:
         """The record of an image, once it is fetched; raises StorageError, and ModelError when the network fails."""
         try:
             fetched = fetching.result()

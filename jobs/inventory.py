@@ -37,7 +37,7 @@ COLUMNS = {
     "ETag": "e_tag",
 }
 # One row, by the names that Parquet uses; those that the report has.
-Row = dict[str, Any]
+InventoryRow = dict[str, Any]
 
 
 class _DataFile(BaseModel):
@@ -134,11 +134,11 @@ def _downloaded(store: S3Store, file: _DataFile) -> Iterator[Path]:
         yield path
 
 
-def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[Row]:
+def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[InventoryRow]:
     try:
         with gzip.open(path) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as text:
             for values in csv.reader(text, strict=True):
-                row: Row = {column: value for column, value in zip(columns, values, strict=True) if column}
+                row: InventoryRow = {column: value for column, value in zip(columns, values, strict=True) if column}
                 row["key"] = unquote_plus(row["key"], errors="strict")
                 row |= {flag: row[flag] == "true" for flag in ("is_latest", "is_delete_marker") if flag in row}
                 yield row
@@ -146,7 +146,7 @@ def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[Row
         raise _damaged(name, error) from error
 
 
-def _parquet_rows(path: Path, name: str) -> Generator[Row]:
+def _parquet_rows(path: Path, name: str) -> Generator[InventoryRow]:
     pyarrow, parquet = import_parquet("--inventory")
     try:
         with parquet.ParquetFile(path) as file:
@@ -166,7 +166,7 @@ def _damaged(name: str, error: Exception) -> StorageError:
     return StorageError(f"{name}: cannot be read: {reason}; plan from another inventory")
 
 
-def _entry(row: Row, source: S3Store, name: str) -> Entry | None:
+def _entry(row: InventoryRow, source: S3Store, name: str) -> Entry | None:
     """None for an older version, a delete marker, and what lies elsewhere."""
     if row["bucket"] != source.bucket:
         raise UsageError(f"{name}: lists s3://{row['bucket']}/, not INPUT's bucket; name another inventory")

@@ -107,7 +107,7 @@ def plan_line(key: str, version: bytes, previous: str | None) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class PreviousImage:
     """An image of the previous plan, and the part that holds its record."""
 
     sortable: bytes
@@ -124,7 +124,7 @@ class Copies:
     bytes: int = 0
 
 
-def plan_lines(lines: Iterable[bytes], earlier: Iterator[Earlier], copies: Copies, uri: str) -> Iterator[bytes]:
+def plan_lines(lines: Iterable[bytes], earlier: Iterator[PreviousImage], copies: Copies, uri: str) -> Iterator[bytes]:
     """The plan's lines for sorted lines, each with its part of the previous run where the version is the same.
 
     earlier: the previous plan, sorted alike; may be empty. copies: counts them. Raises StorageError, which names

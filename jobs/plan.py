@@ -27,7 +27,7 @@ from jobs.formats import (
     sha256,
 )
 from jobs.inventory import read_inventory
-from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
+from jobs.listing import Copies, Counts, PreviousImage, Selection, plan_lines, sort_lines, sortable, version_of
 from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
@@ -203,7 +203,7 @@ class PlanDraft:
         )
 
 
-def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[Earlier]]:
+def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[PreviousImage]]:
     """The previous run and its images. When nothing of it can be copied there are no images, and a notice says why.
 
     A schedule that names the run before must not end because the artifact has changed.
@@ -227,11 +227,11 @@ def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Itera
     return since, _earlier(store, plan)
 
 
-def _earlier(output: Store, plan: Plan) -> Iterator[Earlier]:
+def _earlier(output: Store, plan: Plan) -> Iterator[PreviousImage]:
     for part, images in planned_parts(output, plan):
         for image in images:
             version = version_of(image.size, image.etag, image.mtime_ns)
-            yield Earlier(sortable(image.key), version, image.size, part.name)
+            yield PreviousImage(sortable(image.key), version, image.size, part.name)
 
 
 def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from jobs.formats import Latest, Manifest, PartStats, Plan, PlannedImage, Record, Row, Validation
+from jobs.formats import FileModel, Latest, Manifest, PartStats, Plan, PlannedImage, Record, Validation
 
 # What is a file, or a line of one; what these hold inside is defined with them.
-FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
+FILES: tuple[type[FileModel], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
 
 
 def json_schema() -> dict[str, Any]:

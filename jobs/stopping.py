@@ -17,7 +17,7 @@ EXIT_SIGTERM, EXIT_SIGINT = 143, 130
 LONGEST_SECONDS = 8.0
 
 
-class Stopped(BaseException):
+class StopSignal(BaseException):
     """SIGTERM came. Like KeyboardInterrupt no Exception, so that no library takes it for a failure of its own."""
 
 
@@ -28,7 +28,7 @@ def _leave(*_arguments: object) -> None:
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Within this block SIGTERM raises Stopped in the main thread, which waits for a write on its way."""
+    """Within this block SIGTERM raises StopSignal in the main thread, which waits for a write on its way."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
@@ -38,7 +38,7 @@ def stopped_by_sigterm() -> Iterator[None]:
         limit = threading.Timer(LONGEST_SECONDS, _leave)
         limit.daemon = True
         limit.start()
-        raise Stopped
+        raise StopSignal
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -38,7 +38,7 @@ LAST_WRITE_SECONDS = 5.0
 # A few private pictures are a matter of theirs; when so many in a row may not be read, the role or the policy is wrong.
 MOST_FORBIDDEN_IN_A_ROW = 9
 
-Todo = tuple[PlanPart, list[PlannedImage]]
+PartTask = tuple[PlanPart, list[PlannedImage]]
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Worker:
             pool.shutdown(wait=not failed, cancel_futures=True)
 
     def make(
-        self, parts: Iterable[Todo], on_image: Callable[[str], object] = lambda _status: None
+        self, parts: Iterable[PartTask], on_image: Callable[[str], object] = lambda _status: None
     ) -> Iterator[PartStats]:
         """Make and write every one of `parts`, each with its planned images; yields the statistics of each.
 
@@ -111,7 +111,7 @@ class Worker:
         self._release()
         yield from self._written(at_most=0)
 
-    def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[PartDraft, ImageResult]]:
+    def _in_order(self, parts: Iterable[PartTask]) -> Iterator[tuple[PartDraft, ImageResult]]:
         """One result an image, in order, with as many images ahead of it as the bounds allow, whichever their parts."""
         ahead: deque[tuple[PartDraft, int, Future[ImageResult]]] = deque()
         bytes_ahead = 0

@@ -20,7 +20,7 @@ IMAGES_A_CHILD = 40_000
 
 
 @dataclass(frozen=True)
-class Submitted:
+class Submission:
     """The jobs that bring a run to its verdict."""
 
     missing: int | None  # parts that were to be made; None where a job that runs makes them
@@ -76,7 +76,7 @@ def finish_command(output: Store, policy: Policy, latest: str | None) -> list[st
 
 def submit(
     batch: Batch, output: Store, plan: Plan, policy: Policy, latest: str | None, wanted: int | None
-) -> Submitted:
+) -> Submission:
     """Submit what the run in `output` still needs; jobs of this run that have not ended are used, not doubled.
 
     wanted: children, at most MOST_CHILDREN; None chooses.
@@ -92,7 +92,7 @@ def submit(
         finish_id = None  # one that waits for an array that failed will fail with it
     if finish_id is None:
         finish_id = batch.submit(Request(finish_name, finish_command(output, policy, latest), after=work_id))
-    return Submitted(None if work else len(missing), work_id, children, finish_id)
+    return Submission(None if work else len(missing), work_id, children, finish_id)
 
 
 def _id(job: Job | None) -> str | None:

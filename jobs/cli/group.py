@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jobs.errors import JobError
-from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, Stopped, stopped_by_sigterm
+from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, StopSignal, stopped_by_sigterm
 
 
 class Boxcar(click.Group):
@@ -23,7 +23,7 @@ class Boxcar(click.Group):
         except JobError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except Stopped:
+        except StopSignal:
             _leave("stopped by SIGTERM", EXIT_SIGTERM)
         except KeyboardInterrupt:
             _leave("interrupted", EXIT_SIGINT)

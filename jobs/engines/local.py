@@ -16,7 +16,7 @@ from jobs.errors import IncompleteError
 from jobs.formats import PartStats, Plan
 from jobs.progress import TerminalProgress
 from jobs.storage import Store, open_store
-from jobs.worker import Todo, Worker
+from jobs.worker import PartTask, Worker
 
 # Of the 40 ms that an image takes a core, some 3 hold Python's lock: about twelve threads keep it busy.
 THREADS_A_PROCESS = 8
@@ -28,7 +28,7 @@ def spread(threads: int) -> int:
 
 
 def make(
-    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: TerminalProgress
+    output: Store, plan: Plan, todo: Iterable[PartTask], threads: int, processes: int, progress: TerminalProgress
 ) -> None:
     """Make the parts of `todo` with `threads` in all; the network is loaded when there is a first one."""
     waiting = iter(todo)
@@ -45,7 +45,7 @@ def make(
 
 
 def _in_processes(
-    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: TerminalProgress
+    output: Store, plan: Plan, todo: Iterable[PartTask], threads: int, processes: int, progress: TerminalProgress
 ) -> None:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
     running: set[Future[PartStats]] = set()

@@ -13,7 +13,7 @@ from jobs.errors import IncompleteError, JobError, StorageError, UsageError
 from jobs.formats import Plan
 from jobs.progress import TerminalProgress
 from jobs.storage import Store
-from jobs.worker import Todo
+from jobs.worker import PartTask
 
 # A node that goes takes its tasks with it, and a part may be unlucky several times; Ray also tries a part again
 # whose storage failed for longer than boto's own retries last.
@@ -23,7 +23,7 @@ TASKS_A_CORE = 2
 KNOCK_SECONDS = 5.0
 
 
-def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, progress: TerminalProgress) -> None:
+def make(output: Store, plan: Plan, todo: Iterable[PartTask], address: str | None, progress: TerminalProgress) -> None:
     """Make the parts of `todo` on the cluster at `address`, or on one that is started on this machine.
 
     Every core of the cluster makes one part at a time. OUTPUT, and INPUT, must be reachable from every node under the
@@ -47,7 +47,7 @@ def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, p
         ray.shutdown()
 
 
-def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[Todo], progress: TerminalProgress) -> None:
+def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[PartTask], progress: TerminalProgress) -> None:
     task = ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=[StorageError])(make_part)
     share = int(max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]))
     running: list[Any] = []

@@ -74,7 +74,7 @@ class S3Store:
         def ask() -> dict[str, Any]:
             page: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, **options)
             if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
-                raise _Garbled
+                raise _GarbledAnswer
             return page
 
         with _storage_errors(self.uri):
@@ -161,7 +161,7 @@ class S3Store:
                 Bucket=self.bucket, Key=self.prefix + key, Body=data, ContentType=_content_type(key), **condition
             )
             if "ETag" not in answer:  # nothing says that the bytes were stored
-                raise _Garbled
+                raise _GarbledAnswer
 
         self._tried(self.uri + key, ask)
 
@@ -175,7 +175,7 @@ class S3Store:
         def ask() -> Content:
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
             if "ETag" not in answer or "ContentLength" not in answer:  # without a length a cut body looks whole
-                raise _Garbled
+                raise _GarbledAnswer
             data = take(answer["Body"]) if take else answer["Body"].read()
             version = answer.get("VersionId")
             return Content(data, _unquoted(answer["ETag"]), None if version == "null" else version)
@@ -210,7 +210,7 @@ class S3Store:
             except broken as error:
                 if attempt >= self._attempts:
                     raise _unreachable(uri, error) from error
-            except (_Garbled, ResponseParserError) as error:
+            except (_GarbledAnswer, ResponseParserError) as error:
                 if attempt >= min(self._attempts, GARBLED_ATTEMPTS):
                     raise _not_s3(uri) from error
             except ClientError as error:
@@ -231,7 +231,7 @@ def _tries(error: ClientError) -> int:
     return GARBLED_ATTEMPTS if code.isdigit() and code != "412" else 1
 
 
-class _Garbled(Exception):
+class _GarbledAnswer(Exception):
     """An answer lacks what every answer of S3 to this request has."""
 
 

@@ -23,7 +23,7 @@ from jobs.errors import StorageError
 # ListObjectsV2 of one bucket, with these parameters. Raises StorageError; what it returns has IsTruncated.
 Ask = Callable[..., dict[str, Any]]
 # A line of a listing: Key, Size, ETag.
-Found = dict[str, Any]
+ListedObject = dict[str, Any]
 
 # Listed in sequence before anything is cut: a small listing takes no request more than its pages.
 HEAD_PAGES = 8
@@ -39,7 +39,7 @@ ENOUGH = 64
 LONG = 4
 
 
-def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
+def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[ListedObject]:
     """Every key that begins with `prefix`, in no particular order; a bounded number of them is held.
 
     Raises StorageError, which names `uri`, when the server does not list in the order of UTF-8 bytes: keys would be
@@ -61,7 +61,7 @@ def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
     yield from _Ranges(ask, prefix, uri, ranges).pages()
 
 
-def list_in_sequence(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
+def list_in_sequence(ask: Ask, prefix: str, uri: str) -> Generator[ListedObject]:
     """As `list_keys`, one page after the other, in whatever order the server lists."""
     page = ask(Prefix=prefix)
     yield from page.get("Contents", [])
@@ -132,9 +132,9 @@ class _Ranges:
         self._stopped = False
         self._changed = threading.Condition()
         self._room = threading.Semaphore(PAGES_AHEAD)
-        self._handed: SimpleQueue[list[Found] | Future[None]] = SimpleQueue()
+        self._handed: SimpleQueue[list[ListedObject] | Future[None]] = SimpleQueue()
 
-    def pages(self) -> Generator[Found]:
+    def pages(self) -> Generator[ListedObject]:
         """Every key of the ranges. Whoever stops early waits for no more than the requests under way."""
         with ThreadPoolExecutor(THREADS, "list") as pool:
             try:
@@ -273,7 +273,7 @@ def parse_keys(response_dict: dict[str, Any], customized_response_dict: dict[str
     found = []
     for line in root.iterfind(contents):
         texts = {"Key": line.findtext(key), "Size": line.findtext(size), "ETag": line.findtext(etag)}
-        entry: Found = {name: text for name, text in texts.items() if text is not None}
+        entry: ListedObject = {name: text for name, text in texts.items() if text is not None}
         if "Size" in entry:
             entry["Size"] = int(entry["Size"])
         found.append(entry)

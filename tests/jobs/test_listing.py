@@ -16,7 +16,7 @@ from jobs.errors import StorageError
 from jobs.formats import Filters, PlannedImage
 from jobs.listing import (
     Copies,
-    Earlier,
+    PreviousImage,
     Selection,
     key_of,
     plan_line,
@@ -122,7 +122,7 @@ def test_the_same_version_is_that_of_the_previous_run() -> None:
         "d": version_of(1, None, None), "new": version_of(1, "e", None), "z": version_of(1, "f", None),
     }  # fmt: skip
     copies = Copies()
-    earlier = (Earlier(sortable(key), version, 1, "part-0000007") for key, version in there.items())
+    earlier = (PreviousImage(sortable(key), version, 1, "part-0000007") for key, version in there.items())
     lines = list(plan_lines([_line(key, version) for key, version in here.items()], earlier, copies, "s3://b/"))
     images = [PlannedImage.model_validate_json(line) for line in lines]
     assert [image.key for image in images if image.previous == "part-0000007"] == ["a", "c"]

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import latest_option, plan_options, policy_options
-from jobs.cli.planning import freeze, show_plan
-from jobs.cli.running import conclude
+from jobs.cli.shared import conclude, freeze_plan, open_pointer, show_plan
 from jobs.cli.text import print_lines, say, warn
 from jobs.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.aws.submit import Submitted
+    from jobs.aws.submit import Submission
     from jobs.formats import Manifest, Plan
     from jobs.rules.policy import Policy
     from jobs.storage import Store
@@ -33,7 +32,7 @@ def _shards(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 
 def _time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """As it stands in names: in UTC, and without colons, which tools for Windows and Hadoop refuse."""
+    """The time as it is written into a name: UTC, without colons, which tools for Windows and Hadoop refuse."""
     if value is None:
         return None
     try:
@@ -98,7 +97,6 @@ def submit(
     """
     from jobs.aws.batch import Batch
     from jobs.aws.submit import submit as submit_run
-    from jobs.latest import LatestPointer
     from jobs.storage import open_store
 
     output = _named(output, scheduled_time)
@@ -106,12 +104,12 @@ def submit(
     for name, store in (("INPUT", origin), ("OUTPUT", destination)):
         if not store.uri.startswith("s3://"):
             raise UsageError(f"{name} {store.uri}: jobs on AWS Batch see no folder of this machine; give s3://...")
-    pointer = None if latest is None else LatestPointer(latest, origin.uri, destination)
+    pointer = open_pointer(latest, origin.uri, destination)
     if dry_run:
         show_plan(origin, destination, chosen)
         return
     batch = Batch(queue, definition)  # settings that cannot be used cost no listing
-    plan = freeze(origin, destination, chosen)
+    plan = freeze_plan(origin, destination, chosen)
     manifest = _without_jobs(destination, plan, policy)
     if manifest is not None:
         conclude(destination, manifest, None, pointer)
@@ -155,7 +153,7 @@ def _published(output: Store, plan: Plan) -> Manifest:
     return manifest
 
 
-def _show(output: Store, plan: Plan, submitted: Submitted) -> None:
+def _show(output: Store, plan: Plan, submitted: Submission) -> None:
     parts = "being made by jobs that were submitted before"
     if submitted.missing is not None:
         parts = f"{submitted.missing:,} of {len(plan.parts):,} to be made"

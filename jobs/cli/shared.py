@@ -1,4 +1,4 @@
-"""`boxcar plan`, and what `boxcar run` shares with it."""
+"""What several commands share: planning, opening a published run, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -9,48 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import plan_options
-from jobs.cli.text import print_lines, say, warn
-from jobs.errors import UsageError
+from jobs.cli.text import failed, print_lines, rate_text, say, warn
+from jobs.errors import RejectedError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.formats import Plan, PlanOptions
+    from jobs.formats import Manifest, Plan, PlanOptions
+    from jobs.latest import LatestPointer
     from jobs.model import Model
     from jobs.plan import Survey
+    from jobs.published_run import PublishedRun
     from jobs.storage import Store
 
 
-@click.command()
-@click.argument("source", metavar="INPUT")
-@click.argument("output")
-@plan_options
-def plan(source: str, output: str, chosen: dict[str, Any], dry_run: bool) -> None:
-    """Freeze the listing of INPUT in OUTPUT, with a copy of the artifact.
-
-    \b
-    Example:
-      boxcar plan s3://photos/2024/ s3://boxes/2024/ --model models/detector
-    """
-    from jobs.storage import open_store
-
-    destination = open_store(output)
-    if dry_run:
-        show_plan(open_store(source), destination, chosen)
-        return
-    made = freeze(open_store(source), destination, chosen)
-    print_lines(
-        {
-            "run": made.run,
-            "images": f"{made.images:,} in {len(made.parts):,} parts",
-            "unchanged": f"{made.copies:,} (their records may be copied)",
-            "filtered out": f"{made.filtered:,} (by --include and --exclude; not planned)",
-            "other files": f"{made.other_files:,} (no images by their extension; not planned)",
-            "plan": f"{destination.uri}plan.json",
-        }
-    )
-
-
-def freeze(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
+def freeze_plan(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
+    """The plan in OUTPUT: a new one, or the one that is there; says so in the second case."""
     from jobs.plan import make_plan
 
     with _opened(source, chosen) as (model, options):
@@ -66,7 +38,7 @@ def freeze(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
 
 
 def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
-    """What a plan would hold, or the one that is there does."""
+    """Print what a plan would hold, or what the one that is there holds."""
     from jobs.plan import survey
     from jobs.status import read_status
 
@@ -113,3 +85,52 @@ def _opened(source: Store, chosen: dict[str, Any]) -> Iterator[tuple[Model, Plan
         say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
     with named_model(name) as model:
         yield model, plan_options(source, model, **others)
+
+
+def open_pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer | None:
+    """The latest.json that `--latest` names, checked before any work; None without the option."""
+    from jobs.latest import LatestPointer
+
+    return None if uri is None else LatestPointer(uri, source_uri, output)
+
+
+def open_published(output: str) -> PublishedRun:
+    """The published run in OUTPUT; warns when it was rejected."""
+    from jobs.published_run import PublishedRun
+
+    run = PublishedRun.open(output)
+    if run.manifest.status != "valid":
+        warn(
+            f"warning: {run.store.uri} was published as {run.manifest.status}; "
+            f"{run.store.uri}quality/validation.json says why"
+        )
+    return run
+
+
+def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: LatestPointer | None) -> None:
+    """Print what was published, and move the pointer to a valid run. Raises RejectedError for a rejected one."""
+    from jobs.publish import VALIDATION
+    from jobs.published_run import MANIFEST
+    from jobs.report import REPORT
+
+    print_lines(
+        {
+            "images": f"{manifest.images:,}",
+            "failed": failed(manifest.statuses),
+            "boxes": f"{sum(manifest.boxes.values()):,}",
+            "images/s": rate_text(rate),
+            "verdict": manifest.status,
+            "report": output.uri + REPORT,
+            "manifest": output.uri + MANIFEST,
+        }
+    )
+    if not manifest.images:
+        click.echo(f"warning: no images below {manifest.input}; check the INPUT", err=True)
+    for rule in manifest.warnings:
+        click.echo(f"warning: {rule}: {output.uri}{VALIDATION} says why", err=True)
+    if manifest.status == "rejected":
+        raise RejectedError(
+            f"{output.uri}: published as rejected; {output.uri}{VALIDATION} says which rules are broken"
+        )
+    if pointer is not None and (reason := pointer.move()) is not None:
+        click.echo(f"{pointer.uri} was kept: {reason}")
