@@ -27,7 +27,15 @@ from jobs.formats import (
     sha256,
 )
 from jobs.inventory import read_inventory
-from jobs.listing import Copies, Counts, PreviousImage, Selection, plan_lines, sort_lines, sortable, version_of
+from jobs.listing import (
+    CopyCounts,
+    ListingCounts,
+    PreviousImage,
+    Selection,
+    plan_lines,
+    sort_images,
+    version_of,
+)
 from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
@@ -127,14 +135,14 @@ def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -
         for _, images in planned_parts(output, there):
             size += sum(image.size for image in images)
             copied += sum(image.size for image in images if image.previous is not None)
-        counts = Counts(there.images, size, there.other_files, there.filtered)
-        return _survey(there, there.since, counts, len(there.parts), Copies(there.copies, copied))
+        counts = ListingCounts(there.images, size, there.other_files, there.filtered)
+        return _survey(there, there.since, counts, len(there.parts), CopyCounts(there.copies, copied))
     with PlanDraft(source, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
     return _survey(None, draft.since, draft.counts, parts, draft.copies)
 
 
-def _survey(plan: Plan | None, since: Since | None, counts: Counts, parts: int, copies: Copies) -> Survey:
+def _survey(plan: Plan | None, since: Since | None, counts: ListingCounts, parts: int, copies: CopyCounts) -> Survey:
     return Survey(
         plan=plan,
         since=since,
@@ -166,8 +174,8 @@ class PlanDraft:
         self._entries = source.list() if options.inventory is None else read_inventory(options.inventory, source)
         selection = Selection(options.filters)
         self.counts = selection.counts
-        self.copies = Copies()
-        self.lines = plan_lines(sort_lines(selection.lines(self._entries)), self._earlier, self.copies, source.uri)
+        self.copies = CopyCounts()
+        self.lines = plan_lines(sort_images(selection.images(self._entries)), self._earlier, self.copies, source.uri)
 
     def __enter__(self) -> PlanDraft:
         return self
@@ -231,7 +239,7 @@ def _earlier(output: Store, plan: Plan) -> Iterator[PreviousImage]:
     for part, images in planned_parts(output, plan):
         for image in images:
             version = version_of(image.size, image.etag, image.mtime_ns)
-            yield PreviousImage(sortable(image.key), version, image.size, part.name)
+            yield PreviousImage(image.key.encode(), version, image.size, part.name)
 
 
 def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -263,13 +264,14 @@ def test_an_error_while_listing_leaves_no_thread(
             finally:
                 go_on.set()
 
-    def full(**_options: object) -> None:
-        raise OSError(28, "No space left on device")
+    class Full(sqlite3.Connection):
+        def executemany(self, _sql: str, rows: Iterator[tuple[bytes, bytes]], /) -> sqlite3.Cursor:
+            next(rows)
+            raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(FolderStore, "list", listed)
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (100, 3))
-    with pytest.raises(StorageError, match="No space left") as caught:
+    monkeypatch.setattr("sqlite3.connect", Full)
+    with pytest.raises(StorageError, match="database or disk is full") as caught:
         _make(FolderStore(str(photos)), output, open_model(artifact))
     assert caught.tb and go_on.is_set()
 
@@ -319,7 +321,7 @@ def test_a_long_listing_goes_over_the_disk(
     """The same plan, whether it was sorted in memory or in pieces."""
     photos = write_photos(tmp_path / "photos", 40)
     boxcar("plan", photos, tmp_path / "memory", "--model", artifact, "--part-size", 3)
-    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (500, 3))
+    monkeypatch.setattr("jobs.listing.CACHE_KIB", 1)
     boxcar("plan", photos, tmp_path / "disk", "--model", artifact, "--part-size", 3)
     assert _plan(tmp_path / "disk").digest == _plan(tmp_path / "memory").digest
 
