@@ -1,8 +1,8 @@
 """The images of a listing of any length, selected and sorted by key in little memory.
 
 Ten million keys as Python objects would not fit into a small container. While it is sorted, an image is a row of a
-temporary SQLite database: its key in UTF-8, whose bytes give the order, and its version as the plan's line says it.
-SQLite writes to the disk what exceeds its cache, so that a small listing never touches the disk.
+temporary SQLite database, with its key in UTF-8, whose bytes give the order. SQLite writes to the disk what exceeds its
+cache, so that a small listing never touches the disk.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from jobs.errors import StorageError
 from jobs.formats import Filters
 from jobs.storage import Entry
 
+# An image while it is sorted: its key in UTF-8, size, ETag and modification time.
+ListedImage = tuple[bytes, int, str | None, int | None]
 # Memory for rows, and once more for sorting them: some 100,000 images.
 CACHE_KIB = 16 * 1024
 
@@ -43,8 +45,8 @@ class Selection:
         self._include = _any_of(filters.include)
         self._exclude = _any_of(filters.exclude)
 
-    def images(self, entries: Iterable[Entry]) -> Iterator[tuple[bytes, bytes]]:
-        """The key and the version of each image that is planned, in the order of the listing; counts all entries."""
+    def images(self, entries: Iterable[Entry]) -> Iterator[ListedImage]:
+        """The images that are planned, in the order of the listing; counts all entries."""
         counts, extensions, include, exclude = self.counts, self._extensions, self._include, self._exclude
         for entry in entries:
             key = entry.key
@@ -57,7 +59,7 @@ class Selection:
             else:
                 counts.images += 1
                 counts.bytes += entry.size
-                yield key.encode(), version_of(entry.size, entry.etag, entry.mtime_ns)
+                yield key.encode(), entry.size, entry.etag, entry.mtime_ns
 
 
 def _any_of(globs: list[str]) -> re.Pattern[str] | None:
@@ -99,7 +101,7 @@ class CopyCounts:
 
 
 def plan_lines(
-    images: Iterable[tuple[bytes, bytes]], earlier: Iterator[PreviousImage], copies: CopyCounts, uri: str
+    images: Iterable[ListedImage], earlier: Iterator[PreviousImage], copies: CopyCounts, uri: str
 ) -> Iterator[bytes]:
     """The plan's lines for sorted images, each with its part of the previous run where the version is the same.
 
@@ -108,13 +110,13 @@ def plan_lines(
     """
     there = next(earlier, None)
     last = None
-    for key, version in images:
+    for key, size, etag, mtime_ns in images:
         if key == last:
             raise StorageError(f"{uri}{key.decode()}: listed twice; check the server, then plan again")
         last = key
         while there is not None and there.key < key:
             there = next(earlier, None)
-        previous = None
+        previous, version = None, version_of(size, etag, mtime_ns)
         if there is not None and (there.key, there.version) == (key, version) and not version.endswith(UNKNOWN_VERSION):
             previous = there.part
             copies.images += 1
@@ -122,8 +124,8 @@ def plan_lines(
         yield plan_line(key.decode(), version, previous)
 
 
-def sort_images(images: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """Pairs of a key and a version in the order of the keys' bytes; equal keys stay.
+def sort_images(images: Iterable[ListedImage]) -> Iterator[ListedImage]:
+    """The images in the order of their keys' bytes; equal keys stay.
 
     Raises StorageError when they do not fit into the temporary folder.
     """
@@ -131,9 +133,9 @@ def sort_images(images: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, 
         # Without a name the database is private, and its file goes away with the process.
         with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database:
             database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{CACHE_KIB}; BEGIN;")
-            database.execute("CREATE TABLE image (key BLOB, version BLOB)")
-            database.executemany("INSERT INTO image VALUES (?, ?)", images)
-            yield from database.execute("SELECT key, version FROM image ORDER BY key")
+            database.execute("CREATE TABLE image (key BLOB, size INTEGER, etag TEXT, mtime_ns INTEGER)")
+            database.executemany("INSERT INTO image VALUES (?, ?, ?, ?)", images)
+            yield from database.execute("SELECT * FROM image ORDER BY key")
     except sqlite3.Error as error:
         raise StorageError(
             f"{os.environ.get('TMPDIR', '/var/tmp')}: cannot hold the listing while it is sorted: {error}; "

@@ -20,10 +20,8 @@ from jobs.rules.policy import Policy
 from jobs.rules.review import Review
 from jobs.storage import Store, read_ahead
 from jobs.tally import Tally
-from jobs.temporary import temporary_files, temporary_folder
 
 VALIDATION = "quality/validation.json"
-DOCS = "quality/docs"
 # Most parts that an error names in its one line.
 MOST_NAMED = 3
 
@@ -72,7 +70,6 @@ class Examination:
     artifact: Artifact
     tally: Tally
     samples: Samples
-    review: Review
     validation: Validation
 
 
@@ -84,7 +81,7 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examination:
         tally.add(part)
         samples.add(part.images, part.records)
         review.add(part.part, part.images, part.records)
-    return Examination(artifact, tally, samples, review, review.verdict(tally.histograms))
+    return Examination(artifact, tally, samples, review.verdict(tally.histograms))
 
 
 def validate(output: Store, plan: Plan) -> Validation:
@@ -104,7 +101,7 @@ def validate(output: Store, plan: Plan) -> Validation:
             f"{_options(_policy(manifest))}: they would be {examination.validation.status}; put the published parts "
             "back, or choose a new OUTPUT"
         )
-    _write_quality(output, examination)
+    output.write(VALIDATION, examination.validation.pretty())
     return examination.validation
 
 
@@ -137,16 +134,6 @@ def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Va
     if validation.run != plan.run:
         raise UsageError(f"{where}: of run {validation.run}, not {plan.run}; {again}")
     return validation
-
-
-def _write_quality(output: Store, examination: Examination) -> None:
-    """The verdict, and Great Expectations' Data Docs: pages for a browser."""
-    with temporary_folder() as folder:
-        with temporary_files():
-            examination.review.write_docs(folder)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            output.write(f"{DOCS}/{path.relative_to(folder).as_posix()}", path.read_bytes())
-    output.write(VALIDATION, examination.validation.pretty())
 
 
 def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
@@ -215,7 +202,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
 
 def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
     """Write the files that people read beside the manifest."""
-    _write_quality(output, examination)
+    output.write(VALIDATION, examination.validation.pretty())
     page = render(
         output, plan, examination.artifact, examination.validation, examination.tally, examination.samples, manifest
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.formats import ERRORS, Record
+from jobs.rules.overlap import suppressible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,18 +58,24 @@ class Batch:
             "subject": np.arange(self.records), "status": statuses, "consistent": self._consistent, "boxes": counts,
         })  # fmt: skip
 
-    def box_frame(self) -> pd.DataFrame:
-        """One row a box: subject int64, label, and float64 score, edges in pixels, and its image's size, infinite where
-        the record has none, which is another rule's finding."""
+    def box_frame(self, threshold: float, most: int) -> pd.DataFrame:
+        """One row a box: subject int64, label, float64 score and edges in pixels, its image's size, and `apart` bool.
+
+        The size is infinite where the record has none, which another rule finds. A box is apart where no better box of
+        its label in its image overlaps it by more than `threshold` (IoU); most: boxes that an image may have.
+        """
         import pandas as pd
 
         score, x, y, width, height = _joined(self._numbers, 5).T
         subject = np.repeat(np.arange(self.records), _joined(self._counts))
         sizes = np.nan_to_num(_joined(self._sizes, 2), nan=np.inf)[subject]
+        labels = pd.Categorical(self._labels)
+        edges = np.stack([x, y, x + width, y + height], axis=1).astype(np.float32)
+        apart = ~suppressible(subject, labels.codes.astype(np.int64), edges, threshold, most)
         return pd.DataFrame({
-            "subject": subject, "label": pd.Categorical(self._labels), "score": score, "x": x, "y": y, "width": width,
+            "subject": subject, "label": labels, "score": score, "x": x, "y": y, "width": width,
             "height": height, "right": x + width, "bottom": y + height, "image_width": sizes[:, 0],
-            "image_height": sizes[:, 1],
+            "image_height": sizes[:, 1], "apart": apart,
         })  # fmt: skip
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 
-from detector.common.quality.docs import write_docs
 from detector.common.quality.engine import missing_package, start
 from detector.common.quality.judge import MAX_EXAMPLES, Finding, Judge
 from detector.runtime.artifact import Artifact
@@ -41,7 +38,7 @@ def check_installed() -> None:
 
 
 class Review:
-    """Judges a run part by part: `add` each in order, then take the `verdict`, then `write_docs`."""
+    """Judges a run part by part: `add` each in order, then take the `verdict`."""
 
     def __init__(self, plan: Plan, artifact: Artifact, policy: Policy) -> None:
         check_installed()
@@ -56,7 +53,6 @@ class Review:
         self._part_rows: list[tuple[int, int, int]] = []
         self._examples: dict[str, list[str]] = {name: [] for name in ("missing", "repeated", "unplanned", "failed")}
         self._images = self._failed = 0
-        self._skipped: set[str] = set()
 
     def add(self, part: PlanPart, images: Sequence[PlannedImage], records: Sequence[Record]) -> None:
         """Judge one part: its planned images, and its records."""
@@ -82,13 +78,12 @@ class Review:
     def _judge_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._records.judge(batch.record_frame(), batch.images)
-        self._boxes.judge(batch.box_frame(), batch.images)
+        self._boxes.judge(batch.box_frame(self._artifact.nms_threshold, self._artifact.max_detections), batch.images)
 
     def verdict(self, histograms: Histograms) -> Validation:
         """What the rules say of everything that was added; histograms: of its boxes."""
         self._judge_batch()
         drift = self._judge_run(histograms)
-        self._skipped = {name for name, found in drift.items() if found.value is None}
         results = [
             *self._counted(),
             *(
@@ -143,13 +138,6 @@ class Review:
             share = f" ({100 * self._failed_share:.2f} %)" if name == "failed_share" else ""
             results.append(_result(finding, f"{broken:,} of {self._images:,}{share}"))
         return results
-
-    def write_docs(self, folder: Path) -> None:
-        """Great Expectations' Data Docs of all rules, in `folder`; after `verdict`."""
-        judges = (self._parts, self._records, self._boxes, self._run)
-        plan = self._plan
-        planned_at = datetime.fromisoformat(plan.planned_at)
-        write_docs(self._engine, judges, f"run {plan.run}", plan.input, planned_at, folder, self._skipped)
 
 
 def _observed(drift: Drift) -> str:

@@ -44,8 +44,8 @@ def test_a_plans_line_is_the_canonical_one(
 @given(st.lists(KEYS))
 def test_images_are_sorted_by_the_bytes_of_their_keys(keys: list[str]) -> None:
     """Equal keys stay: they are an error that names the key."""
-    images = [(key.encode(), b"%d" % number) for number, key in enumerate(keys)]
-    assert [key for key, _ in sort_images(iter(images))] == sorted(key for key, _ in images)
+    images = [(key.encode(), number, key, None) for number, key in enumerate(keys)]
+    assert [image[0] for image in sort_images(iter(images))] == sorted(image[0] for image in images)
     assert sorted(sort_images(images)) == sorted(images)
 
 
@@ -56,9 +56,9 @@ from jobs.listing import sort_images
 count, limit = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from jobs.errors import StorageError
-images = ((b"%09d" % (number * 7919 % count), b"v" * 40) for number in range(count))
+images = ((b"%09d" % (number * 7919 % count), number, "e" * 32, None) for number in range(count))
 try:
-    found = [key for key, _ in sort_images(images)]
+    found = [key for key, *_ in sort_images(images)]
 except StorageError as error:
     print(error)
 else:
@@ -92,7 +92,7 @@ def test_a_long_listing_takes_no_more_memory(tmp_path: Path) -> None:
 
 def _chosen(filters: Filters, keys: list[str]) -> tuple[list[str], Selection]:
     selection = Selection(filters)
-    return [key.decode() for key, _ in selection.images(Entry(key, 3, "e") for key in keys)], selection
+    return [key.decode() for key, *_ in selection.images(Entry(key, 3, "e") for key in keys)], selection
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,17 @@ def test_filters(filters: dict[str, list[str]], expected: list[str]) -> None:
 
 def test_the_same_version_is_that_of_the_previous_run() -> None:
     """By size, and ETag or time; what nobody knows the version of is computed."""
-    there = {
-        "a": version_of(1, "e", None), "b": version_of(1, "e", None), "c": version_of(1, None, 5),
-        "d": version_of(1, None, None), "gone": version_of(1, "e", None), "z": version_of(1, "e", None),
+    there: dict[str, Any] = {
+        "a": (1, "e", None), "b": (1, "e", None), "c": (1, None, 5), "d": (1, None, None), "gone": (1, "e", None),
+        "z": (1, "e", None),
     }  # fmt: skip
-    here = {
-        "a": version_of(1, "e", None), "b": version_of(2, "e", None), "c": version_of(1, None, 5),
-        "d": version_of(1, None, None), "new": version_of(1, "e", None), "z": version_of(1, "f", None),
+    here: dict[str, Any] = {
+        "a": (1, "e", None), "b": (2, "e", None), "c": (1, None, 5), "d": (1, None, None), "new": (1, "e", None),
+        "z": (1, "f", None),
     }  # fmt: skip
     copies = CopyCounts()
-    earlier = (PreviousImage(key.encode(), version, 1, "part-0000007") for key, version in there.items())
-    lines = list(plan_lines([(key.encode(), version) for key, version in here.items()], earlier, copies, "s3://b/"))
+    earlier = (PreviousImage(key.encode(), version_of(*version), 1, "part-0000007") for key, version in there.items())
+    lines = list(plan_lines([(key.encode(), *version) for key, version in here.items()], earlier, copies, "s3://b/"))
     images = [PlannedImage.model_validate_json(line) for line in lines]
     assert [image.key for image in images if image.previous == "part-0000007"] == ["a", "c"]
     assert (copies.images, copies.bytes) == (2, 2)

@@ -265,7 +265,7 @@ def test_an_error_while_listing_leaves_no_thread(
                 go_on.set()
 
     class Full(sqlite3.Connection):
-        def executemany(self, _sql: str, rows: Iterator[tuple[bytes, bytes]], /) -> sqlite3.Cursor:
+        def executemany(self, _sql: str, rows: Iterator[object], /) -> sqlite3.Cursor:
             next(rows)
             raise sqlite3.OperationalError("database or disk is full")
 
