@@ -1,7 +1,6 @@
 """What changed between two published runs: images, and boxes of each label.
 
-Both runs' records lie in the order of their keys, so that they are read side by side, in the same memory for any number
-of images.
+The records of both runs are sorted by key, so they are read side by side, and memory does not grow with the runs.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from detector.runtime.geometry.boxes import Boxes, iou, xywh_to_xyxy
 from jobs.formats import BoxRecord, FileModel, Record, VersionedModel
 from jobs.published_run import PublishedRun
 
-# The overlap from which two boxes of one label are taken for the same object, as in AP@.5.
+# From this overlap on, two boxes of one label count as the same object, as in AP@.5.
 MATCHED = 0.5
-# What another type of processor may change in the same boxes; scores are steps of .0001, whose differences are not.
+# Another type of processor may change the same boxes by this much. Scores are steps of .0001; their differences are
+# not exact in binary, so a little is added.
 SAME_PIXELS, SAME_SCORE = 0.5, 1e-3 + 1e-9
 EXAMPLES = 20
 
@@ -36,10 +36,10 @@ IMAGE_CHANGES: tuple[ImageChange, ...] = ("only_in_a", "only_in_b", "new_version
 class ComparedRun(FileModel):
     """One of the two runs."""
 
-    output: str = Field(description="Its OUTPUT.")
-    run: str = Field(description="Its name.")
+    output: str = Field(description="OUTPUT of the run.")
+    run: str = Field(description="Name of the run.")
     status: str = Field(description="valid or rejected.")
-    planned_at: str = Field(description="When its listing was frozen, UTC, ISO 8601.")
+    planned_at: str = Field(description="When the listing was frozen, UTC, ISO 8601.")
     input: str = Field(description="The folder or S3 prefix that was listed.")
     images: int = Field(description="Images planned.")
     plan_digest: str = Field(description="SHA-256 of the plan's content, in hex.")
@@ -49,43 +49,43 @@ class ComparedRun(FileModel):
 
 
 class ImageExample(FileModel):
-    """An image that one run has otherwise than the other."""
+    """An image that differs between the runs."""
 
-    image: str = Field(description="URI; that of run B, where both have it.")
-    a: str | None = Field(description="Its status in run A; null where it is not there.")
-    b: str | None = Field(description="Its status in run B; null where it is not there.")
+    image: str = Field(description="URI of the image; that in run B, where both runs have it.")
+    a: str | None = Field(description="Status in run A; null where the image is not there.")
+    b: str | None = Field(description="Status in run B; null where the image is not there.")
 
 
 class BoxExample(FileModel):
-    """A box that one run has otherwise than the other; both have the image, with status ok."""
+    """A box that differs between the runs; both have the image, with status ok."""
 
-    image: str = Field(description="URI; that of run B.")
+    image: str = Field(description="URI of the image in run B.")
     label: str = Field(description="The label of the box.")
     a: BoxRecord | None = Field(description="The box in run A; null when it was added.")
     b: BoxRecord | None = Field(description="The box in run B; null when it was lost.")
 
 
 class ImageCounts(FileModel):
-    """Images by key below their run's input; an image may count as new_version and other_status."""
+    """Counts of images, paired by their key below INPUT; one image may count as new_version and as other_status."""
 
-    both: int = Field(description="In both runs.")
-    compared: int = Field(description="In both runs with status ok: only their boxes are compared.")
-    only_in_a: int = Field(description="In run A only.")
-    only_in_b: int = Field(description="In run B only.")
-    new_version: int = Field(description="In both, with another ETag: the bytes have changed.")
-    other_status: int = Field(description="In both, with another status.")
+    both: int = Field(description="Images in both runs.")
+    compared: int = Field(description="Images that are ok in both runs; only their boxes are compared.")
+    only_in_a: int = Field(description="Images in run A only.")
+    only_in_b: int = Field(description="Images in run B only.")
+    new_version: int = Field(description="Images in both runs whose ETag differs: the bytes have changed.")
+    other_status: int = Field(description="Images in both runs whose status differs.")
 
 
 class LabelChanges(FileModel):
-    """The boxes of one label in the images that are compared: a = same + rescored + moved + lost, and b likewise."""
+    """Counts of boxes of one label in the compared images: a = same + rescored + moved + lost, and b likewise."""
 
     a: int = Field(description="Boxes in run A.")
     b: int = Field(description="Boxes in run B.")
-    same: int = Field(description="Every edge within half a pixel, the score within 0.001.")
-    rescored: int = Field(description="Every edge within half a pixel, another score.")
-    moved: int = Field(description="An IoU of 0.5 or more, another edge; the score may differ too.")
-    added: int = Field(description="In run B, without a box in run A that it matches.")
-    lost: int = Field(description="In run A, without a box in run B that it matches.")
+    same: int = Field(description="Boxes with every edge within half a pixel and the score within 0.001.")
+    rescored: int = Field(description="Boxes with every edge within half a pixel and another score.")
+    moved: int = Field(description="Boxes with an IoU of 0.5 or more and another edge; the score may differ too.")
+    added: int = Field(description="Boxes in run B that match no box in run A.")
+    lost: int = Field(description="Boxes in run A that match no box in run B.")
 
 
 class Difference(VersionedModel):
@@ -94,14 +94,18 @@ class Difference(VersionedModel):
     a: ComparedRun = Field(description="The run that was named first.")
     b: ComparedRun = Field(description="The run that was named second.")
     images: ImageCounts = Field(description="Counts of images.")
-    labels: dict[str, LabelChanges] = Field(description="Boxes by label; every label of either run is there.")
-    image_examples: dict[ImageChange, list[ImageExample]] = Field(description="The first ones by key; at most 20 each.")
-    box_examples: dict[BoxChange, list[BoxExample]] = Field(description="The first ones by key; at most 20 each.")
+    labels: dict[str, LabelChanges] = Field(description="Counts for each label of either run.")
+    image_examples: dict[ImageChange, list[ImageExample]] = Field(
+        description="The first examples of each change by key; at most 20."
+    )
+    box_examples: dict[BoxChange, list[BoxExample]] = Field(
+        description="The first examples of each change by key; at most 20."
+    )
 
 
 @dataclass(frozen=True)
 class BoxPair:
-    """A box of run A and a box of run B that are taken for the same object; or one of them."""
+    """A box of run A and a box of run B that count as the same object, or a box that has no partner."""
 
     kind: Literal["same", "rescored", "moved", "added", "lost"]
     label: str
@@ -147,9 +151,9 @@ Keyed = Iterator[tuple[str, Record]]
 
 
 def side_by_side(a: Keyed, b: Keyed) -> Iterator[tuple[Record | None, Record | None]]:
-    """Two sorted streams as one: the records of each key, None for the run that does not have it.
+    """Pairs of records with the same key from two sorted streams; None for the run that does not have the key.
 
-    Python compares text by code points, which is the order of its UTF-8 bytes, and so that of plans.
+    Python compares text by code points. That is the order of its UTF-8 bytes, in which plans are sorted.
     """
     merged = heapq.merge(
         ((key, "a", record) for key, record in a), ((key, "b", record) for key, record in b), key=itemgetter(0)
@@ -160,7 +164,7 @@ def side_by_side(a: Keyed, b: Keyed) -> Iterator[tuple[Record | None, Record | N
 
 
 class DifferenceTally:
-    """Counts and the first examples of what was seen so far."""
+    """The counts and the first examples of the images compared so far."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.images = dict.fromkeys(ImageCounts.model_fields, 0)
@@ -169,7 +173,7 @@ class DifferenceTally:
         self.box_examples: dict[BoxChange, list[BoxExample]] = {change: [] for change in BOX_CHANGES}
 
     def add(self, a: Record | None, b: Record | None) -> None:
-        """One image, which one of the runs has, or both."""
+        """Add one image that one or both of the runs have."""
         if a is not None and b is not None:
             self._add_both(a, b)
         elif a is not None:
@@ -204,8 +208,8 @@ class DifferenceTally:
 
 
 def compare_boxes(a: Sequence[BoxRecord], b: Sequence[BoxRecord]) -> list[BoxPair]:
-    """Every box of one image in exactly one pair, whose boxes have one label; those of `a` in their order, then what
-    `b` has more."""
+    """Pairs that hold every box of one image exactly once: first the boxes of `a` in their order, then the boxes that
+    only `b` has. Both boxes of a pair have the same label."""
     if a == b:  # most images of two runs of one artifact
         return [BoxPair("same", box.label, box, box) for box in a]
     partner: dict[int, int] = {}
@@ -226,14 +230,14 @@ def compare_boxes(a: Sequence[BoxRecord], b: Sequence[BoxRecord]) -> list[BoxPai
 
 
 def _edges(boxes: Sequence[BoxRecord]) -> Boxes:
-    """(N, 4) xyxy."""
+    """The boxes as an array (N, 4) xyxy."""
     return xywh_to_xyxy(np.array([(box.x, box.y, box.width, box.height) for box in boxes], np.float32))
 
 
 def _matches(a: Boxes, b: Boxes) -> Iterator[tuple[int, int]]:
-    """Greedily, the pair with the best IoU first; of equal ones that of the better scores, which come first."""
+    """Matching pairs of indices, chosen greedily: the best IoU first, and among equal ones the better scores first."""
     overlaps = iou(a, b)  # (N, M)
-    # First of all those that lie in one place: of a thin box, half a pixel is a large part.
+    # Boxes in the same place come first: half a pixel is a large part of a thin box.
     overlaps += (np.abs(a[:, None] - b[None]) <= SAME_PIXELS).all(axis=2)
     pairs = np.argwhere(overlaps >= MATCHED)  # in the order of `a`, then of `b`
     best_first = np.argsort(-overlaps[pairs[:, 0], pairs[:, 1]], kind="stable")

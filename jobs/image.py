@@ -1,4 +1,4 @@
-"""One planned image: fetched, decoded, predicted, and described by its record, whatever becomes of it."""
+"""Makes the record of one planned image: fetches it, decodes it, and runs the detector."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
 from jobs.storage import Content, Store
 
-# The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
+# The largest image that is decoded (images.MAX_PIXELS) has 512 MiB uncompressed; a much larger file is not fetched.
 MAX_BYTES = 640 * 2**20
 
 
 @dataclass(frozen=True)
 class FetchedImage:
-    """An image's bytes, and the wall time that they took."""
+    """The bytes of an image, and the wall time in seconds that it took to fetch them."""
 
     content: Content
     seconds: float
@@ -42,14 +42,14 @@ class Imager:
     """Makes the records of one plan; its methods may be called from several threads."""
 
     def __init__(self, source: Store, plan: Plan, predictor: Predictor, pixels: Budget) -> None:
-        """pixels: of the pictures that all threads hold decoded at a time."""
+        """pixels: limit on the pixels that all threads hold decoded at the same time."""
         self._source = source
         self._plan = plan
         self._predictor = predictor
         self._pixels = pixels
 
     def fetch(self, image: PlannedImage) -> FetchedImage:
-        """The bytes that were planned; raises ItemError or StorageError."""
+        """Fetch the planned version of an image; raises ItemError or StorageError."""
         if image.size > MAX_BYTES:
             raise ItemError("too_large")
         start = time.perf_counter()
@@ -57,7 +57,8 @@ class Imager:
         return FetchedImage(content, time.perf_counter() - start)
 
     def make(self, image: PlannedImage, fetching: Future[FetchedImage]) -> ImageResult:
-        """The record of an image, once it is fetched; raises StorageError, and ModelError when the network fails."""
+        """Make the record of an image when it is fetched; raises StorageError, and ModelError when the network
+        fails."""
         try:
             fetched = fetching.result()
         except ItemError as error:
@@ -71,7 +72,7 @@ class Imager:
         return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
     def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
-        """The record of a picture, and the wall time of its steps."""
+        """Run the detector on an image; returns its record and the wall time of each step."""
         start = time.perf_counter()
         pixels = decode_image(content.data)
         decoded = time.perf_counter() - start
@@ -115,7 +116,8 @@ class Imager:
 
 
 def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
-    """Edges become a size here; the numbers were rounded by the predictor, and differences of sixteenths are exact."""
+    """Detections as the boxes of a record. The predictor has rounded edges to sixteenths, so widths and heights are
+    exact."""
     return [
         BoxRecord(label=classes[label], score=score, x=x1, y=y1, width=x2 - x1, height=y2 - y1)
         for label, score, (x1, y1, x2, y2) in zip(

@@ -22,13 +22,13 @@ from jobs.storage import Entry
 
 # An image while it is sorted: its key in UTF-8, size, ETag and modification time.
 ListedImage = tuple[bytes, int, str | None, int | None]
-# Memory for rows, and once more for sorting them: some 100,000 images.
+# The memory for rows, about 100,000 images. Sorting them takes as much again.
 CACHE_KIB = 16 * 1024
 
 
 @dataclass
 class ListingCounts:
-    """What a selection has seen so far."""
+    """Counts of the entries that a selection has seen so far."""
 
     images: int = 0
     bytes: int = 0
@@ -51,7 +51,7 @@ class Selection:
         for entry in entries:
             key = entry.key
             stem, _, extension = key.rpartition(".")
-            # A name that is nothing but an extension is a hidden file.
+            # A name that is only an extension is a hidden file.
             if extension.lower() not in extensions or not stem or stem[-1] == "/":
                 counts.other_files += 1
             elif (include and not include.match(key)) or (exclude and exclude.match(key)):
@@ -67,12 +67,12 @@ def _any_of(globs: list[str]) -> re.Pattern[str] | None:
 
 
 def version_of(size: int, etag: str | None, mtime_ns: int | None) -> bytes:
-    """An image's version as its line in the plan says it: two are equal when these bytes are."""
+    """An image's version as it stands in its line of the plan. Equal bytes mean equal versions."""
     quoted = "null" if etag is None else json_string(etag)
     return f'"size":{size},"etag":{quoted},"mtime_ns":{"null" if mtime_ns is None else mtime_ns}'.encode()
 
 
-# The end of a version that nobody knows: an inventory may come without ETags.
+# How a version ends that has neither ETag nor time: an inventory may have no ETags.
 UNKNOWN_VERSION = b'"etag":null,"mtime_ns":null'
 
 
@@ -94,7 +94,7 @@ class PreviousImage:
 
 @dataclass
 class CopyCounts:
-    """Images of a plan that the previous run has in the same version."""
+    """Counts of the images of a plan whose version the previous run has too."""
 
     images: int = 0
     bytes: int = 0
@@ -125,12 +125,12 @@ def plan_lines(
 
 
 def sort_images(images: Iterable[ListedImage]) -> Iterator[ListedImage]:
-    """The images in the order of their keys' bytes; equal keys stay.
+    """The images, sorted by the bytes of their keys. A key that comes twice stays twice.
 
     Raises StorageError when they do not fit into the temporary folder.
     """
     try:
-        # Without a name the database is private, and its file goes away with the process.
+        # A database without a name is private, and its file disappears with the process.
         with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database:
             database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{CACHE_KIB}; BEGIN;")
             database.execute("CREATE TABLE image (key BLOB, size INTEGER, etag TEXT, mtime_ns INTEGER)")

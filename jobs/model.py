@@ -1,4 +1,4 @@
-"""The run's own copy of its artifact: OUTPUT/model/, pinned by the plan."""
+"""The copy of the artifact in OUTPUT/model/, whose digest the plan pins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.formats import Plan, sha256, summary
 from jobs.storage import Store
 from jobs.temporary import temporary_files, temporary_folder
 
-# The card comes last wherever both are written: it names the network's digest.
+# model.json is always written last, because it names the network's digest.
 FILES = ("model.onnx", "model.json")
 
 
@@ -26,7 +26,7 @@ class Model:
 
     folder: Path
     artifact: Artifact
-    sha256: str  # of model.json, and through it of model.onnx
+    sha256: str  # of model.json, which names that of model.onnx
     source: str | None = None  # as --model named it; None for the shipped one
 
 

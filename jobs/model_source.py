@@ -1,4 +1,4 @@
-"""Where `--model` leads: a folder, a bucket, or the artifact that a DVC project declares at some revision."""
+"""Finds the artifact that `--model` names: in a folder, in a bucket, or in a DVC project at some revision."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DECLARED = "detector"
 
 @contextlib.contextmanager
 def named_model(name: str | None) -> Iterator[Model]:
-    """The artifact that `--model` names, verified, for the length of the block; None is the shipped one.
+    """The verified artifact that `--model` names, within the block; None names the shipped one.
 
-    A folder is used as it lies; `s3://bucket/prefix/` and `REPO:REV` are copied to a temporary folder, whose network
+    A folder is used where it lies. `s3://bucket/prefix/` and `REPO:REV` are copied to a temporary folder. The network
     must have the SHA-256 that the description states. Raises ModelError, UsageError and StorageError.
     """
     if name is None:
@@ -78,6 +78,6 @@ def _check_out(name: str, folder: Path) -> None:
             files.get_file(f"{place}/{file}", str(folder / file))
     except (DvcException, SCMError, OSError, yaml.YAMLError) as error:
         raise ModelError(
-            f"--model {name}: cannot be had: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            f"--model {name}: cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "check the repository, the revision, and that `dvc push` was run for it"
         ) from error

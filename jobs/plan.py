@@ -1,4 +1,4 @@
-"""INPUT's listing, frozen, sorted, numbered and cut into parts; and the reader of what was frozen."""
+"""Freezes the listing of INPUT as a plan, sorted and cut into parts, and reads plans."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
 
-# What Pillow decodes of the formats that photographs come in.
+# The formats of photographs that Pillow decodes.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 IMAGE_EXTENSIONS = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
 DIGESTED = (PlanOptions.model_fields.keys() - {"model"}) | {"parts"}
-# One PUT takes S3 some 50 ms, and ten million images make 20,000 parts.
+# One PUT takes about 50 ms on S3, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
 CREATIONS = 5
-# What was asked for that decides the record of a single image; records of a run that differs here are not copied.
+# These options decide the record of a single image: records of a run that differs here are not copied.
 DECIDING_A_RECORD = frozenset({"INPUT", "artifact", "--min-score"})
 
 Notice = Callable[[str], None]
@@ -80,7 +80,7 @@ def plan_options(
 
 @dataclass(frozen=True)
 class Survey:
-    """What a plan holds, or would hold."""
+    """What a plan holds, or would hold if it was made."""
 
     plan: Plan | None  # the one that is there
     since: Since | None
@@ -94,11 +94,11 @@ class Survey:
 
 
 def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, notice: Notice) -> Plan:
-    """Freeze the listing of `source` in `output`, or return the plan that is there; `notice` hears what is odd.
+    """Freeze the listing of `source` in `output`, or return the plan that is there.
 
-    Raises UsageError when `output` lies inside `source`, or holds a plan of something else. A plan that is there
-    is not listed again: images that came since belong to the next run. Of two planners at once the plan of the
-    first one stands; parts of the other have names of their own, and nobody reads them.
+    notice: called with sentences that a person should read. Raises UsageError when `output` lies inside `source`, or
+    holds another plan. A plan that is there is not listed again: newer images belong to the next run. When two planners
+    work at once, the plan of the first one stays. The parts of the other have different names, and nobody reads them.
     """
     plan = _plan_there(source, output, options)
     if plan is None:
@@ -110,25 +110,25 @@ def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, 
         _refuse_other(plan, output, options)
         if plan.digest != ours.digest:
             notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
-    # Only now: of two planners with different artifacts the one whose plan stands writes its own.
+    # Only now: when two planners have different artifacts, the one whose plan stays writes its artifact.
     _place_model(model, output)
     return plan
 
 
 def _create(output: Store, plan: Plan) -> Plan:
-    """Write plan.json where there is none; the plan that is there then."""
+    """Write plan.json where there is none; returns the plan that is there then."""
     for attempt in range(CREATIONS):
         if output.swap(PLAN, plan.pretty(), None):
             return plan
         there = read_plan(output)
         if there is not None:
             return there
-        time.sleep(attempt)  # S3 also refuses while another planner's is under way, which may come to nothing
+        time.sleep(attempt)  # S3 refuses too while another planner is writing, which may fail
     raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
 def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -> Survey:
-    """What `make_plan` would write, or find; writes nothing. Raises what it raises."""
+    """What `make_plan` would write or find. Writes nothing, and raises what `make_plan` raises."""
     there = _plan_there(source, output, options)
     if there is not None:
         size, copied = 0, 0
@@ -159,14 +159,14 @@ def _survey(plan: Plan | None, since: Since | None, counts: ListingCounts, parts
 def plan_digest(content: Mapping[str, Any]) -> str:
     """SHA-256 over the fields of a plan that decide its records, as plain data.
 
-    A field that is not there is left out, so that a plan of an older boxcar, without newer options, keeps its digest.
+    A field that is missing is left out, so that the plan of an older boxcar, without newer options, keeps its digest.
     """
     digested = {name: content[name] for name in DIGESTED if name in content}
     return sha256(canonical_json({"schema": SCHEMA_VERSION} | digested))
 
 
 class PlanDraft:
-    """A plan in the making: its lines are drawn once, and its counts stand when they have been."""
+    """A plan that is being made. Its lines can be read once; its counts are final when they have been read."""
 
     def __init__(self, source: Store, options: PlanOptions, notice: Notice) -> None:
         self._options = options
@@ -181,13 +181,13 @@ class PlanDraft:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # An error's traceback would keep them, and with them the threads that read ahead.
+        # The traceback of an error would keep them alive, and with them the threads that read ahead.
         for drawn in (self._entries, self._earlier):
             if isinstance(drawn, Generator):
                 drawn.close()
 
     def cut(self, parts: list[PlanPart]) -> Iterator[tuple[str, bytes]]:
-        """The key and the bytes of one part after the other, each of which is added to `parts`."""
+        """The key and the bytes of each part in turn; each is added to `parts`."""
         while lines := list(islice(self.lines, self._options.part_size)):
             data = b"".join(lines)
             part = PlanPart(name=f"part-{len(parts):07d}", count=len(lines), sha256=sha256(data))
@@ -195,7 +195,7 @@ class PlanDraft:
             yield planned_key(part), data
 
     def plan(self, parts: list[PlanPart]) -> Plan:
-        """The plan, when all parts are cut."""
+        """The plan; to be called when all parts are cut."""
         options = self._options.model_copy(update={"since": self.since})
         digest = plan_digest(options.model_dump() | {"parts": [part.model_dump() for part in parts]})
         return Plan(
@@ -243,7 +243,7 @@ def _earlier(output: Store, plan: Plan) -> Iterator[PreviousImage]:
 
 
 def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:
-    """Write key after key, some at once; when one fails, what is under way ends and the rest is left."""
+    """Write objects, several at a time. When one fails, writes that have begun are completed, and no others begin."""
     under_way: deque[Future[None]] = deque()
     with ThreadPoolExecutor(WRITES_AT_ONCE, "write") as pool:
         try:
@@ -259,7 +259,8 @@ def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _place_model(model: Model, output: Store) -> None:
-    """Copy the artifact unless it is there: also when a planner was killed between its plan and its artifact."""
+    """Copy the artifact unless it is there already. It is missing too when a planner was killed after it wrote its
+    plan."""
     wanted = dict(zip(FILES, (model.artifact.onnx_sha256, model.sha256), strict=True))
     for name, digest in wanted.items():
         data = output.read(f"model/{name}")
@@ -284,7 +285,7 @@ def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:
 
 
 def _differences(there: PlanOptions, here: PlanOptions, names: Container[str] | None = None) -> str:
-    """Where two plans were asked for otherwise, for people; empty where they were not. names: all unless given."""
+    """The options that differ between two plans, as a text; empty when none does. names: all options unless given."""
     old, new = there.asked(), here.asked()
     return "; ".join(
         f"{name} is {_text(name, old.get(name))} there, {_text(name, new.get(name))} here"
@@ -323,28 +324,27 @@ def require_plan(output: Store) -> Plan:
 
 
 def shard_parts(plan: Plan, shard: int, shards: int) -> list[PlanPart]:
-    """The parts that shard `shard` of `shards` takes: part number mod shard count."""
+    """The parts of shard `shard` of `shards`: those whose number modulo `shards` is `shard`."""
     return plan.parts[shard::shards]
 
 
 def planned_key(part: PlanPart) -> str:
-    """Where the planned images of a part lie, relative to OUTPUT.
+    """The key of a part's planned images below OUTPUT.
 
-    The name holds their digest, so that two planners at once never write over each other's parts.
+    It holds their digest, so that two planners at once never overwrite each other's parts.
     """
     return f"plan/{part.name}-{part.sha256[:8]}.jsonl"
 
 
 def planned_parts(output: Store, plan: Plan) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
-    """Every part with its images, several read at a time; raises UsageError when one is not what was planned."""
+    """Every part with its planned images, several read at a time; raises UsageError when one has changed."""
     with contextlib.closing(read_ahead(output, map(planned_key, plan.parts))) as found:
         for part, data in zip(plan.parts, found, strict=True):
             yield part, decode_planned(output, part, data)
 
 
 def decode_planned(output: Store, part: PlanPart, data: bytes | None) -> list[PlannedImage]:
-    """The images of one part, in order, from what lies at its key; raises UsageError when it is not what was
-    planned."""
+    """The planned images of one part, in order, from the bytes at its key; raises UsageError when they have changed."""
     if data is None or sha256(data) != part.sha256:
         reason = "missing" if data is None else "changed since it was planned"
         raise UsageError(f"{output.uri}{planned_key(part)}: {reason}; plan the run again in a new OUTPUT")
@@ -352,9 +352,9 @@ def decode_planned(output: Store, part: PlanPart, data: bytes | None) -> list[Pl
 
 
 class PlanOrder:
-    """Watches that each image is planned once, over all parts in their order.
+    """Checks, part by part, that each image is planned once.
 
-    Keys increase strictly in the order of their UTF-8 bytes, so that none can be there twice.
+    The keys of all parts must increase strictly in the order of their UTF-8 bytes, so that no key can come twice.
     """
 
     def __init__(self, output: Store, plan: Plan) -> None:
@@ -363,7 +363,8 @@ class PlanOrder:
         self._last, self._count = b"", 0
 
     def add(self, part: PlanPart, images: list[PlannedImage]) -> None:
-        """The next part; raises UsageError unless its images are as many as planned, and follow those before."""
+        """Check the next part; raises UsageError unless it has the planned number of images, which follow those
+        before."""
         keys = [self._last, *(image.key.encode() for image in images)]
         if len(images) != part.count or any(key >= following for key, following in pairwise(keys)):
             raise self._damaged(f"{part.name} has other images than planned, or images out of order")
@@ -371,7 +372,7 @@ class PlanOrder:
         self._count += len(images)
 
     def end(self) -> None:
-        """After the last part; raises UsageError unless all images came."""
+        """Check, after the last part, that all images came; raises UsageError otherwise."""
         if self._count != self._plan.images:
             raise self._damaged(f"its parts have {self._count} images, not {self._plan.images}")
 

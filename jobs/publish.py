@@ -242,7 +242,7 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
 
 
 def _is_warning(rule: RuleResult) -> bool:
-    """Also a rule that was to reject and could not be judged."""
+    """Whether a rule belongs to the warnings: also one that should reject but could not be judged."""
     return rule.verdict == "warned" or (rule.verdict == "skipped" and rule.severity == "reject")
 
 

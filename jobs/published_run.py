@@ -28,8 +28,11 @@ def parse_manifest(output: Store, data: bytes) -> Manifest:
 
 
 def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
-    """The records of a part that the manifest lists, from what lies at its key; raises ValueError when they are not
-    those that were published, and of these OtherSchemaError when they are of another schema version."""
+    """The records of a part that the manifest lists, from the bytes at its key.
+
+    Raises ValueError when the bytes are not the published ones; OtherSchemaError, a kind of it, when the records have a
+    newer schema version.
+    """
     if data is None:
         raise ValueError("missing")
     if sha256(data) != entry.sha256:
@@ -38,7 +41,7 @@ def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
 
 
 class _Card(BaseModel):
-    """What is needed of the artifact's description, whichever version it has."""
+    """The part of the artifact's description that is needed here, whichever version it has."""
 
     classes: tuple[str, ...]
 
@@ -63,7 +66,8 @@ class PublishedRun:
         return cls(store, manifest)
 
     def records(self) -> Generator[Record]:
-        """Every record in the plan's order, each part held against the manifest; a few dozen parts are held at a time.
+        """Every record in the plan's order, from parts that are checked against the manifest; a few dozen are held at a
+        time.
 
         Raises IncompleteError when a part is not the one that was published, and UsageError when it is of another
         schema version.
@@ -88,7 +92,7 @@ class PublishedRun:
         return record.image.removeprefix(self.manifest.input)
 
     def labels(self) -> list[str]:
-        """The artifact's classes in their order, and after them what else occurs, which only a rejected run has.
+        """The artifact's classes in their order, and after them other labels, which only a rejected run can have.
 
         Raises ModelError when OUTPUT does not hold the artifact's description that made the run.
         """

@@ -20,7 +20,7 @@ class Tally:
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        """classes: of the artifact."""
+        """classes: those of the artifact."""
         self.classes = tuple(classes)
         self.parts: list[PartEntry] = []
         self.statuses: Counter[str] = Counter()

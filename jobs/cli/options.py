@@ -17,13 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Share(click.FloatRange):
-    """From 0 to 1; not NaN, which lies in every range."""
+    """A number from 0 to 1. click's own range would accept NaN."""
 
     def __init__(self) -> None:
         super().__init__(0, 1)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number, or the end of the command."""
+        """The number; a value that is none ends the command."""
         number: float = super().convert(value, param, ctx)
         if number != number:
             self.fail(f"{value} is not a number from 0 to 1", param, ctx)
@@ -42,12 +42,12 @@ def _model_option(command: Command) -> Command:
 def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
     if any(not name or "." in name or "/" in name for name in names):
-        raise click.BadParameter("takes what follows a name's last dot, separated by commas, as in jpg,png")
+        raise click.BadParameter("takes what follows the last dot of a name, separated by commas, as in jpg,png")
     return tuple(names)
 
 
 def plan_options(command: Command) -> Any:
-    """The options that a plan depends on; the command gets them together, in a dictionary `chosen`."""
+    """Adds the options that a plan depends on. The command gets them together, in a dictionary `chosen`."""
 
     @functools.wraps(command)
     def collected(*arguments: Any, **options: Any) -> Any:
@@ -68,7 +68,7 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
         "--redo",
         multiple=True,
         metavar="STATUS",
-        help="With --since: compute images again whose record has this status, such as unreadable. Repeatable.",
+        help="With --since: compute images again whose record has this status, for example unreadable. Repeatable.",
     )(command)
     command = click.option(
         "--since",
@@ -103,7 +103,7 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
         type=click.IntRange(min=1),
         default=DEFAULT_PART_SIZE,
         show_default=True,
-        help="Images a part: the unit of work and of retry.",
+        help="Images in a part, which is the unit of work and of retry.",
     )(command)
     command = click.option(
         "--min-score",
@@ -120,12 +120,12 @@ def machine_options(command: Command) -> Command:
         help="Processes that share the threads.  [default: one for every 8 threads]",
     )(command)
     return click.option(
-        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the cores at hand]"
+        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the number of cores]"
     )(command)
 
 
 def policy_options(command: Command) -> Any:
-    """What decides the verdict; the command gets it as `policy`."""
+    """Adds the options that decide the verdict. The command gets them together, as `policy`."""
 
     @functools.wraps(command)
     def collected(*arguments: Any, max_failed: float, strict: tuple[str, ...], **options: Any) -> Any:
@@ -135,7 +135,7 @@ def policy_options(command: Command) -> Any:
         "--strict",
         type=click.Choice(DRIFT_RULES),
         multiple=True,
-        help="Reject the run when this rule is broken, which only warns otherwise. Repeatable.",
+        help="Reject the run when this rule is broken; without the option it only warns. Repeatable.",
     )(collected)
     return click.option(
         "--max-failed",
@@ -157,6 +157,6 @@ def latest_option(command: Command) -> Command:
         "--latest",
         metavar="URI",
         callback=_json_uri,
-        help="When the run is valid, let this file point at its manifest; it stays as it is for a rejected run, one "
-        "without images, or one planned before the run that it names.",
+        help="When the run is valid, let this file name its manifest. It stays as it is for a run that is rejected, "
+        "has no images, or was planned before the run that it names.",
     )(command)

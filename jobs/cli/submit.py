@@ -40,9 +40,9 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
         if found.tzinfo is not None:
             found = found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{value} is no time as in 2024-06-01T02:00:00Z") from error
+        raise click.BadParameter(f"{value} is not a time such as 2024-06-01T02:00:00Z") from error
     if found.tzinfo is None:
-        raise click.BadParameter(f"{value} names no time zone; give a time as in 2024-06-01T02:00:00Z")
+        raise click.BadParameter(f"{value} has no time zone; give a time such as 2024-06-01T02:00:00Z")
     return found.strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
@@ -54,7 +54,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--definition",
     required=True,
-    help="AWS Batch definition of the jobs: a name, which means its newest revision, or an ARN.",
+    help="Job definition of AWS Batch: an ARN, or a name, which means its newest revision.",
 )
 @click.option(
     "--shards",
@@ -62,15 +62,16 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
     show_default=True,
     metavar="N|auto",
     callback=_shards,
-    help="Jobs that share the missing parts, at most 10,000; auto gives each a quarter of an hour of work.",
+    help="Number of jobs that share the missing parts, at most 10,000; auto gives each about 15 minutes of work.",
 )
 @click.option(
     "--scheduled-time",
     metavar="TIME",
     callback=_time,
-    help="Replaces {scheduled_time} in OUTPUT, so that a schedule names a run: ISO 8601, as in 2024-06-01T02:00:00Z.",
+    help="Replaces {scheduled_time} in OUTPUT, so that each run of a schedule has its own; ISO 8601, such as "
+    "2024-06-01T02:00:00Z.",
 )
-@click.option("--wait", is_flag=True, help="Follow the jobs to the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict, and show what the jobs do.")
 @policy_options
 @latest_option
 def submit(
@@ -86,10 +87,10 @@ def submit(
     policy: Policy,
     latest: str | None,
 ) -> None:
-    """Plan, and submit the rest to AWS Batch: an array of jobs that make parts, and one that publishes after it.
+    """Plan a run, and submit its work to AWS Batch: an array of jobs that make parts, and one that publishes after it.
 
-    Submit again to resume: what is planned stays, only missing parts are made, and jobs of this run that have not
-    ended are followed, with the options they have, not doubled. Both INPUT and OUTPUT are in S3.
+    Submit again to resume: the plan stays, and only missing parts are made. Jobs of this run that have not ended are
+    used, with the options that they have, and no others are submitted. Both INPUT and OUTPUT must be in S3.
 
     \b
     Example:
@@ -103,12 +104,14 @@ def submit(
     origin, destination = open_store(source), open_store(output)
     for name, store in (("INPUT", origin), ("OUTPUT", destination)):
         if not store.uri.startswith("s3://"):
-            raise UsageError(f"{name} {store.uri}: jobs on AWS Batch see no folder of this machine; give s3://...")
+            raise UsageError(
+                f"{name} {store.uri}: jobs on AWS Batch cannot read a folder of this machine; give s3://..."
+            )
     pointer = open_pointer(latest, origin.uri, destination)
     if dry_run:
         show_plan(origin, destination, chosen)
         return
-    batch = Batch(queue, definition)  # settings that cannot be used cost no listing
+    batch = Batch(queue, definition)  # before the listing, so that wrong settings are found at once
     plan = freeze_plan(origin, destination, chosen)
     manifest = _without_jobs(destination, plan, policy)
     if manifest is not None:
@@ -125,7 +128,7 @@ def submit(
 
 
 def _named(output: str, scheduled_time: str | None) -> str:
-    """OUTPUT of this run of a schedule, or as it is."""
+    """OUTPUT with its placeholder replaced by the scheduled time."""
     if (PLACEHOLDER in output) != (scheduled_time is not None):
         raise UsageError(f"--scheduled-time and {PLACEHOLDER} in OUTPUT belong together; give both, or neither")
     return output if scheduled_time is None else output.replace(PLACEHOLDER, scheduled_time)
@@ -144,7 +147,7 @@ def _without_jobs(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
 
 
 def _published(output: Store, plan: Plan) -> Manifest:
-    """What the finishing job wrote."""
+    """The manifest that the finishing job wrote; raises IncompleteError where there is none."""
     from jobs.published_run import read_manifest
 
     manifest = read_manifest(output)

@@ -1,4 +1,4 @@
-"""One part as a task of its own, for engines whose workers are other processes."""
+"""Makes one part, as a task for engines whose workers are other processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.storage import Store, open_store
 from jobs.worker import Worker
 
 
-# A process works for one run; its network and its threads stay from part to part.
+# A process works for one run, and keeps its network and its threads from part to part.
 @lru_cache(maxsize=1)
 def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tuple[Store, Worker]:
     output = open_store(output_uri)
@@ -22,7 +22,7 @@ def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tupl
 
 
 def make_part(output_uri: str, plan_digest: str, part: PlanPart, threads: int, share: int) -> PartStats:
-    """Make one part of the plan in OUTPUT, whatever is there of it; see Worker for `threads` and `share`."""
+    """Make one part of the plan in OUTPUT; returns its statistics. See Worker for `threads` and `share`."""
     output, worker = _worker(output_uri, plan_digest, threads, share)
     images = decode_planned(output, part, output.read(planned_key(part)))
     (stats,) = worker.make([(part, images)])

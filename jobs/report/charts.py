@@ -1,7 +1,7 @@
-"""A run's boxes in numbers, beside what the artifact found on its own test images.
+"""The charts of a report: a run's boxes beside those that the artifact found on its own test images.
 
-Both sides are counted by the same code (detector/runtime/baseline.py). Only bins of scores that both fill whole are
-compared.
+Both are counted by the same code (detector/runtime/baseline.py). Only those bins of scores are compared that lie above
+both score thresholds.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from detector.runtime.baseline import BINS, Histograms, first_whole_bin
 from jobs.formats import FAILURES
 from jobs.tally import Tally
 
-# Longer tables are not read; the rest is one row.
+# Nobody reads a longer table; further labels become one row.
 LABEL_ROWS = 40
 
 
 @dataclass(frozen=True)
 class Charts:
-    """labels, failures: tables with bars; scores, sizes: histograms.
+    """The charts of one report.
 
+    labels, failures: tables with bars; scores, sizes: histograms.
     least: the lowest score of the boxes that are counted in rates and histograms; compared: whether there is a
     baseline, of `baseline_images` images; left_out: boxes with lower scores.
     """
@@ -42,10 +43,10 @@ class Charts:
 
 
 def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
-    """min_score: of the run."""
+    """The charts of a run with this tally; min_score: the run's."""
     baseline = _baseline(artifact)
     first = first_whole_bin(max(min_score, artifact.least_score))
-    if baseline is None or first == BINS:  # nothing to compare with: then all boxes count
+    if baseline is None or first == BINS:  # there is nothing to compare with, so all boxes count
         baseline, first = None, 0
     mine = tally.histograms
     counted = int(mine.boxes[:, first:].sum())
@@ -82,13 +83,13 @@ def _baseline(artifact: Artifact) -> Histograms | None:
 
 
 def _shares(counts: NDArray[np.int64]) -> list[float]:
-    """(N,) counts -> their parts of the whole; zeros of nothing."""
+    """(N,) counts -> (N,) shares of their sum; zeros if the sum is 0."""
     total = int(counts.sum())
     return [float(count) / total if total else 0.0 for count in counts]
 
 
 def _label_rows(tally: Tally, first: int, images: int, baseline: Histograms | None, baseline_images: int) -> list[Row]:
-    """Most frequent labels first; a rate is in boxes per 100 images."""
+    """One row a label, the most frequent first; a rate is boxes per 100 images."""
     mine = 100 * tally.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
     theirs = None if baseline is None else 100 * baseline.boxes[:, first:].sum(axis=1) / baseline_images
     order = sorted(range(len(mine)), key=lambda number: (-mine[number], tally.classes[number]))
@@ -125,7 +126,7 @@ def _label_texts(boxes: int, rate: float, reference: float | None) -> tuple[str,
 
 
 def _failure_rows(tally: Tally) -> list[Row]:
-    """Every status but ok; the share is of all images."""
+    """One row for each status but ok, with its share of all images."""
     statuses: Sequence[str] = [*FAILURES, *sorted(set(tally.statuses) - {"ok", *FAILURES})]
     counts = [tally.statuses[status] for status in statuses]
     images = tally.statuses.total()

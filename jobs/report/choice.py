@@ -17,7 +17,7 @@ DOUBTFUL = Group("doubtful", "scores nearest to .5")
 SAMPLED = Group("sample", "sample of each label")
 FAILED = Group("failed", "failed")
 GROUPS = (RULES, DOUBTFUL, SAMPLED, FAILED)
-# Of a rule; as many as a verdict names.
+# Examples of one rule; a verdict names as many.
 EXAMPLES = 20
 
 

@@ -1,4 +1,4 @@
-"""OUTPUT/report.html: the page of a run."""
+"""Makes OUTPUT/report.html, the page of a run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from jobs.storage import Store
 from jobs.tally import Tally
 
 REPORT = "report.html"
-# A page that opens at once, anywhere: what boxes and texts leave of 5 MB is for thumbnails.
+# A page of at most 5 MB opens quickly anywhere. Thumbnails get what boxes and texts leave of it.
 PAGE_BYTES = 4_500_000
 LARGEST_THUMBNAIL, SMALLEST_THUMBNAIL = 30_000, 3_000
 _BOX_BYTES, _FIGURE_BYTES = 330, 1_200
-# Of one picture: crowds of boxes hide what is below them. Fewer where rules name hundreds of images.
+# Most boxes drawn in one image: many boxes hide what is below them. Fewer are drawn when there are many images.
 MOST_BOXES, FEWER_BOXES, MANY_FIGURES = 24, 10, 200
 
 
@@ -77,13 +77,13 @@ def render(
 
 
 def _thumbnail_bytes(drawn: Sequence[Sequence[Box]]) -> int:
-    """What one thumbnail may take, in a page with these boxes in its figures."""
+    """The most bytes for one thumbnail, in a page with these boxes in its figures."""
     left = PAGE_BYTES - _FIGURE_BYTES * len(drawn) - _BOX_BYTES * sum(map(len, drawn))
     return min(LARGEST_THUMBNAIL, max(SMALLEST_THUMBNAIL, left // max(1, len(drawn))))
 
 
 def _boxes(item: GalleryImage, tally: Tally, most: int) -> list[Box]:
-    """The best ones, and the marked one; in the order of drawing."""
+    """The best boxes of an image and its marked one, in the order of drawing."""
     best = sorted(item.sampled.record.boxes, key=lambda box: -box.score)[:most]
     if item.marked is not None and item.marked not in best:
         best[-1] = item.marked
@@ -98,7 +98,7 @@ def _box(box: BoxRecord, tally: Tally, *, marked: bool) -> Box:
 def _figure(number: int, item: GalleryImage, boxes: Sequence[Box], picture: Thumbnail) -> Figure:
     record = item.sampled.record
     return Figure(
-        name=f"picture-{number}",
+        name=f"image-{number}",
         title=record.image,
         width=record.width,
         height=record.height,

@@ -48,7 +48,7 @@ class Lowest:
             heapq.heapreplace(self._heap, entry)
 
     def __iter__(self) -> Iterator[SampledImage]:
-        """Lowest rank first."""
+        """The kept items, lowest rank first."""
         return (item for _, _, item in sorted(self._heap, key=lambda entry: entry[:2], reverse=True))
 
 

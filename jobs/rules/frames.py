@@ -1,4 +1,4 @@
-"""Records as the typed tables that the rules look at."""
+"""Turns records into the typed tables that the rules judge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Some parts' records. `images` are their URIs; the tables' column `subject` numbers them."""
+    """The records of several parts. `images` are their URIs; the column `subject` of the tables holds their numbers."""
 
     def __init__(self) -> None:
         self.images: list[str] = []
@@ -25,18 +25,18 @@ class Batch:
         self._statuses: list[str] = []
         self._consistent: list[bool] = []
         self._labels: list[str] = []
-        # An array for each part: Python's own numbers would take five times the memory.
+        # Arrays, one for each part: Python's own numbers would take five times the memory.
         self._counts: list[NDArray[np.int64]] = []
         self._sizes: list[NDArray[np.float64]] = []  # (records, 2) width, height
         self._numbers: list[NDArray[np.float64]] = []  # (boxes, 5) score, x, y, width, height
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return len(self.images)
 
     def add(self, records: Sequence[Record]) -> None:
-        """Append one part's."""
+        """Append the records of one part."""
         boxes = [box for record in records for box in record.boxes]
         self.images += [record.image for record in records]
         self._statuses += [record.status for record in records]
@@ -80,7 +80,7 @@ class Batch:
 
 
 def _is_consistent(record: Record) -> bool:
-    """Whether a record's fields agree with its status; an unknown status is another rule's finding."""
+    """Whether a record's fields agree with its status. Another rule finds an unknown status."""
     if record.status not in ERRORS:
         return True
     if record.error != ERRORS[record.status]:

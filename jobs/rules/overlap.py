@@ -15,16 +15,17 @@ def suppressible(
     Computed in single precision with the same comparison as `detector.runtime.geometry.nms`, so that no box which that
     function kept is found here.
     """
-    order = np.lexsort((labels, images))  # stable: within a group the best score stays first
+    order = np.lexsort((labels, images))  # this is stable: within a group the best score stays first
     found = np.zeros(len(order), np.bool_)
     if not len(order):
         return found
     images, labels, boxes = images[order], labels[order], boxes[order]
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    # Each box is held against the next of its group, then against the one after it, while any group is that long.
+    # Compare each box with the next one of its group, then with the second next, and so on to the end of the longest
+    # group.
     left = np.arange(len(order) - 1)
     step = 1
-    while len(left) and step < most:  # an image with more boxes breaks another rule; all pairs would take hours
+    while len(left) and step < most:  # an image with more boxes breaks another rule, and all its pairs would take hours
         right = left + step
         same = (images[left] == images[right]) & (labels[left] == labels[right])
         left, right = left[same], right[same]

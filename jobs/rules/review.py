@@ -1,7 +1,7 @@
-"""Judges a run part by part, in memory that does not grow with it.
+"""Judges a run part by part; memory does not grow with the run.
 
-Rows of records and boxes are judged in typed batches and the results added up. What concerns the run as a whole is
-counted exactly against the plan, and judged on one row a part or one row in all.
+Records and boxes are judged in batches of rows, and the results are added up. Completeness is counted against the plan
+and judged on one row for each part; shares and drift are judged on one row for the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jobs.rules.frames import Batch
 from jobs.rules.policy import Policy
 from jobs.rules.rules import box_rules, part_rules, record_rules, run_rules
 
-# With five boxes each, 250,000 rows of boxes: some 60 MB with what Great Expectations makes of them.
+# 50,000 records with five boxes each make 250,000 rows: about 60 MB with what Great Expectations adds.
 BATCH_RECORDS = 50_000
 BATCH_BOXES = 250_000
 
@@ -81,7 +81,7 @@ class Review:
         self._boxes.judge(batch.box_frame(self._artifact.nms_threshold, self._artifact.max_detections), batch.images)
 
     def verdict(self, histograms: Histograms) -> Validation:
-        """What the rules say of everything that was added; histograms: of its boxes."""
+        """What the rules say about all parts that were added; histograms: those of their boxes."""
         self._judge_batch()
         drift = self._judge_run(histograms)
         results = [
@@ -109,7 +109,7 @@ class Review:
 
         rows = np.array(self._part_rows, np.int64).reshape(-1, 3)
         frame = pd.DataFrame(rows, columns=["missing", "repeated", "unplanned"])
-        # Examples of these rules are images, and stand in `_examples`; a part is none.
+        # The examples of these rules are images, which are in `_examples`, and not parts.
         self._parts.judge(frame.assign(subject=0), [""])
         read = self._images - self._failed
         drift = measure(histograms, read, self._artifact, self._plan.min_score)
@@ -122,7 +122,7 @@ class Review:
         return self._failed / self._images if self._images else 0.0
 
     def _counted(self) -> list[RuleResult]:
-        """The rules whose findings are images that were counted while the parts went by."""
+        """The results of the rules whose examples are images that were counted in `add`."""
         missing, repeated, unplanned = (
             (sum(column) for column in zip(*self._part_rows, strict=True)) if (self._part_rows) else (0, 0, 0)
         )

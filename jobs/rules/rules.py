@@ -11,7 +11,7 @@ from jobs.rules.policy import MAX_PSI, MAX_RATIO, THINNEST, Policy
 
 
 def part_rules(expect: Any) -> list[Rule]:
-    """Over one row a part, counted against the plan."""
+    """The rules over one row for each part, which is counted against the plan."""
     between = expect.ExpectColumnValuesToBeBetween
     return [
         Rule("complete", "Every planned image has a record.", [between(column="missing", max_value=0)]),
@@ -21,7 +21,7 @@ def part_rules(expect: Any) -> list[Rule]:
 
 
 def run_rules(expect: Any, policy: Policy) -> list[Rule]:
-    """Over one row for the whole run; drift is null where it cannot be judged, and nulls break no rule."""
+    """The rules over one row for the whole run. Drift is null when it cannot be judged, and a null breaks no rule."""
     between = expect.ExpectColumnValuesToBeBetween
 
     def severity(name: str) -> Severity:
@@ -56,7 +56,7 @@ def run_rules(expect: Any, policy: Policy) -> list[Rule]:
 
 
 def record_rules(expect: Any, artifact: Artifact) -> list[Rule]:
-    """Over one row a record."""
+    """The rules over one row for each record."""
     return [
         Rule(
             "status_known",
@@ -78,7 +78,7 @@ def record_rules(expect: Any, artifact: Artifact) -> list[Rule]:
 
 
 def box_rules(expect: Any, plan: Plan, artifact: Artifact) -> list[Rule]:
-    """Over one row a box."""
+    """The rules over one row for each box."""
     between = expect.ExpectColumnValuesToBeBetween
     above = expect.ExpectColumnPairValuesAToBeGreaterThanB
     return [

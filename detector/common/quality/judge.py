@@ -1,4 +1,4 @@
-"""The rules of one table, judged batch by batch, so that memory does not grow with the table."""
+"""Judges the rules of one table batch by batch, so that memory does not grow with the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_EXAMPLES = 20
-# The column of a table that numbers what its rows are about.
+# The column of a table that holds the number of what a row describes, such as an image.
 SUBJECT = "subject"
 
 Severity = Literal["reject", "warn"]
@@ -20,7 +20,7 @@ Severity = Literal["reject", "warn"]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a table must keep: `expectations` are Great Expectations' own, and all of them must hold."""
+    """A rule that a table must keep: all of its expectations, which are Great Expectations' own, must hold."""
 
     name: str
     sentence: str
@@ -30,7 +30,8 @@ class Rule:
 
 @dataclass
 class Finding:
-    """One rule over the batches so far: rows looked at, rows that break it, and some of what these are about."""
+    """What one rule found in the batches so far: rows checked, rows that break it, and the names of some of their
+    subjects."""
 
     rule: Rule
     passed: bool = True
@@ -39,7 +40,7 @@ class Finding:
     examples: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """For a JSON file that people read."""
+        """The finding as plain data, for a JSON file that people read."""
         verdict = "passed" if self.passed else {"reject": "rejected", "warn": "warned"}[self.rule.severity]
         return {
             "rule": self.rule.name,
@@ -51,7 +52,7 @@ class Finding:
         }
 
     def add_examples(self, names: Sequence[str]) -> None:
-        """Those that are new, as long as there are few."""
+        """Add the names that are new, up to MAX_EXAMPLES."""
         self.examples += [name for name in dict.fromkeys(names) if name not in self.examples]
         del self.examples[MAX_EXAMPLES:]
 
@@ -77,19 +78,20 @@ class Judge:
         self._definition = asset.add_batch_definition_whole_dataframe(table)
 
     def judge(self, frame: pd.DataFrame, subjects: Sequence[str]) -> None:
-        """One batch: column `subject` says which of `subjects` a row is about."""
+        """Judge one batch; its column `subject` holds the number of a row's subject in `subjects`."""
         batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
-        # With the names of a column, every row that breaks a rule would become a dictionary: 70 times the time.
+        # If it were asked for names, every row that breaks a rule would become a dictionary, which takes 70 times as
+        # long.
         results = batch.validate(self._suite, result_format="COMPLETE").results
         answered = {tuple(result.expectation_config.meta.values()) for result in results}
-        if answered != self._asked or len(results) != len(self._asked):  # silence is no consent
+        if answered != self._asked or len(results) != len(self._asked):  # a missing answer must not count as success
             raise RuntimeError(f"{self.table}: asked {sorted(self._asked)}, answered {sorted(answered)}")
         for finding in self.findings.values():
             finding.checked += len(frame)
         for result in results:
             name = result.expectation_config.meta["rule"]
             counts = result.result
-            if "element_count" not in counts:  # it could not be evaluated: a fault of ours
+            if "element_count" not in counts:  # it could not be evaluated, which is a bug
                 raise RuntimeError(f"rule {name}: {result.exception_info}")
             finding = self.findings[name]
             finding.passed &= result.success

@@ -49,7 +49,7 @@ def test_examples_of_broken_rules_are_shown_and_linked(boxcar: Boxcar, worked: P
     )
     boxcar("report", worked)
     page = _page(worked)
-    link = re.search(rf'<a href="#(picture-\d+)">{re.escape(images[1])}</a>', page)
+    link = re.search(rf'<a href="#(image-\d+)">{re.escape(images[1])}</a>', page)
     figure = page.partition(f'id="{link[1]}"')[2].partition("</figure>")[0] if link else ""
     assert "breaks drift" in figure and "score near .5: " in figure and figure.count(" marked") == 1
     assert "<li><bdi>/elsewhere/unplanned.jpg</bdi></li>" in page
@@ -76,7 +76,7 @@ def test_images_that_are_gone_or_changed_leave_a_word(boxcar: Boxcar, worked: Pa
     page = _page(worked)
     assert page.count("data:image/jpeg") == 5
     assert "no such image any more" in page and "not the version that was planned" in page
-    assert "2 pictures are missing" in page
+    assert "2 images are missing" in page
 
 
 def test_a_run_in_a_bucket_has_its_report_there(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
