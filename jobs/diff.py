@@ -132,19 +132,9 @@ def diff(a: PublishedRun, b: PublishedRun) -> Difference:
 
 
 def _side(run: PublishedRun) -> ComparedRun:
-    manifest = run.manifest
-    return ComparedRun(
-        output=run.store.uri,
-        run=manifest.run,
-        status=manifest.status,
-        planned_at=manifest.planned_at,
-        input=manifest.input,
-        images=manifest.images,
-        plan_digest=manifest.lineage.plan_digest,
-        artifact_name=manifest.lineage.artifact_name,
-        artifact_sha256=manifest.lineage.artifact_sha256,
-        min_score=manifest.min_score,
-    )
+    """The fields of a run's manifest and lineage that are compared."""
+    known = dict(run.manifest) | dict(run.manifest.lineage) | {"output": run.store.uri}
+    return ComparedRun(**{name: known[name] for name in ComparedRun.model_fields})
 
 
 Keyed = Iterator[tuple[str, Record]]

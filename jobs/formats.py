@@ -317,7 +317,7 @@ class Cost(FileModel):
 
 
 class Manifest(VersionedModel):
-    """manifest.json: a run, its parts with their digests, and its verdict. A run is published when this file is there."""
+    """manifest.json: a run, its parts with their digests, and its verdict. With this file a run is published."""
 
     run: str = Field(
         pattern="^[0-9a-f]{8}$", description="The run's name: the first 8 hex digits of its plan's digest."

@@ -84,13 +84,9 @@ class Survey:
 
     plan: Plan | None  # the one that is there
     since: Since | None
-    images: int
-    bytes: int  # of all images
-    other_files: int
-    filtered: int
     parts: int
-    copies: int
-    copied_bytes: int  # of the images whose records may be copied
+    counts: ListingCounts
+    copies: CopyCounts
 
 
 def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, notice: Notice) -> Plan:
@@ -136,24 +132,10 @@ def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -
             size += sum(image.size for image in images)
             copied += sum(image.size for image in images if image.previous is not None)
         counts = ListingCounts(there.images, size, there.other_files, there.filtered)
-        return _survey(there, there.since, counts, len(there.parts), CopyCounts(there.copies, copied))
+        return Survey(there, there.since, len(there.parts), counts, CopyCounts(there.copies, copied))
     with PlanDraft(source, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
-    return _survey(None, draft.since, draft.counts, parts, draft.copies)
-
-
-def _survey(plan: Plan | None, since: Since | None, counts: ListingCounts, parts: int, copies: CopyCounts) -> Survey:
-    return Survey(
-        plan=plan,
-        since=since,
-        images=counts.images,
-        bytes=counts.bytes,
-        other_files=counts.other_files,
-        filtered=counts.filtered,
-        parts=parts,
-        copies=copies.images,
-        copied_bytes=copies.bytes,
-    )
+    return Survey(None, draft.since, parts, draft.counts, draft.copies)
 
 
 def plan_digest(content: Mapping[str, Any]) -> str:

@@ -30,13 +30,19 @@ class Share(click.FloatRange):
         return number
 
 
-def _model_option(command: Command) -> Command:
-    return click.option(
-        "--model",
-        metavar="ARTIFACT",
-        help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
-        "revision.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
-    )(command)
+def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Any:
+    """The command with these options, which its help lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_MODEL = click.option(
+    "--model",
+    metavar="ARTIFACT",
+    help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
+    "revision.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
+)
 
 
 def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -61,56 +67,61 @@ def plan_options(command: Command) -> Any:
 
 
 def _plan_option_list(command: Callable[..., Any]) -> Any:
-    command = click.option(
-        "--dry-run", is_flag=True, help="Show what would be read and written, from the listing alone; write nothing."
-    )(command)
-    command = click.option(
-        "--redo",
-        multiple=True,
-        metavar="STATUS",
-        help="With --since: compute images again whose record has this status, for example unreadable. Repeatable.",
-    )(command)
-    command = click.option(
-        "--since",
-        metavar="PREVIOUS",
-        help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
-    )(command)
-    command = click.option(
-        "--inventory",
-        metavar="URI",
-        help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
-    )(command)
-    command = click.option(
-        "--extensions",
-        metavar="LIST",
-        callback=_extensions,
-        help="Extensions of images, separated by commas, in any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
-    )(command)
-    command = click.option(
-        "--exclude",
-        multiple=True,
-        metavar="GLOB",
-        help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
-    )(command)
-    command = click.option(
-        "--include",
-        multiple=True,
-        metavar="GLOB",
-        help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
-    )(command)
-    command = click.option(
-        "--part-size",
-        type=click.IntRange(min=1),
-        default=DEFAULT_PART_SIZE,
-        show_default=True,
-        help="Images in a part, which is the unit of work and of retry.",
-    )(command)
-    command = click.option(
-        "--min-score",
-        type=Share(),
-        help="Keep boxes with at least this score.  [default: the artifact's operating score]",
-    )(command)
-    return _model_option(command)
+    return _with_options(
+        command,
+        _MODEL,
+        click.option(
+            "--min-score",
+            type=Share(),
+            help="Keep boxes with at least this score.  [default: the artifact's operating score]",
+        ),
+        click.option(
+            "--part-size",
+            type=click.IntRange(min=1),
+            default=DEFAULT_PART_SIZE,
+            show_default=True,
+            help="Images in a part, which is the unit of work and of retry.",
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
+        ),
+        click.option(
+            "--extensions",
+            metavar="LIST",
+            callback=_extensions,
+            help="Extensions of images, separated by commas, any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
+        ),
+        click.option(
+            "--inventory",
+            metavar="URI",
+            help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
+        ),
+        click.option(
+            "--since",
+            metavar="PREVIOUS",
+            help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
+        ),
+        click.option(
+            "--redo",
+            multiple=True,
+            metavar="STATUS",
+            help="With --since: compute images again whose record has this status, for example unreadable. Repeatable.",
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Show what would be read and written, from the listing alone; write nothing.",
+        ),
+    )
 
 
 def machine_options(command: Command) -> Command:

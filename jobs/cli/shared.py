@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from jobs.formats import Manifest, Plan, PlanOptions
     from jobs.latest import LatestPointer
     from jobs.model import Model
-    from jobs.plan import Survey
     from jobs.published_run import PublishedRun
     from jobs.storage import Store
 
@@ -45,6 +44,10 @@ def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
     with _opened(source, chosen) as (_, options):
         say(f"reading the listing of {source.uri}")
         found = survey(source, output, options, warn)
+    counts, copies = found.counts, found.copies
+    unchanged = "0"
+    if found.since is not None and found.since.output is not None:
+        unchanged = f"{copies.images:,} ({copies.bytes:,} bytes; their records may be copied from {found.since.output})"
     there = "none yet"
     if found.plan is not None:
         done = read_status(output, found.plan).parts
@@ -52,20 +55,14 @@ def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
     print_lines(
         {
             "plan": there,
-            "images": f"{found.images:,} in {found.parts:,} parts",
-            "download": f"{found.bytes - found.copied_bytes:,} bytes of {found.images - found.copies:,} images",
-            "unchanged": _unchanged(found),
-            "filtered out": f"{found.filtered:,} (by --include and --exclude)",
-            "other files": f"{found.other_files:,} (no images by their extension)",
+            "images": f"{counts.images:,} in {found.parts:,} parts",
+            "download": f"{counts.bytes - copies.bytes:,} bytes of {counts.images - copies.images:,} images",
+            "unchanged": unchanged,
+            "filtered out": f"{counts.filtered:,} (by --include and --exclude)",
+            "other files": f"{counts.other_files:,} (no images by their extension)",
             "output": f"{output.uri} (dry run: nothing was written)",
         }
     )
-
-
-def _unchanged(found: Survey) -> str:
-    if found.since is None or found.since.output is None:
-        return "0"
-    return f"{found.copies:,} ({found.copied_bytes:,} bytes; their records may be copied from {found.since.output})"
 
 
 @contextlib.contextmanager

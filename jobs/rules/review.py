@@ -146,16 +146,13 @@ def _observed(drift: Drift) -> str:
 
 def _result(finding: Finding, observed: str, *, skipped: bool = False) -> RuleResult:
     rule = finding.rule
-    broken = {"reject": "rejected", "warn": "warned"}[rule.severity]
-    return RuleResult.model_validate(
-        {
-            "rule": rule.name,
-            "sentence": rule.sentence,
-            "severity": rule.severity,
-            "verdict": "skipped" if skipped else "passed" if finding.passed else broken,
-            "checked": finding.checked,
-            "broken": finding.broken,
-            "observed": observed,
-            "examples": finding.examples,
-        }
+    return RuleResult(
+        rule=rule.name,
+        sentence=rule.sentence,
+        severity=rule.severity,
+        verdict="skipped" if skipped else finding.verdict,
+        checked=finding.checked,
+        broken=finding.broken,
+        observed=observed,
+        examples=finding.examples,
     )

@@ -157,7 +157,7 @@ def _refusal(boxcar: Boxcar, artifact: Path, bucket: Bucket, output: Path, uri: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"sourceBucket": "others"}, "is of s3://others/"),
+        ({"sourceBucket": "others"}, "lists s3://others/"),
         ({"fileFormat": "ORC"}, "is in ORC"),
         ({"fileFormat": "XML"}, "not the manifest.json of an S3 Inventory"),
         ({"files": [{"key": "x"}]}, "not the manifest.json of an S3 Inventory"),

@@ -140,7 +140,7 @@ def test_filters_belong_to_the_plan(boxcar: Boxcar, artifact: Path, tmp_path: Pa
 @pytest.mark.parametrize("value", ["", "jpg,", "a.b", "a/b"])
 def test_extensions_that_are_none(boxcar: Boxcar, artifact: Path, tmp_path: Path, value: str) -> None:
     arguments = ("plan", write_photos(tmp_path / "photos", 1), tmp_path / "run", "--model", artifact)
-    assert "takes what follows a name" in boxcar(*arguments, "--extensions", value, code=2).stderr
+    assert "takes what follows the last dot of a name" in boxcar(*arguments, "--extensions", value, code=2).stderr
 
 
 def _make(

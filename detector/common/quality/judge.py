@@ -39,13 +39,17 @@ class Finding:
     broken: int = 0
     examples: list[str] = field(default_factory=list)
 
+    @property
+    def verdict(self) -> Literal["passed", "warned", "rejected"]:
+        """What the finding means for the whole."""
+        return "passed" if self.passed else "rejected" if self.rule.severity == "reject" else "warned"
+
     def summary(self) -> dict[str, Any]:
         """The finding as plain data, for a JSON file that people read."""
-        verdict = "passed" if self.passed else {"reject": "rejected", "warn": "warned"}[self.rule.severity]
         return {
             "rule": self.rule.name,
             "sentence": self.rule.sentence,
-            "verdict": verdict,
+            "verdict": self.verdict,
             "checked": self.checked,
             "broken": self.broken,
             "examples": self.examples,

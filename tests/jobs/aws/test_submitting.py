@@ -218,7 +218,7 @@ def test_the_schedule_names_the_run_in_utc_and_without_colons(
         ("s3://b/o/", ["--shards", "10001"], "from 1 to 10,000"),
         ("s3://b/o/", ["--shards", "0"], "from 1 to 10,000"),
         ("s3://b/o/", ["--shards", "many"], "takes auto"),
-        ("boxes/", [], "see no folder"),
+        ("boxes/", [], "cannot read a folder"),
     ],
 )
 def test_wrong_usage_of_submit(queue: Queue, boxcar: Boxcar, output: str, options: list[str], message: str) -> None:
