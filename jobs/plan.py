@@ -340,25 +340,24 @@ class PlanOrder:
     """
 
     def __init__(self, output: Store, plan: Plan) -> None:
-        self._output = output
-        self._plan = plan
+        self._where, self._images = output.uri + PLAN, plan.images
         self._last, self._count = b"", 0
 
     def add(self, part: PlanPart, images: list[PlannedImage]) -> None:
         """Check the next part; raises UsageError unless it has the planned number of images, which follow those
         before."""
         keys = [self._last, *(image.key.encode() for image in images)]
-        if len(images) != part.count or any(key >= following for key, following in pairwise(keys)):
-            raise self._damaged(f"{part.name} has other images than planned, or images out of order")
+        self._require(
+            len(images) == part.count and all(key < following for key, following in pairwise(keys)),
+            f"{part.name} has other images than planned, or images out of order",
+        )
         self._last = keys[-1]
         self._count += len(images)
 
     def end(self) -> None:
         """Check, after the last part, that all images came; raises UsageError otherwise."""
-        if self._count != self._plan.images:
-            raise self._damaged(f"its parts have {self._count} images, not {self._plan.images}")
+        self._require(self._count == self._images, f"its parts have {self._count} images, not {self._images}")
 
-    def _damaged(self, reason: str) -> UsageError:
-        return UsageError(
-            f"{self._output.uri}{PLAN}: the plan is damaged: {reason}; plan the run again in a new OUTPUT"
-        )
+    def _require(self, holds: bool, reason: str) -> None:
+        if not holds:
+            raise UsageError(f"{self._where}: the plan is damaged: {reason}; plan the run again in a new OUTPUT")

@@ -93,36 +93,16 @@ def _label_rows(tally: Tally, first: int, images: int, baseline: Histograms | No
     mine = 100 * tally.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
     theirs = None if baseline is None else 100 * baseline.boxes[:, first:].sum(axis=1) / baseline_images
     order = sorted(range(len(mine)), key=lambda number: (-mine[number], tally.classes[number]))
-    shown, rest = order[:LABEL_ROWS], order[LABEL_ROWS:]
-    entries = [
-        (
-            tally.classes[number],
-            tally.labels[tally.classes[number]],
-            float(mine[number]),
-            None if theirs is None else float(theirs[number]),
-        )
-        for number in shown
-    ]
-    if rest:
-        entries.append(
-            (
-                f"{len(rest):,} other labels",
-                sum(tally.labels[tally.classes[number]] for number in rest),
-                float(mine[rest].sum()),
-                None if theirs is None else float(theirs[rest].sum()),
-            )
-        )
-    return rows(
-        [name for name, _, _, _ in entries],
-        [rate for _, _, rate, _ in entries],
-        None if theirs is None else [reference or 0.0 for _, _, _, reference in entries],
-        [_label_texts(boxes, rate, reference) for _, boxes, rate, reference in entries],
-    )
-
-
-def _label_texts(boxes: int, rate: float, reference: float | None) -> tuple[str, ...]:
-    texts = (f"{boxes:,}", f"{rate:,.1f}")
-    return texts if reference is None else (*texts, f"{reference:,.1f}")
+    groups = {tally.classes[number]: [number] for number in order[:LABEL_ROWS]}
+    if rest := order[LABEL_ROWS:]:
+        groups[f"{len(rest):,} other labels"] = rest
+    boxes = [sum(tally.labels[tally.classes[number]] for number in group) for group in groups.values()]
+    rates = [float(mine[group].sum()) for group in groups.values()]
+    texts = [(f"{count:,}", f"{rate:,.1f}") for count, rate in zip(boxes, rates, strict=True)]
+    if theirs is None:
+        return rows(list(groups), rates, None, texts)
+    marks = [float(theirs[group].sum()) for group in groups.values()]
+    return rows(list(groups), rates, marks, [(*text, f"{mark:,.1f}") for text, mark in zip(texts, marks, strict=True)])
 
 
 def _failure_rows(tally: Tally) -> list[Row]:

@@ -10,16 +10,6 @@ from jobs.formats import STATUSES, Plan
 from jobs.rules.policy import MAX_PSI, MAX_RATIO, THINNEST, Policy
 
 
-def part_rules(expect: Any) -> list[Rule]:
-    """The rules over one row for each part, which is counted against the plan."""
-    between = expect.ExpectColumnValuesToBeBetween
-    return [
-        Rule("complete", "Every planned image has a record.", [between(column="missing", max_value=0)]),
-        Rule("unique", "No image has more than one record.", [between(column="repeated", max_value=0)]),
-        Rule("planned", "No record is of an image that was not planned.", [between(column="unplanned", max_value=0)]),
-    ]
-
-
 def run_rules(expect: Any, policy: Policy) -> list[Rule]:
     """The rules over one row for the whole run. Drift is null when it cannot be judged, and a null breaks no rule."""
     between = expect.ExpectColumnValuesToBeBetween
@@ -31,6 +21,9 @@ def run_rules(expect: Any, policy: Policy) -> list[Rule]:
         return Rule(name, sentence, [between(column=name, **limits)], severity(name))
 
     return [
+        Rule("complete", "Every planned image has a record.", [between(column="missing", max_value=0)]),
+        Rule("unique", "No image has more than one record.", [between(column="repeated", max_value=0)]),
+        Rule("planned", "No record is of an image that was not planned.", [between(column="unplanned", max_value=0)]),
         Rule(
             "failed_share",
             f"At most {100 * policy.max_failed:g} % of the images failed.",
