@@ -18,6 +18,7 @@ from jobs.temporary import temporary_files, temporary_folder
 
 # model.json is always written last, because it names the network's digest.
 FILES = ("model.onnx", "model.json")
+MISSING = "plan again with the same --model: that puts it back"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run_artifact(output: Store, plan: Plan) -> Artifact:
     The network is not read: its digest is checked where it is run.
     """
     name = FILES[-1]
-    data = _read(output, name)
+    data = _read(output, f"model/{name}", MISSING)
     if sha256(data) != plan.artifact_sha256:
         raise _other_model(f"{output.uri}model/{name}", sha256(data), plan)
     try:
@@ -63,20 +64,25 @@ def run_artifact(output: Store, plan: Plan) -> Artifact:
 def run_model(output: Store, plan: Plan) -> Iterator[Model]:
     """The artifact that the plan pins, in a temporary folder; raises ModelError when OUTPUT holds another."""
     with temporary_folder() as folder:
-        for file in FILES:
-            data = _read(output, file)
-            with temporary_files():
-                (folder / file).write_bytes(data)
+        download_model(output, "model/", folder, MISSING)
         model = open_model(folder)
         if model.sha256 != plan.artifact_sha256:
             raise _other_model(f"{output.uri}model/", model.sha256, plan)
         yield model
 
 
-def _read(output: Store, file: str) -> bytes:
-    data = output.read(f"model/{file}")
+def download_model(store: Store, prefix: str, folder: Path, advice: str) -> None:
+    """Copy the artifact below `prefix` into `folder`; raises ModelError with `advice` when a file is missing."""
+    for name in FILES:
+        data = _read(store, prefix + name, advice)
+        with temporary_files():
+            (folder / name).write_bytes(data)
+
+
+def _read(store: Store, key: str, advice: str) -> bytes:
+    data = store.read(key)
     if data is None:
-        raise ModelError(f"{output.uri}model/{file}: missing; plan again with the same --model: that puts it back")
+        raise ModelError(f"{store.uri}{key}: missing; {advice}")
     return data
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from detector.runtime.artifact import SHIPPED
 from jobs.errors import ModelError, UsageError
-from jobs.model import FILES, Model, open_model
+from jobs.model import FILES, Model, download_model, open_model
 from jobs.storage import open_store
-from jobs.temporary import temporary_files, temporary_folder
+from jobs.temporary import temporary_folder
 
 # The name under `artifacts:` in the project's dvc.yaml.
 DECLARED = "detector"
@@ -28,7 +28,7 @@ def named_model(name: str | None) -> Iterator[Model]:
         yield open_model(SHIPPED)
     elif name.startswith("s3://"):
         with temporary_folder() as folder:
-            _download(name, folder)
+            download_model(open_store(name), "", folder, f"name the prefix below which {' and '.join(FILES)} lie")
             yield open_model(folder, name)
     elif Path(name).is_dir():
         yield open_model(Path(name), name)
@@ -40,16 +40,6 @@ def named_model(name: str | None) -> Iterator[Model]:
         raise ModelError(
             f"{name}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
         )
-
-
-def _download(uri: str, folder: Path) -> None:
-    store = open_store(uri)
-    for file in FILES:
-        data = store.read(file)
-        if data is None:
-            raise ModelError(f"{store.uri}{file}: missing; name the prefix below which {' and '.join(FILES)} lie")
-        with temporary_files():
-            (folder / file).write_bytes(data)
 
 
 def _check_out(name: str, folder: Path) -> None:

@@ -102,7 +102,6 @@ class S3Store:
 
     def download(self, key: str, path: Path) -> bool:
         """Write an object of any size to a file; False where there is none. OSErrors of the file are not handled."""
-        from botocore.exceptions import ClientError
 
         def save(body: Any) -> bytes:
             with path.open("wb") as file:  # from the beginning, also after a download broke off
@@ -110,22 +109,19 @@ class S3Store:
                     file.write(piece)
             return b""
 
-        with _storage_errors(self.uri + key):
-            try:
-                self._get(key, save)
-            except ClientError as error:
-                if error.response["Error"].get("Code") == "NoSuchKey":
-                    return False
-                raise
-        return True
+        return self._find(key, save) is not None
 
     def read_version(self, key: str) -> Content | None:
         """See Store."""
+        return self._find(key)
+
+    def _find(self, key: str, take: Callable[[Any], bytes] | None = None) -> Content | None:
+        """One object, or None where there is none; see `_get`."""
         from botocore.exceptions import ClientError
 
         with _storage_errors(self.uri + key):
             try:
-                return self._get(key)
+                return self._get(key, take)
             except ClientError as error:
                 if error.response["Error"].get("Code") == "NoSuchKey":
                     return None
