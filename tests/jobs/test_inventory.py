@@ -220,4 +220,4 @@ def test_a_folder_has_no_inventory(boxcar: Boxcar, artifact: Path, photos: Bucke
     uri = _report(photos, "CSV", _rows(photos))
     folder = write_photos(tmp_path / "folder", 1)
     result = boxcar("plan", folder, tmp_path / "run", "--model", artifact, "--inventory", uri, code=2)
-    assert f"not of INPUT {folder}/" in result.stderr
+    assert f"not INPUT {folder}/" in result.stderr

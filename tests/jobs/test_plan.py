@@ -166,21 +166,21 @@ def test_of_two_planners_at_once_one_plan_stands(artifact: Path, tmp_path: Path)
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
     source, model = FolderStore(str(photos)), open_model(artifact)
     made: list[Plan] = []
-    told: list[str] = []
+    notices: list[str] = []
 
     def first() -> None:
-        made.append(_make(source, FolderStore(str(output)), model, told.append))
+        made.append(_make(source, FolderStore(str(output)), model, notices.append))
 
-    same = _make(source, _Overtaken(str(output), first), model, told.append)
-    assert same == made[0] and not told
+    same = _make(source, _Overtaken(str(output), first), model, notices.append)
+    assert same == made[0] and not notices
 
     def first_with_more() -> None:
         (photos / "0000-later.png").write_bytes(encoded(99))
         first()
 
     output = tmp_path / "other"
-    other = _make(source, _Overtaken(str(output), first_with_more), model, told.append)
-    assert other == made[1] and other.images == 6 and "another planner was first" in told[0]
+    other = _make(source, _Overtaken(str(output), first_with_more), model, notices.append)
+    assert other == made[1] and other.images == 6 and "another planner was first" in notices[0]
     assert [len(images) for _, images in planned_parts(FolderStore(str(output)), other)] == [2, 2, 2]
 
 
@@ -219,7 +219,7 @@ class _Killed(FolderStore):
 
 @pytest.mark.parametrize("key", ["plan/part-0000001", "plan.json", "model/model.onnx", "model/model.json"])
 def test_a_planner_that_is_killed(boxcar: Boxcar, artifact: Path, tmp_path: Path, key: str) -> None:
-    """Planning again mends what is missing, also with other photographs when no plan was there yet."""
+    """Planning again repairs what is missing, also with other photographs when no plan was there yet."""
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
     source, model = FolderStore(str(photos)), open_model(artifact)
     with pytest.raises(KeyboardInterrupt):
@@ -279,7 +279,7 @@ def test_an_error_while_listing_leaves_no_thread(
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_dry_run_writes_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path, command: str) -> None:
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
-    (photos / "notes.txt").write_text("no picture")
+    (photos / "notes.txt").write_text("no image")
     size = sum(path.stat().st_size for path in photos.rglob("[0-9]*.png"))
     arguments = (photos, output, "--model", artifact, "--part-size", 2, "--exclude", "*4.png")
     left_out = (photos / "0004.png").stat().st_size

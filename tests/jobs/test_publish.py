@@ -92,7 +92,7 @@ def _not_a_number(records: list[dict[str, Any]]) -> None:
 def test_part_that_is_not_the_plans(
     boxcar: Boxcar, worked: Path, change: Callable[[list[dict[str, Any]]], None]
 ) -> None:
-    """Even with a digest that fits; and `work` mends what `finish` refuses."""
+    """Even with a digest that fits; and `work` repairs what `finish` refuses."""
     good = (worked / "boxes/part-0000000.jsonl").read_bytes()
     _edit(worked, change, sign=True)
     assert "part-0000000 (" in boxcar("finish", worked, code=4).stderr

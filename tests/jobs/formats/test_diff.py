@@ -1,4 +1,4 @@
-"""Two runs side by side: every image and every box is accounted for once, whichever order it is looked at in."""
+"""Two runs side by side: every image and every box is accounted for once, whichever order it is read in."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _grow_published(output: Path, latest: Path) -> None:
 
 
 def test_a_run_with_fields_of_a_later_version(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
-    """It is resumed, finished, looked at, compared, converted and taken over from; its bytes are left as they are."""
+    """It is resumed, finished, shown, compared, converted and taken over from; its bytes are left as they are."""
     photos, output, latest = write_photos(tmp_path / "photos", 5), tmp_path / "run", tmp_path / "latest.json"
     plan = ("--model", artifact, "--part-size", 2)
     boxcar("plan", photos, output, *plan)

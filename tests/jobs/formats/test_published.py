@@ -34,7 +34,7 @@ def test_a_run_that_is_not_published(boxcar: Boxcar, first: Path, tmp_path: Path
 
 @pytest.mark.parametrize("damage", ["missing", "changed since it was published"])
 def test_a_part_that_is_not_the_published_one(boxcar: Boxcar, first: Path, tmp_path: Path, damage: str) -> None:
-    """And the advice mends it."""
+    """And the advice repairs it."""
     path = first / "boxes/part-0000001.jsonl"
     good = path.read_bytes()
     if damage == "missing":

@@ -71,7 +71,7 @@ def test_an_image_outside_the_sample_is_looked_up_for_a_rule(
 
 def test_images_that_are_gone_or_changed_leave_a_word(boxcar: Boxcar, worked: Path, tmp_path: Path) -> None:
     (tmp_path / "photos/0001.png").unlink()
-    (tmp_path / "photos/0002.png").write_bytes(b"another picture")
+    (tmp_path / "photos/0002.png").write_bytes(b"another image")
     boxcar("report", worked)
     page = _page(worked)
     assert page.count("data:image/jpeg") == 5
