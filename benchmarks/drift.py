@@ -13,23 +13,21 @@ import click
 import numpy as np
 
 from detector.runtime.artifact import Artifact
-from detector.runtime.baseline import Histograms
 from jobs.formats import Plan, Record
-from jobs.model import run_model
+from jobs.model import run_artifact
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
 from jobs.rules.drift import measure
-from jobs.rules.frames import Batch, count
 from jobs.rules.policy import DRIFT_IMAGES, DRIFT_RULES
 from jobs.storage import open_store
+from jobs.tally import Tally
 
 
 def judge(records: Sequence[Record], plan: Plan, artifact: Artifact) -> list[float]:
-    """Return the three measures over some records."""
-    batch, seen = Batch(), Histograms(len(artifact.classes))
-    batch.add(records)
-    count(batch.box_frame(), artifact.classes, seen)
-    found = measure(seen, len(records), artifact, plan.min_score)
+    """The three measures over some records."""
+    tally = Tally(artifact.classes)
+    tally.add_records(records)
+    found = measure(tally.histograms, len(records), artifact, plan.min_score)
     return [float("nan") if drift.value is None else drift.value for drift in found.values()]
 
 
@@ -46,13 +44,12 @@ def main(output: str, draws: int) -> None:
     """Draw samples from a run's records and print a Markdown table."""
     store = open_store(output)
     plan = require_plan(store)
-    with run_model(store, plan) as model:
-        artifact = model.artifact
+    artifact = run_artifact(store, plan)
     records = [
         record
-        for item in find_parts(store, plan, plan.parts)
-        if isinstance(item.found, WholePart)
-        for record in item.found.records
+        for part in find_parts(store, plan, plan.parts)
+        if isinstance(part, WholePart)
+        for record in part.records
         if record.status == "ok"
     ]
     random = np.random.default_rng(0)

@@ -30,7 +30,7 @@ from detector.data.generated import draw_scene
 from detector.runtime.artifact import SHIPPED
 from jobs.formats import BoxRecord, Plan, PlannedImage, Record, RuleResult, Validation
 from jobs.model import open_model
-from jobs.plan import Options, make_plan
+from jobs.plan import make_plan, plan_options
 from jobs.publish import VALIDATION
 from jobs.storage import open_store
 
@@ -73,8 +73,8 @@ def make_run(folder: Path, images: int, boxes: int) -> None:
     """Make a complete run in folder/run over folder/photos, which has a verdict and is not published."""
     known = write_photos(folder / "photos", images)
     output, model = open_store(str(folder / "run")), open_model(SHIPPED)
-    options = Options(min_score=model.artifact.operating_score, part_size=500)
-    plan = make_plan(open_store(str(folder / "photos")), output, model, options, print)
+    source = open_store(str(folder / "photos"))
+    plan = make_plan(source, output, model, plan_options(source, model, part_size=500), print)
     random = np.random.default_rng(0)
     classes = model.artifact.classes
     parts = write_parts(

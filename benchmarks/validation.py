@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -25,7 +26,7 @@ from benchmarks.synthetic import write_parts
 from detector.runtime.artifact import SHIPPED
 from jobs.formats import BoxRecord, PlannedImage, Record
 from jobs.model import open_model
-from jobs.plan import Options, make_plan
+from jobs.plan import make_plan, plan_options
 from jobs.storage import Entry, open_store
 
 BOXES = 5
@@ -52,8 +53,8 @@ class Keys:
 def make_run(folder: Path, images: int) -> None:
     """Make a complete run that is not published."""
     output, model = open_store(str(folder)), open_model(SHIPPED)
-    options = Options(min_score=model.artifact.operating_score, part_size=500)
-    plan = make_plan(Keys(images), output, model, options, print)  # type: ignore[arg-type]
+    source: Any = Keys(images)
+    plan = make_plan(source, output, model, plan_options(source, model, part_size=500), print)
     random = np.random.default_rng(0)
     for _ in write_parts(output, plan, lambda image: _record(plan.run, image, model.artifact.classes, random)):
         pass

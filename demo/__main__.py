@@ -15,7 +15,7 @@ import numpy as np
 from demo import photographs
 from detector.common.drawing import draw_detections
 from detector.runtime.geometry.boxes import xywh_to_xyxy
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 from tests.support.local_s3 import serve
 
 HERE = Path("build/demo")

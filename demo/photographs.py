@@ -20,7 +20,7 @@ from PIL import Image
 from detector.common.drawing import draw_detections
 from detector.runtime.artifact import SHIPPED, load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 from jobs.plan import IMAGE_SUFFIXES
 
 # A run takes a folder, and the packages' folders hold other files too. So there is a folder of links to photographs.

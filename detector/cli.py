@@ -156,7 +156,8 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
 
     from detector.common.drawing import draw_detections
     from detector.runtime.geometry.boxes import xyxy_to_xywh
-    from detector.runtime.predictor import Predictor, decode_image
+    from detector.runtime.images import decode_image
+    from detector.runtime.predictor import Predictor
 
     predictor = Predictor(model, threads=cores())
     classes = predictor.artifact.classes

@@ -1,1 +1,1 @@
-"""The batch job: a detector artifact over a bucket of images, to published box manifests."""
+"""The batch job: it runs a detector artifact over the images of a bucket and publishes their boxes."""

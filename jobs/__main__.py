@@ -1,4 +1,4 @@
-"""`python -m jobs` is `boxcar`."""
+"""The entry point of `boxcar` and of `python -m jobs`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.cli import main
 
 
 def boxcar() -> None:
-    """The program: ends with the command's exit code at once, where threads may hang in downloads for minutes."""
+    """Run the command and end at once with its exit code: threads may hang in downloads for minutes."""
     try:
         main(prog_name="boxcar")
     except SystemExit as end:

@@ -1,4 +1,4 @@
-"""A bound on what threads hold together."""
+"""A limit on what all threads hold together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class Budget:
-    """So many units for all threads; one that wants more than there are gets them all, alone."""
+    """A number of units that threads share. A thread that wants more than there are gets all of them, alone."""
 
     def __init__(self, units: int) -> None:
         self._units = units
@@ -17,7 +17,7 @@ class Budget:
 
     @contextlib.contextmanager
     def hold(self, units: int) -> Iterator[None]:
-        """Wait until `units` are free, and keep them for the length of the block; no block within a block."""
+        """Wait until `units` are free, and hold them within the block. Blocks of one thread must not be nested."""
         wanted = min(units, self._units)
         with self._returned:
             self._returned.wait_for(lambda: self._free >= wanted)

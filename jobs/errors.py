@@ -1,7 +1,7 @@
-"""Why a command of `boxcar` ends other than well: one class for each exit code.
+"""The errors that end a command of `boxcar`: one class for each exit code.
 
-Every message says what is wrong, where, and what to do. A failure of one image is no error of the command:
-it is an `ItemError`, and becomes a record with its status.
+Every message says what is wrong, where, and what to do. An image that fails does not end the command: its failure is an
+`ItemError`, which becomes a record with its status.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class IncompleteError(JobError):
 
 
 class StorageError(JobError):
-    """Storage cannot be reached, or refuses us; nothing is wrong with a single image."""
+    """Storage cannot be reached or refuses access; no single image is the cause."""
 
     exit_code = 5
 

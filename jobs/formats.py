@@ -1,13 +1,14 @@
-"""What a run's files hold: one pydantic model for each kind of line or file, and their canonical bytes.
+"""The formats of a run's files: one pydantic model for each kind of file or line, and its bytes.
 
-Models check shapes and types, not values: a score above 1 must reach the rules (expectations/), which show
-it to a person, rather than end as a file that cannot be read.
+Models check types, not values. A file with a score above 1 must be readable, so that the rules (jobs/rules) can judge
+it and show it to a person.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,7 +19,8 @@ from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
 
-# Why an image has no boxes, in words of our own: a library's message changes with its version, and so would our bytes.
+# Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
+# records' bytes would change too.
 ERRORS: dict[str, str | None] = {
     "ok": None,
     "missing": "no such image any more",
@@ -32,31 +34,36 @@ STATUSES = tuple(ERRORS)
 FAILURES = STATUSES[1:]
 
 
-class Row(BaseModel):
-    """Base of every model: nothing unknown, nothing infinite, no change after reading."""
+class FileModel(BaseModel):
+    """Base of every model: its values are finite and never change.
+
+    Code that makes a value may give only the fields that are declared. `read` ignores other fields, so that a format
+    can grow within its schema version.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def canonical(self) -> bytes:
-        """The one encoding of this value: compact UTF-8 JSON on one line, keys in the order of the fields."""
+        """The bytes of this value in a file of lines: compact UTF-8 JSON on one line, keys in the order of the
+        fields."""
         return self.model_dump_json(by_alias=True).encode()
 
     def pretty(self) -> bytes:
-        """For files that people open: indented UTF-8 JSON."""
+        """The bytes of this value in a file that people open: indented UTF-8 JSON."""
         return self.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
 
 
-class Versioned(Row):
-    """Base of what other programs read: carries the version of its own format, and refuses another one.
+class VersionedModel(FileModel):
+    """Base of the files and lines that other programs read: they carry a version, and another version is refused.
 
-    `summary` and `other_schema` look for the refusal when reading has failed: a validator would cost a third of the
-    time that records take.
+    The refusal is worded by `summary`, after reading has failed: a validator here would make reading records a third
+    slower.
     """
 
     schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this format.")
 
 
-# What every format can hold, and no picture exceeds.
+# Whole numbers that fit into the columns of every format, and that no image's size exceeds.
 Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
@@ -68,12 +75,12 @@ def _is_moment(text: str) -> str:
 Moment = Annotated[str, AfterValidator(_is_moment)]
 
 
-class BoxRecord(Row):
+class BoxRecord(FileModel):
     """One detection."""
 
     label: str = Field(description="One of the artifact's classes.")
     score: float = Field(
-        description="Share, 0 to 1: how sure the detector is; from `min_score` on, in steps of 0.0001."
+        description="How sure the detector is, from 0 to 1 in steps of 0.0001; at least the run's `min_score`."
     )
     x: float = Field(description="Left edge, pixels from the image's left edge, in steps of 1/16.")
     y: float = Field(description="Top edge, pixels from the image's top edge, in steps of 1/16.")
@@ -81,13 +88,13 @@ class BoxRecord(Row):
     height: float = Field(description="Pixels, above 0; `y + height` is at most the image's height.")
 
 
-class Record(Versioned):
-    """One planned image: what was read, and the boxes found; the frame is the image after its EXIF orientation."""
+class Record(VersionedModel):
+    """One planned image: what was read, and its boxes, in pixels of the image after its EXIF orientation."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
     image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
     etag: str | None = Field(
-        description="Version of the bytes: S3's ETag, or a file's MD5 in hex; null for a file that was not read."
+        description="Version of the bytes: S3's ETag, or the MD5 of a file in hex; null for a file that was not read."
     )
     version_id: str | None = Field(description="S3's version id of the bytes; null without versioning.")
     bytes: int = Field(description="Size of the encoded image, in bytes, as planned.")
@@ -95,53 +102,73 @@ class Record(Versioned):
     height: Whole | None = Field(description="Pixels; null unless the status is ok.")
     status: str = Field(description="ok, or why there are no boxes.", json_schema_extra={"enum": list(STATUSES)})
     error: str | None = Field(
-        description="The status in words; null when it is ok.", json_schema_extra={"enum": list(ERRORS.values())}
+        description="The reason in words; null when the status is ok.",
+        json_schema_extra={"enum": list(ERRORS.values())},
     )
     boxes: list[BoxRecord] = Field(description="Best score first; empty unless the status is ok.")
 
 
-class PlannedImage(Row):
-    """One line of a plan's part: an image as the listing saw it. Its version is that of plan.json, which holds its
-    digest."""
+class PlannedImage(FileModel):
+    """One line of a plan's part: an image of the listing. plan.json holds the part's digest, and the version of this
+    format."""
 
     key: str = Field(description="Relative to the plan's input.")
-    size: int = Field(description="Of the encoded image, in bytes.")
+    size: int = Field(description="Size of the encoded image, in bytes.")
     etag: str | None = Field(description="S3's ETag; null in a folder.")
     mtime_ns: int | None = Field(description="A file's modification time, nanoseconds since 1970; null on S3.")
     previous: str | None = Field(
-        default=None, description="Name of the previous run's part that holds the record of this very version; or null."
+        default=None,
+        description="Name of the previous run's part that holds the record of this version; null when there is none.",
     )
 
 
-class Filters(Row):
+@dataclass(frozen=True)
+class AskedAs:
+    """Marks a field that a person chooses for a plan, and says under which name: an option or an argument."""
+
+    name: str
+
+
+class Filters(FileModel):
     """Which of the listed files are planned; patterns are shell globs over the key, in which * crosses /."""
 
-    include: list[str] = Field(default=[], description="An image matches one of these, where there are any; sorted.")
-    exclude: list[str] = Field(default=[], description="An image matches none of these; sorted.")
-    extensions: list[str] = Field(default=[], description="Of images; lower case, without the dot, sorted.")
-
-
-class Since(Row):
-    """The previous run, from which the records of unchanged images are copied."""
-
-    given: str = Field(description="As it was asked for: the OUTPUT of a run, or a latest.json that names one.")
-    output: str | None = Field(default=None, description="The previous run's OUTPUT; null when nothing can be copied.")
-    run: str | None = Field(default=None, description="The previous run's name; or null.")
-    manifest_sha256: str | None = Field(
-        default=None, description="SHA-256 of the previous run's manifest.json; or null."
+    include: Annotated[list[str], AskedAs("--include")] = Field(
+        default=[], description="An image must match one of these patterns, if there are any; sorted."
+    )
+    exclude: Annotated[list[str], AskedAs("--exclude")] = Field(
+        default=[], description="An image must match none of these patterns; sorted."
+    )
+    extensions: Annotated[list[str], AskedAs("--extensions")] = Field(
+        default=[], description="Extensions of images, in lower case and without the dot; sorted."
     )
 
 
-class PlanPart(Row):
-    """One slice of the listing."""
+class Since(FileModel):
+    """The previous run, from which the records of unchanged images are copied."""
 
-    name: str = Field(description="part- and seven digits.")
-    count: int = Field(description="Images.")
-    sha256: str = Field(description="Of plan/NAME-DDDDDDDD.jsonl, whose name holds the first 8 digits of it.")
+    # What was asked for is compared, not the run that it led to: a latest.json moves on.
+    given: Annotated[str, AskedAs("--since")] = Field(
+        description="What --since named: the OUTPUT of a run, or a latest.json."
+    )
+    output: str | None = Field(
+        default=None, description="The previous run's OUTPUT; null when nothing can be copied from it."
+    )
+    run: str | None = Field(default=None, description="The previous run's name, or null.")
+    manifest_sha256: str | None = Field(
+        default=None, description="SHA-256 of the previous run's manifest.json, or null."
+    )
 
 
-class Plan(Versioned):
-    """plan.json: the frozen listing of a run, and everything that decides its records."""
+class PlanPart(FileModel):
+    """A slice of the listing."""
+
+    name: str = Field(description="The text part- and at least seven digits.")
+    count: int = Field(description="Number of images.")
+    sha256: str = Field(description="SHA-256 of plan/NAME-DDDDDDDD.jsonl, whose name has the first 8 digits of it.")
+
+
+class PlanHead(VersionedModel):
+    """The name of a plan."""
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
     digest: str = Field(
@@ -149,101 +176,148 @@ class Plan(Versioned):
         "and parts of this file."
     )
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
-    input: str = Field(description="The folder or S3 prefix that was listed, ending with /.")
-    inventory: str | None = Field(
+
+
+class PlanOptions(FileModel):
+    """What a plan is asked for. With the listing it decides every byte of the records.
+
+    Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when a
+    plan is asked for again. To add an option, add a field here, with a default value for older plans, and a click
+    option of the same name.
+    """
+
+    input: Annotated[str, AskedAs("INPUT")] = Field(
+        description="The folder or S3 prefix that was listed, ending with /."
+    )
+    inventory: Annotated[str | None, AskedAs("--inventory")] = Field(
         default=None, description="URI of the S3 Inventory manifest that was read in place of a listing; or null."
     )
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
-    artifact_sha256: str = Field(description="SHA-256 of model/model.json, which names that of model/model.onnx.")
+    artifact_sha256: Annotated[str, AskedAs("artifact")] = Field(
+        description="SHA-256 of model/model.json, which names that of model/model.onnx."
+    )
     model: str | None = Field(default=None, description="The artifact as --model named it; null: the shipped one.")
-    min_score: float = Field(description="Boxes with a lower score, 0 to 1, are dropped.")
-    part_size: int = Field(description="Images a part; the last one may have fewer.")
+    min_score: Annotated[float, AskedAs("--min-score")] = Field(
+        description="Boxes with a lower score, 0 to 1, are dropped."
+    )
+    part_size: Annotated[int, AskedAs("--part-size")] = Field(
+        description="Number of images in a part; the last part may have fewer."
+    )
     since: Since | None = Field(default=None, description="The previous run; null without one.")
-    redo: list[str] = Field(default=[], description="Statuses whose records are not copied but made again; sorted.")
-    images: int = Field(description="Images planned.")
-    other_files: int = Field(description="Files that were listed but are not images by their extension.")
-    filtered: int = Field(default=0, description="Images that the filters' patterns left out.")
-    copies: int = Field(default=0, description="Planned images whose record may be copied from the previous run.")
-    parts: list[PlanPart] = Field(description="In order.")
+    redo: Annotated[list[str], AskedAs("--redo")] = Field(
+        default=[], description="Statuses whose records are made again in place of being copied; sorted."
+    )
+
+    def asked(self) -> dict[str, Any]:
+        """The values that a person chose, by the names under which they are asked for."""
+        return _asked(self)
 
 
-class PartStats(Row):
-    """stats/NAME.json: what is known of a part besides its bytes, which must not depend on time or place. Its version
-    is that of plan.json, without which nobody reads it."""
+class Plan(PlanOptions, PlanHead):
+    """plan.json: the frozen listing of a run, and everything that decides its records."""
+
+    images: int = Field(description="Number of planned images.")
+    other_files: int = Field(description="Number of listed files whose extension is not that of an image.")
+    filtered: int = Field(default=0, description="Number of images that the filters' patterns left out.")
+    copies: int = Field(
+        default=0, description="Number of planned images whose record may be copied from the previous run."
+    )
+    parts: list[PlanPart] = Field(description="The parts, in order.")
+
+
+def _asked(row: FileModel) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in type(row).model_fields.items():
+        value = getattr(row, name)
+        marks = [mark.name for mark in field.metadata if isinstance(mark, AskedAs)]
+        if marks:
+            found[marks[0]] = value
+        elif isinstance(value, FileModel):
+            found |= _asked(value)
+    return found
+
+
+class PartStats(FileModel):
+    """stats/NAME.json: how a part was made. This is not in the part itself, whose bytes must not depend on time or
+    place. plan.json, which is read first, holds the version of this format."""
 
     run: str = Field(description="The run that the part belongs to.")
     part: str = Field(description="The part's name.")
     sha256: str = Field(description="SHA-256 of boxes/NAME.jsonl, in hex.")
-    images: int = Field(description="Records in the part.")
-    copied: int = Field(description="Records copied from the previous run, of images that have not changed.")
-    statuses: dict[str, int] = Field(description="Records by status; those that occur.")
-    boxes: int = Field(description="Boxes in the part.")
+    images: int = Field(description="Number of records in the part.")
+    copied: int = Field(description="Number of records that were copied from the previous run.")
+    statuses: dict[str, int] = Field(description="Number of records of each status that occurs.")
+    boxes: int = Field(description="Number of boxes in the part.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
-    started_at: Moment = Field(description="When its first image was taken up, UTC, ISO 8601.")
+    started_at: Moment = Field(description="When work on its first image began, UTC, ISO 8601.")
     finished_at: Moment = Field(description="When its records were written, UTC, ISO 8601.")
-    cpu_seconds: float = Field(description="CPU time of the process since it finished the part before, in seconds.")
-    seconds: float = Field(description="Wall time since the process finished the part before, in seconds.")
-    step_seconds: dict[str, float] = Field(description="Wall time by step, added up over its images, in seconds.")
+    cpu_seconds: float = Field(description="CPU time of the process since its previous part, in seconds.")
+    seconds: float = Field(description="Wall time since the previous part of the process, in seconds.")
+    step_seconds: dict[str, float] = Field(description="Wall time of each step, added up over the images, in seconds.")
     onnxruntime: str = Field(description="Version of ONNX Runtime.")
 
 
-class RuleResult(Row):
+class RuleResult(FileModel):
     """One rule's verdict over the whole run."""
 
     rule: str = Field(description="The rule's name.")
     sentence: str = Field(description="What the rule demands.")
-    severity: Literal["reject", "warn"] = Field(description="What it means for the run when the rule is broken.")
+    severity: Literal["reject", "warn"] = Field(description="What happens to the run when the rule is broken.")
     verdict: Literal["passed", "warned", "rejected", "skipped"] = Field(
-        description="skipped when there is too little to judge by; `observed` says so."
+        description="The verdict; skipped when there is too little data to judge, and `observed` says so."
     )
-    checked: int = Field(description="What was looked at: images, records or boxes, by the rule.")
-    broken: int = Field(description="Findings; a box outside on two sides counts twice.")
-    observed: str = Field(description="What was found, for people.")
-    examples: list[str] = Field(description="Images that break the rule; at most 20.")
+    checked: int = Field(description="Number of images, records or boxes that were checked.")
+    broken: int = Field(description="Number of findings; a box that is outside on two sides counts twice.")
+    observed: str = Field(description="What was found, as a text for people.")
+    examples: list[str] = Field(description="URIs of images that break the rule; at most 20.")
 
 
-class Validation(Versioned):
-    """quality/validation.json: what every rule said."""
+class Validation(VersionedModel):
+    """quality/validation.json: the verdict of every rule."""
 
     run: str = Field(description="The run's name.")
     status: Literal["valid", "rejected"] = Field(description="rejected when any rule's verdict is rejected.")
     max_failed: float = Field(description="Share of images, 0 to 1, that may fail.")
-    strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
-    rules: list[RuleResult] = Field(description="One result a rule.")
+    strict: list[str] = Field(
+        default=[], description="Rules that reject this run although they only warn by default; sorted."
+    )
+    rules: list[RuleResult] = Field(description="One result for each rule.")
 
 
-class PartEntry(Row):
+class PartEntry(FileModel):
     """A part as the manifest lists it."""
 
-    key: str = Field(pattern=r"^boxes/part-\d{7,}\.jsonl$", description="Relative to the manifest's folder.")
-    count: int = Field(description="Records.")
+    key: str = Field(pattern=r"^boxes/part-\d{7,}\.jsonl$", description="Key relative to the manifest's folder.")
+    count: int = Field(description="Number of records.")
     bytes: int = Field(description="Size of the file, in bytes.")
     sha256: str = Field(description="SHA-256 of the file, in hex.")
 
 
-class Lineage(Row):
-    """Where a run's boxes come from."""
+class Lineage(FileModel):
+    """What made a run's boxes."""
 
     plan_digest: str = Field(description="SHA-256 of the plan's content.")
     artifact_name: str = Field(description="The detector's name.")
     artifact_sha256: str = Field(description="SHA-256 of model/model.json, in hex.")
     onnx_sha256: str = Field(description="SHA-256 of model/model.onnx, in hex.")
-    git_revision: str | None = Field(description="Of the code that built the artifact.")
-    data_digest: str = Field(description="Of the data that the artifact was trained on.")
-    params_digest: str = Field(description="Of the parameters that the artifact was trained with.")
+    git_revision: str | None = Field(
+        description="Git revision of the code that built the artifact; null when it is not known."
+    )
+    data_digest: str = Field(description="Digest of the data that the artifact was trained on.")
+    params_digest: str = Field(description="Digest of the settings that the artifact was trained with.")
     boxcar: str | None = Field(description="Version of the package that published the run; null when not installed.")
     onnxruntime: list[str] = Field(description="Versions of ONNX Runtime that made the parts.")
 
 
-class Cost(Row):
-    """What making the parts took; work that was lost in a kill is not in it."""
+class Cost(FileModel):
+    """What it cost to make the parts, without work that was lost when a worker was killed."""
 
     cpu_seconds: float = Field(description="CPU time over all workers, in seconds.")
     bytes_read: int = Field(description="Bytes of images read from the input.")
 
 
-class Manifest(Versioned):
-    """manifest.json: what a run is, its parts with their digests, its verdict. Its presence means published."""
+class Manifest(VersionedModel):
+    """manifest.json: a run, its parts with their digests, and its verdict. With this file a run is published."""
 
     run: str = Field(
         pattern="^[0-9a-f]{8}$", description="The run's name: the first 8 hex digits of its plan's digest."
@@ -252,23 +326,28 @@ class Manifest(Versioned):
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601.")
     published_at: Moment = Field(description="When this file was written, UTC, ISO 8601.")
     input: str = Field(description="The folder or S3 prefix that was listed.")
-    images: int = Field(description="Images planned, each with one record.")
-    statuses: dict[str, int] = Field(description="Records by status; every status is there.")
-    boxes: dict[str, int] = Field(description="Boxes by label; every class of the artifact is there.")
+    images: int = Field(description="Number of planned images; each has one record.")
+    statuses: dict[str, int] = Field(description="Number of records of each status, with every status.")
+    boxes: dict[str, int] = Field(description="Number of boxes of each label, with every class of the artifact.")
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")
-    max_failed: float = Field(description="Share of images, 0 to 1, that could fail before the run was rejected.")
-    strict: list[str] = Field(default=[], description="Rules that only warn by default and reject this run; sorted.")
+    max_failed: float = Field(
+        description="Share of images, 0 to 1, that may fail; with more failures the run is rejected."
+    )
+    strict: list[str] = Field(
+        default=[], description="Rules that reject this run although they only warn by default; sorted."
+    )
     warnings: list[str] = Field(
-        default=[], description="Rules that are broken and only warn, or that were to reject and could not be judged."
+        default=[],
+        description="Rules that are broken and only warn, and rules that should reject but were not judged.",
     )
     validation_sha256: str = Field(description="SHA-256 of quality/validation.json, in hex.")
-    parts: list[PartEntry] = Field(description="In the plan's order.")
-    lineage: Lineage = Field(description="Where the boxes come from.")
-    cost: Cost = Field(description="What making the parts took.")
+    parts: list[PartEntry] = Field(description="The parts, in the plan's order.")
+    lineage: Lineage = Field(description="What made the boxes.")
+    cost: Cost = Field(description="What it cost to make the parts.")
 
 
-class Latest(Versioned):
-    """latest.json: where the valid run is that was planned last."""
+class Latest(VersionedModel):
+    """latest.json: the valid run that was planned last."""
 
     run: str = Field(description="The run's name.")
     planned_at: Moment = Field(description="When that run's listing was frozen, UTC, ISO 8601.")
@@ -277,53 +356,59 @@ class Latest(Versioned):
 
 
 def sha256(data: bytes) -> str:
-    """Hex digest."""
+    """The SHA-256 of `data` in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
-RowT = TypeVar("RowT", bound=Row)
+ModelT = TypeVar("ModelT", bound=FileModel)
 
 
-def encode_lines(rows: list[RowT]) -> bytes:
+def encode_lines(rows: list[ModelT]) -> bytes:
     """JSON Lines: each row's canonical bytes and a newline."""
     return b"".join(row.canonical() + b"\n" for row in rows)
 
 
 class OtherSchemaError(ValueError):
-    """A line of a newer version of its format: nothing is damaged, and making it again would be wrong."""
+    """A line has a newer version of its format. It is not damaged, so making it again would be wrong."""
 
 
-def decode_lines(model: type[RowT], data: bytes) -> list[RowT]:
-    """The inverse of `encode_lines`; raises ValueError that says which line is wrong and why, and of these
-    OtherSchemaError for a line of another version."""
+def decode_lines(model: type[ModelT], data: bytes) -> list[ModelT]:
+    """The values of a file of lines, as `encode_lines` wrote it.
+
+    Raises ValueError that says which line is wrong and why; OtherSchemaError, a kind of it, for a line of a newer
+    version.
+    """
     if data and not data.endswith(b"\n"):
         raise ValueError("the last line is cut off")
     rows = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            rows.append(_read(model, line))
+            rows.append(read(model, line))
         except ValidationError as error:
             failure = ValueError if other_schema(error) is None else OtherSchemaError
             raise failure(f"line {number}: {summary(error)}") from error
     return rows
 
 
-def _read(model: type[RowT], data: bytes) -> RowT:
-    """As pydantic does, but a value of a versioned kind must say its version."""
-    value = model.model_validate_json(data)
-    if isinstance(value, Versioned) and "schema_version" not in value.model_fields_set:
+def read(model: type[ModelT], data: bytes) -> ModelT:
+    """The value that the bytes hold. Fields that are not declared are ignored; a versioned value must say its version.
+
+    Raises ValidationError.
+    """
+    value = model.model_validate_json(data, extra="ignore")
+    if isinstance(value, VersionedModel) and "schema_version" not in value.model_fields_set:
         missing = InitErrorDetails(type="missing", loc=("schema",), input={})
         raise ValidationError.from_exception_data(model.__name__, [missing])
     return value
 
 
-def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) -> RowT:
-    """The value of a file's bytes; raises UsageError that says `where` it lies, what is wrong, and what to do.
+def parse(model: type[ModelT], data: bytes, where: str, what: str, remedy: str) -> ModelT:
+    """The value that a file holds; raises UsageError that says `where` the file lies, what is wrong, and what to do.
 
-    what: the file's kind, as in "not WHAT"; remedy: what to do, unless the file is of another schema version.
+    what: the kind of file, as in "not WHAT"; remedy: what to do, unless the file has another schema version.
     """
     try:
-        return _read(model, data)
+        return read(model, data)
     except ValidationError as error:
         if other_schema(error) is not None:
             raise UsageError(f"{where}: {summary(error)}") from error
@@ -331,7 +416,7 @@ def parse(model: type[RowT], data: bytes, where: str, what: str, remedy: str) ->
 
 
 def other_schema(error: ValidationError) -> float | None:
-    """The newer version that a value says it has; then its other findings say nothing of use."""
+    """The newer version that a value has, if it has one; its other errors are meaningless then."""
     for finding in error.errors(include_url=False):
         found = finding["input"]
         if finding["loc"] == ("schema",) and isinstance(found, int | float) and found > SCHEMA_VERSION:
@@ -340,7 +425,7 @@ def other_schema(error: ValidationError) -> float | None:
 
 
 def summary(error: ValidationError) -> str:
-    """A validation error's first finding on one line, without the input that it quotes."""
+    """The first finding of a validation error on one line, without the input that it quotes."""
     newer = other_schema(error)
     if newer is not None:
         return f"schema {newer} is not read here, only schema {SCHEMA_VERSION}; use a newer boxcar"
@@ -350,5 +435,5 @@ def summary(error: ValidationError) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one encoding of plain data, for digests: compact, sorted keys, UTF-8."""
+    """The bytes of plain data for digests: compact UTF-8 JSON with sorted keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

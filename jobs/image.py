@@ -1,4 +1,4 @@
-"""One planned image: fetched, decoded, predicted, and described by its record, whatever becomes of it."""
+"""Makes the record of one planned image: fetches it, decodes it, and runs the detector."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, ImageError
-from detector.runtime.predictor import Detections, Predictor, count_pixels, decode_image
+from detector.runtime.images import count_pixels, decode_image
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
-from jobs.storage import Content, Entry, Store
+from jobs.storage import Content, Store
 
-# The largest picture that is decoded (preprocess.MAX_PIXELS) has 512 MiB uncompressed; a larger file is not fetched.
+# The largest image that is decoded (images.MAX_PIXELS) has 512 MiB uncompressed; a much larger file is not fetched.
 MAX_BYTES = 640 * 2**20
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """An image's bytes, and the wall time that they took."""
+class FetchedImage:
+    """The bytes of an image, and the wall time in seconds that it took to fetch them."""
 
     content: Content
     seconds: float
 
 
 @dataclass(frozen=True)
-class Made:
-    """A record, and what making it took: `seconds` of wall time by step."""
+class ImageResult:
+    """The record of one image, the bytes that were read for it, and the wall time of each step in seconds."""
 
     record: Record
     bytes_read: int = 0
@@ -40,36 +42,37 @@ class Imager:
     """Makes the records of one plan; its methods may be called from several threads."""
 
     def __init__(self, source: Store, plan: Plan, predictor: Predictor, pixels: Budget) -> None:
-        """pixels: of the pictures that all threads hold decoded at a time."""
+        """pixels: limit on the pixels that all threads hold decoded at the same time."""
         self._source = source
         self._plan = plan
         self._predictor = predictor
         self._pixels = pixels
 
-    def fetch(self, image: PlannedImage) -> Fetched:
-        """The bytes that were planned; raises ItemError or StorageError."""
+    def fetch(self, image: PlannedImage) -> FetchedImage:
+        """Fetch the planned version of an image; raises ItemError or StorageError."""
         if image.size > MAX_BYTES:
             raise ItemError("too_large")
         start = time.perf_counter()
-        content = self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
-        return Fetched(content, time.perf_counter() - start)
+        content = self._source.fetch(image)
+        return FetchedImage(content, time.perf_counter() - start)
 
-    def make(self, image: PlannedImage, fetching: Future[Fetched]) -> Made:
-        """The record of an image, once it is fetched; raises StorageError, and ModelError when the network fails."""
+    def make(self, image: PlannedImage, fetching: Future[FetchedImage]) -> ImageResult:
+        """Make the record of an image when it is fetched; raises StorageError, and ModelError when the network
+        fails."""
         try:
             fetched = fetching.result()
         except ItemError as error:
-            return Made(self._record(image, error.status))
+            return ImageResult(self._record(image, error.status))
         content = fetched.content
         try:
             with self._pixels.hold(count_pixels(content.data)):
                 record, seconds = self._look(image, content)
         except ImageError as error:
             record, seconds = self._record(image, error.status, content), {}
-        return Made(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+        return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
     def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
-        """The record of a picture, and the wall time of its steps."""
+        """Run the detector on an image; returns its record and the wall time of each step."""
         start = time.perf_counter()
         pixels = decode_image(content.data)
         decoded = time.perf_counter() - start
@@ -113,7 +116,8 @@ class Imager:
 
 
 def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
-    """Edges become a size here; the numbers were rounded by the predictor, and differences of sixteenths are exact."""
+    """Detections as the boxes of a record. The predictor has rounded edges to sixteenths, so widths and heights are
+    exact."""
     return [
         BoxRecord(label=classes[label], score=score, x=x1, y=y1, width=x2 - x1, height=y2 - y1)
         for label, score, (x1, y1, x2, y2) in zip(

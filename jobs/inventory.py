@@ -1,7 +1,7 @@
-"""An S3 Inventory report in place of a listing: S3 writes one a day or a week, of a whole bucket or a prefix.
+"""Reads an S3 Inventory report, which S3 writes once a day or a week, in place of listing a bucket.
 
-The report is a manifest.json, which names data files with their MD5. A hundred million keys are listed by 100,000
-requests, and read from some hundred of these files.
+The report is a manifest.json that names data files with their MD5. A hundred million keys take 100,000 requests to
+list, and about a hundred of these files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobs.formats import summary
 from jobs.parquet import import_parquet
 from jobs.storage import Entry, S3Store, Store, split_uri
 
-# Rows of a Parquet file that are held at once.
+# Rows of a Parquet file that are held in memory.
 BATCH = 10_000
 # The columns that are read, as CSV and Parquet call them.
 COLUMNS = {
@@ -36,8 +36,8 @@ COLUMNS = {
     "Size": "size",
     "ETag": "e_tag",
 }
-# One row, by the names that Parquet uses; those that the report has.
-Row = dict[str, Any]
+# One row of a report, by the column names that Parquet uses.
+InventoryRow = dict[str, Any]
 
 
 class _DataFile(BaseModel):
@@ -46,7 +46,7 @@ class _DataFile(BaseModel):
 
 
 class _Report(BaseModel):
-    """What is read of an inventory's manifest.json."""
+    """The fields of an inventory's manifest.json that are used."""
 
     source_bucket: str = Field(alias="sourceBucket")
     destination_bucket: str = Field(alias="destinationBucket")  # an ARN
@@ -56,16 +56,14 @@ class _Report(BaseModel):
 
 
 def read_inventory(uri: str, source: Store) -> Iterator[Entry]:
-    """Every current object below `source` that the report names, in no particular order; without ETag if it has none.
+    """Every current object below `source` that the report names, in no particular order. ETags may be missing.
 
     Raises UsageError when the report is of another bucket, lacks the sizes, or has a format that is not read here;
     StorageError when one of its files is missing or damaged.
     """
     report = _read_report(uri)
     if not isinstance(source, S3Store) or source.bucket != report.source_bucket:
-        raise UsageError(
-            f"--inventory {uri}: is of s3://{report.source_bucket}/, not of INPUT {source.uri}; name another"
-        )
+        raise UsageError(f"--inventory {uri}: lists s3://{report.source_bucket}/, not INPUT {source.uri}; name another")
     columns = _csv_columns(uri, report) if report.format == "CSV" else []
     if report.format == "Parquet":
         import_parquet("--inventory")  # says what is missing before anything is downloaded
@@ -100,7 +98,8 @@ def _read_report(uri: str) -> _Report:
 
 
 def _csv_columns(uri: str, report: _Report) -> list[str | None]:
-    """For each column of the data files, which have no head, its name in `COLUMNS`; None for others."""
+    """The name in `COLUMNS` of each column of the data files, which have no header; None for a column that is not
+    used."""
     names = [name.strip() for name in report.file_schema.split(",")]
     for needed in ("Bucket", "Key", "Size"):
         if needed not in names:
@@ -114,7 +113,7 @@ def _without(uri: str, column: str) -> UsageError:
 
 @contextlib.contextmanager
 def _downloaded(store: S3Store, file: _DataFile) -> Iterator[Path]:
-    """A data file in the temporary folder, held against the MD5 that the manifest tells."""
+    """A data file in the temporary folder, checked against the MD5 in the manifest."""
     name = store.uri + file.key
     with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
         path = Path(folder, "inventory")
@@ -134,11 +133,11 @@ def _downloaded(store: S3Store, file: _DataFile) -> Iterator[Path]:
         yield path
 
 
-def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[Row]:
+def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[InventoryRow]:
     try:
         with gzip.open(path) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as text:
             for values in csv.reader(text, strict=True):
-                row: Row = {column: value for column, value in zip(columns, values, strict=True) if column}
+                row: InventoryRow = {column: value for column, value in zip(columns, values, strict=True) if column}
                 row["key"] = unquote_plus(row["key"], errors="strict")
                 row |= {flag: row[flag] == "true" for flag in ("is_latest", "is_delete_marker") if flag in row}
                 yield row
@@ -146,7 +145,7 @@ def _csv_rows(path: Path, columns: list[str | None], name: str) -> Generator[Row
         raise _damaged(name, error) from error
 
 
-def _parquet_rows(path: Path, name: str) -> Generator[Row]:
+def _parquet_rows(path: Path, name: str) -> Generator[InventoryRow]:
     pyarrow, parquet = import_parquet("--inventory")
     try:
         with parquet.ParquetFile(path) as file:
@@ -166,8 +165,8 @@ def _damaged(name: str, error: Exception) -> StorageError:
     return StorageError(f"{name}: cannot be read: {reason}; plan from another inventory")
 
 
-def _entry(row: Row, source: S3Store, name: str) -> Entry | None:
-    """None for an older version, a delete marker, and what lies elsewhere."""
+def _entry(row: InventoryRow, source: S3Store, name: str) -> Entry | None:
+    """The listed object, or None for an older version, a delete marker, or a key outside the prefix."""
     if row["bucket"] != source.bucket:
         raise UsageError(f"{name}: lists s3://{row['bucket']}/, not INPUT's bucket; name another inventory")
     if not row.get("is_latest", True) or row.get("is_delete_marker") or not row["key"].startswith(source.prefix):

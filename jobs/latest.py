@@ -1,21 +1,21 @@
-"""latest.json: the one object outside OUTPUT, which names the valid run that was planned last."""
+"""latest.json names the valid run that was planned last. It is the only object that is written outside OUTPUT."""
 
 from __future__ import annotations
 
 from jobs.errors import RejectedError, StorageError, UsageError
 from jobs.formats import Latest, parse, sha256
-from jobs.manifest_file import MANIFEST, parse_manifest
+from jobs.published_run import MANIFEST, parse_manifest
 from jobs.storage import Store, split_uri
 
-# Each try that fails is another run's success.
+# Each try fails only when another run has moved the object in the meantime.
 TRIES = 20
 
 
 class LatestPointer:
-    """The object at `uri`; opened before a run's work, so that a wrong URI costs nothing."""
+    """The object at `uri`. It is opened before a run's work, so that a wrong URI costs nothing."""
 
     def __init__(self, uri: str, source_uri: str, output: Store) -> None:
-        """Raises UsageError when the object lies inside INPUT or OUTPUT, or is there and is something else."""
+        """Raises UsageError when the object lies inside INPUT or OUTPUT, or when another kind of file is there."""
         self._store, self._key = split_uri(uri)
         self._output = output
         self.uri = self._store.uri + self._key
@@ -25,9 +25,10 @@ class LatestPointer:
         self._read()
 
     def move(self) -> str | None:
-        """Let the object name the manifest in OUTPUT, or say why it stays; raises RejectedError for a rejected run.
+        """Let the object name the manifest in OUTPUT; returns None, or the reason why the object stays as it is.
 
-        Of two runs that end in the same instant the one planned later is named: each writes only over what it saw.
+        When two runs end at the same moment, the one that was planned later is named: each replaces only what it has
+        read. Raises RejectedError for a rejected run.
         """
         stored = self._output.read(MANIFEST)
         if stored is None:
@@ -47,7 +48,7 @@ class LatestPointer:
         )
         for _ in range(TRIES):
             named, etag = self._read()
-            # Both are UTC to the second, written alike, so that their order as text is that of time.
+            # Both times are written in the same way, in UTC to the second, so they compare as text.
             if named is not None and named.planned_at > manifest.planned_at:
                 return f"it names run {named.run}, planned later ({named.planned_at})"
             if named == latest or self._store.swap(self._key, latest.pretty(), etag):
@@ -55,7 +56,7 @@ class LatestPointer:
         raise StorageError(f"{self.uri}: changed by others at every one of {TRIES} tries; run again")
 
     def _read(self) -> tuple[Latest | None, str | None]:
-        """What the object says, and its version."""
+        """What the object holds, and its version."""
         content = self._store.read_version(self._key)
         if content is None:
             return None, None

@@ -1,17 +1,16 @@
-"""From a record back to everything that made it: part, manifest, plan, artifact, code, settings, data."""
+"""Traces a record back to everything that made it: part, manifest, plan, artifact, code, settings, data."""
 
 from __future__ import annotations
 
 from jobs.errors import UsageError
 from jobs.formats import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
-from jobs.manifest_file import MANIFEST, published_records
 from jobs.parts import records_key
 from jobs.plan import planned_parts
-from jobs.published import PublishedRun
+from jobs.published_run import MANIFEST, PublishedRun, published_records
 
 
 def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
-    """The chain behind a published run, from its manifest to the artifact's training data; digests are SHA-256.
+    """What made a published run, from its manifest to the artifact's training data; digests are SHA-256.
 
     Raises UsageError when OUTPUT's plan is not the one that was published.
     """
@@ -37,7 +36,8 @@ def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
 
 
 def trace_image(run: PublishedRun, plan: Plan, image: str) -> dict[str, str]:
-    """Where the record of one image, a URI or a key below INPUT, lies, and which bytes it is about.
+    """Where the record of an image lies, and which version of the image it describes; image: a URI or a key below
+    INPUT.
 
     Raises UsageError when it was not planned, or its part is not the one that was published.
     """
@@ -73,16 +73,16 @@ def _record(run: PublishedRun, plan: Plan, part: PlanPart, line: int, planned: P
 
 
 def checks(manifest: Manifest, plan: Plan) -> list[str]:
-    """Commands, in a clone of the detector's project, that bring its state back and print the digests again."""
+    """Commands that restore the state of the detector's project in a clone of it, and print its digests."""
     revision = manifest.lineage.git_revision
     if revision is None:
         return []
     settings, data = manifest.lineage.params_digest[:12], manifest.lineage.data_digest[:12]
     commit, _, changes = revision.partition("+")
-    comment = "  # with changes that were never committed: the digests tell whether they matter" if changes else ""
+    comment = "  # with changes that were never committed: the digests show whether they matter" if changes else ""
     return [
         f"git checkout {commit}{comment}",
-        # The shipped artifact's project has no remote: its data come from where its settings say.
+        # The project of the shipped artifact has no DVC remote: its settings say where its data come from.
         *(["cp settings/shipped.yaml params.yaml", "dvc repro"] if plan.model is None else ["dvc pull"]),
         f"detector digests    # settings {settings}, data {data}",
     ]

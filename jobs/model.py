@@ -1,4 +1,4 @@
-"""The run's own copy of its artifact: OUTPUT/model/, pinned by the plan."""
+"""The copy of the artifact in OUTPUT/model/, whose digest the plan pins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from detector.common.errors import ArtifactError
 from detector.runtime.artifact import Artifact, load_artifact
 from jobs.errors import ModelError
-from jobs.formats import Plan, sha256
+from jobs.formats import Plan, sha256, summary
 from jobs.storage import Store
 from jobs.temporary import temporary_files, temporary_folder
 
-# The card comes last wherever both are written: it names the network's digest.
+# model.json is always written last, because it names the network's digest.
 FILES = ("model.onnx", "model.json")
+MISSING = "plan again with the same --model: that puts it back"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Model:
 
     folder: Path
     artifact: Artifact
-    sha256: str  # of model.json, and through it of model.onnx
+    sha256: str  # of model.json, which names that of model.onnx
     source: str | None = None  # as --model named it; None for the shipped one
 
 
@@ -42,22 +45,49 @@ def copy_model(model: Model, output: Store) -> None:
         output.write(f"model/{name}", (model.folder / name).read_bytes())
 
 
+def run_artifact(output: Store, plan: Plan) -> Artifact:
+    """The description of the run's artifact; raises ModelError when OUTPUT holds another than the plan pins.
+
+    The network is not read: its digest is checked where it is run.
+    """
+    name = FILES[-1]
+    data = _read(output, f"model/{name}", MISSING)
+    if sha256(data) != plan.artifact_sha256:
+        raise _other_model(f"{output.uri}model/{name}", sha256(data), plan)
+    try:
+        return Artifact.model_validate_json(data)
+    except ValidationError as error:
+        raise ModelError(f"{output.uri}model/{name}: {summary(error)}; use the boxcar that planned the run") from error
+
+
 @contextlib.contextmanager
 def run_model(output: Store, plan: Plan) -> Iterator[Model]:
     """The artifact that the plan pins, in a temporary folder; raises ModelError when OUTPUT holds another."""
     with temporary_folder() as folder:
-        for file in FILES:
-            data = output.read(f"model/{file}")
-            if data is None:
-                raise ModelError(
-                    f"{output.uri}model/{file}: missing; plan again with the same --model: that puts it back"
-                )
-            with temporary_files():
-                (folder / file).write_bytes(data)
+        download_model(output, "model/", folder, MISSING)
         model = open_model(folder)
         if model.sha256 != plan.artifact_sha256:
-            raise ModelError(
-                f"{output.uri}model/: sha256 {model.sha256[:12]}, but the plan pins {plan.artifact_sha256[:12]}; "
-                "put the planned artifact back, or plan a new OUTPUT"
-            )
+            raise _other_model(f"{output.uri}model/", model.sha256, plan)
         yield model
+
+
+def download_model(store: Store, prefix: str, folder: Path, advice: str) -> None:
+    """Copy the artifact below `prefix` into `folder`; raises ModelError with `advice` when a file is missing."""
+    for name in FILES:
+        data = _read(store, prefix + name, advice)
+        with temporary_files():
+            (folder / name).write_bytes(data)
+
+
+def _read(store: Store, key: str, advice: str) -> bytes:
+    data = store.read(key)
+    if data is None:
+        raise ModelError(f"{store.uri}{key}: missing; {advice}")
+    return data
+
+
+def _other_model(where: str, digest: str, plan: Plan) -> ModelError:
+    return ModelError(
+        f"{where}: sha256 {digest[:12]}, but the plan pins {plan.artifact_sha256[:12]}; "
+        "put the planned artifact back, or plan a new OUTPUT"
+    )

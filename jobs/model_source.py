@@ -1,4 +1,4 @@
-"""Where `--model` leads: a folder, a bucket, or the artifact that a DVC project declares at some revision."""
+"""Finds the artifact that `--model` names: in a folder, in a bucket, or in a DVC project at some revision."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from detector.runtime.artifact import SHIPPED
 from jobs.errors import ModelError, UsageError
-from jobs.model import FILES, Model, open_model
+from jobs.model import FILES, Model, download_model, open_model
 from jobs.storage import open_store
-from jobs.temporary import temporary_files, temporary_folder
+from jobs.temporary import temporary_folder
 
 # The name under `artifacts:` in the project's dvc.yaml.
 DECLARED = "detector"
@@ -19,16 +19,16 @@ DECLARED = "detector"
 
 @contextlib.contextmanager
 def named_model(name: str | None) -> Iterator[Model]:
-    """The artifact that `--model` names, verified, for the length of the block; None is the shipped one.
+    """The verified artifact that `--model` names, within the block; None names the shipped one.
 
-    A folder is used as it lies; `s3://bucket/prefix/` and `REPO:REV` are copied to a temporary folder, whose network
+    A folder is used where it lies. `s3://bucket/prefix/` and `REPO:REV` are copied to a temporary folder. The network
     must have the SHA-256 that the description states. Raises ModelError, UsageError and StorageError.
     """
     if name is None:
         yield open_model(SHIPPED)
     elif name.startswith("s3://"):
         with temporary_folder() as folder:
-            _download(name, folder)
+            download_model(open_store(name), "", folder, f"name the prefix below which {' and '.join(FILES)} lie")
             yield open_model(folder, name)
     elif Path(name).is_dir():
         yield open_model(Path(name), name)
@@ -40,16 +40,6 @@ def named_model(name: str | None) -> Iterator[Model]:
         raise ModelError(
             f"{name}: no artifact here; build one with `dvc repro`, or leave --model out for the shipped one"
         )
-
-
-def _download(uri: str, folder: Path) -> None:
-    store = open_store(uri)
-    for file in FILES:
-        data = store.read(file)
-        if data is None:
-            raise ModelError(f"{store.uri}{file}: missing; name the prefix below which {' and '.join(FILES)} lie")
-        with temporary_files():
-            (folder / file).write_bytes(data)
 
 
 def _check_out(name: str, folder: Path) -> None:
@@ -78,6 +68,6 @@ def _check_out(name: str, folder: Path) -> None:
             files.get_file(f"{place}/{file}", str(folder / file))
     except (DvcException, SCMError, OSError, yaml.YAMLError) as error:
         raise ModelError(
-            f"--model {name}: cannot be had: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
+            f"--model {name}: cannot be read: {str(error).splitlines()[0] if str(error) else type(error).__name__}; "
             "check the repository, the revision, and that `dvc push` was run for it"
         ) from error

@@ -1,4 +1,4 @@
-"""pyarrow, which only Parquet needs and an extra brings."""
+"""Imports pyarrow, which only Parquet needs, and which an extra installs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A part as it lies in OUTPUT: where it is, and whether it is whole.
+"""A part in OUTPUT: where it lies, and whether it is whole.
 
-The worker (skip or make it?) and `finish` (publish it?) ask the same question, so that they can never disagree.
+The worker asks this to skip a part or make it, and `finish` to publish it or not. Both use this code, so they agree.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from jobs.formats import (
     PlanPart,
     Record,
     decode_lines,
+    read,
     sha256,
     summary,
 )
 from jobs.plan import decode_planned, planned_key
-from jobs.progress import Progress
+from jobs.progress import TerminalProgress
 from jobs.storage import Store, read_ahead
 
 
 def records_key(part: PlanPart) -> str:
-    """Where a part's records lie, relative to OUTPUT; nothing else lies in boxes/, which people query as a whole."""
+    """The key of a part's records below OUTPUT. Nothing else lies in boxes/, because people query all of it at once."""
     return f"boxes/{part.name}.jsonl"
 
 
 def stats_key(part: PlanPart) -> str:
-    """Where a part's statistics lie, relative to OUTPUT; written after the records."""
+    """The key of a part's statistics below OUTPUT. They are written after the records."""
     return f"stats/{part.name}.json"
 
 
@@ -42,6 +43,8 @@ def stats_key(part: PlanPart) -> str:
 class WholePart:
     """A part that holds exactly one record for each planned image, in the plan's order."""
 
+    part: PlanPart
+    images: list[PlannedImage]
     records: list[Record]
     stats: PartStats
     bytes: int
@@ -49,33 +52,28 @@ class WholePart:
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a part is not whole; making it again mends it."""
-
-    reason: str
-
-
-def decode_stats(plan: Plan, part: PlanPart, data: bytes | None) -> PartStats | Flaw:
-    """What the maker of a part noted when it was done, from what lies at its key."""
-    if data is None:
-        return Flaw("missing")
-    try:
-        stats = PartStats.model_validate_json(data)
-    except ValidationError as error:
-        return Flaw(f"its statistics cannot be read: {summary(error)}")
-    return stats if (stats.run, stats.part) == (plan.run, part.name) else Flaw(f"belongs to run {stats.run}")
-
-
-@dataclass(frozen=True)
-class FoundPart:
-    """A part's planned images, and what OUTPUT has of it."""
+    """A part that is missing or damaged, and why. Making it again repairs it."""
 
     part: PlanPart
     images: list[PlannedImage]
-    found: WholePart | Flaw
+    reason: str
 
 
-def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator[FoundPart]:
-    """Each of `parts`, in order, held against its digest and the plan; several are read at a time.
+def decode_stats(plan: Plan, part: PlanPart, data: bytes | None) -> PartStats:
+    """The statistics of a part, from the bytes at its key; raises ValueError with a reason when there are none."""
+    if data is None:
+        raise ValueError("missing")
+    try:
+        stats = read(PartStats, data)
+    except ValidationError as error:
+        raise ValueError(f"its statistics cannot be read: {summary(error)}") from error
+    if (stats.run, stats.part) != (plan.run, part.name):
+        raise ValueError(f"belongs to run {stats.run}")
+    return stats
+
+
+def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator[WholePart | Flaw]:
+    """Each of `parts`, in order, checked against its digest and the plan; several are read at a time.
 
     Raises UsageError when the plan is damaged, or a part is of another schema version: making it again would be wrong.
     """
@@ -83,46 +81,54 @@ def find_parts(output: Store, plan: Plan, parts: Sequence[PlanPart]) -> Iterator
     with contextlib.closing(read_ahead(output, keys)) as data:
         for part in parts:
             images = decode_planned(output, part, next(data))
-            stats = decode_stats(plan, part, next(data))
-            records = next(data)
-            try:
-                found = stats if isinstance(stats, Flaw) else _hold_against(plan, images, stats, records)
-            except OtherSchemaError as error:
-                raise UsageError(f"{output.uri}{records_key(part)}: {error}") from error
-            yield FoundPart(part, images, found)
+            yield _check(output, plan, part, images, next(data), next(data))
 
 
-def _hold_against(plan: Plan, images: list[PlannedImage], stats: PartStats, data: bytes | None) -> WholePart | Flaw:
-    if data is None:
-        return Flaw("missing")
-    if sha256(data) != stats.sha256:
-        return Flaw("changed since it was written")
+def find_part(output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage]) -> WholePart | Flaw:
+    """One part whose planned images are known. Takes a single request while the part is not there."""
+    stats = output.read(stats_key(part))
+    return _check(output, plan, part, images, stats, None if stats is None else output.read(records_key(part)))
+
+
+def _check(
+    output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage], stats: bytes | None, records: bytes | None
+) -> WholePart | Flaw:
     try:
-        records = decode_lines(Record, data)
-    except OtherSchemaError:
-        raise
+        found = decode_stats(plan, part, stats)
+        return WholePart(part, images, _checked_records(plan, images, found, records), found, len(records or b""))
+    except OtherSchemaError as error:
+        raise UsageError(f"{output.uri}{records_key(part)}: {error}") from error
     except ValueError as error:
-        return Flaw(str(error))
+        return Flaw(part, images, str(error))
+
+
+def _checked_records(plan: Plan, images: list[PlannedImage], stats: PartStats, data: bytes | None) -> list[Record]:
+    """The records of a part; raises ValueError with a reason when they are not what was planned and written."""
+    if data is None:
+        raise ValueError("missing")
+    if sha256(data) != stats.sha256:
+        raise ValueError("changed since it was written")
+    records = decode_lines(Record, data)
     if [record.image for record in records] != [plan.input + image.key for image in images]:
-        return Flaw("its images are not those of the plan")
+        raise ValueError("its images are not those of the plan")
     if any(not _is_of(record, image) for record, image in zip(records, images, strict=True)):
-        return Flaw("holds records of other versions than were planned")
+        raise ValueError("holds records of other versions than were planned")
     if any(record.run != plan.run for record in records):
-        return Flaw("holds records of another run")
-    return WholePart(records, stats, len(data))
+        raise ValueError("holds records of another run")
+    return records
 
 
 def _is_of(record: Record, image: PlannedImage) -> bool:
-    """Whether a record is about the planned bytes; a folder's plan has no ETag."""
+    """Whether a record is of the planned version of an image; a folder's plan has no ETag."""
     return record.bytes == image.size and image.etag in (None, record.etag)
 
 
 def missing_parts(
-    output: Store, plan: Plan, parts: Sequence[PlanPart], progress: Progress
+    output: Store, plan: Plan, parts: Sequence[PlanPart], progress: TerminalProgress
 ) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
-    """Those of `parts` that are to be made, with their images; `progress` hears of the others."""
-    for item in find_parts(output, plan, parts):
-        if isinstance(item.found, WholePart):
-            progress.part(item.found.stats, skipped=True)
+    """The parts that are still to be made, with their images. The others are reported to `progress` as skipped."""
+    for found in find_parts(output, plan, parts):
+        if isinstance(found, WholePart):
+            progress.part(found.stats, skipped=True)
         else:
-            yield item.part, item.images
+            yield found.part, found.images

@@ -1,13 +1,13 @@
-"""INPUT's listing, frozen, sorted, numbered and cut into parts; and the reader of what was frozen."""
+"""Freezes the listing of INPUT as a plan, sorted and cut into parts, and reads plans."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from jobs.formats import (
     Filters,
     Plan,
     PlannedImage,
+    PlanOptions,
     PlanPart,
     Since,
     canonical_json,
@@ -26,146 +27,149 @@ from jobs.formats import (
     sha256,
 )
 from jobs.inventory import read_inventory
-from jobs.listing import Copies, Counts, Earlier, Selection, plan_lines, sort_lines, sortable, version_of
+from jobs.listing import (
+    CopyCounts,
+    ListingCounts,
+    PreviousImage,
+    Selection,
+    plan_lines,
+    sort_images,
+    version_of,
+)
 from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
 
-# What Pillow decodes of the formats that photographs come in.
+# The formats of photographs that Pillow decodes.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-IMAGE_FILTERS = Filters(extensions=sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
+IMAGE_EXTENSIONS = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = (
-    "input", "inventory", "filters", "artifact_sha256", "min_score", "part_size", "since", "redo", "parts",
-)  # fmt: skip
-# One PUT takes S3 some 50 ms, and ten million images make 20,000 parts.
+DIGESTED = (PlanOptions.model_fields.keys() - {"model"}) | {"parts"}
+# One PUT takes about 50 ms on S3, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
 CREATIONS = 5
+# These options decide the record of a single image: records of a run that differs here are not copied.
+DECIDING_A_RECORD = frozenset({"INPUT", "artifact", "--min-score"})
 
 Notice = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a person chose; with the listing and the artifact it decides every byte of the records."""
+def plan_options(
+    source: Store, model: Model, *, min_score: float | None = None, since: str | None = None, **others: Any
+) -> PlanOptions:
+    """The options of a plan over `source` with `model`, from what a person gave on the command line.
 
-    min_score: float
-    part_size: int
-    filters: Filters = IMAGE_FILTERS
-    inventory: str | None = None  # URI of an S3 Inventory's manifest.json, in place of a listing
-    since: str | None = None  # OUTPUT of the previous run, or a latest.json
-    redo: list[str] = field(default_factory=list)  # statuses; sorted
+    min_score: the artifact's operating score unless given; since: OUTPUT of the previous run, or a latest.json; others:
+    more fields of PlanOptions, and of its filters. A list is sorted, and each of its values is kept once.
+    """
+    values: dict[str, Any] = {
+        name: sorted(set(value)) if isinstance(value, tuple) else value for name, value in others.items()
+    }
+    filters = {name: values.pop(name) for name in Filters.model_fields if name in values}
+    return PlanOptions(
+        input=source.uri,
+        artifact_sha256=model.sha256,
+        model=model.source,
+        min_score=model.artifact.operating_score if min_score is None else min_score,
+        filters=Filters(**filters | {"extensions": filters.get("extensions") or IMAGE_EXTENSIONS}),
+        since=None if since is None else Since(given=since),
+        **values,
+    )
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a plan holds, or would hold."""
+    """What a plan holds, or would hold if it was made."""
 
     plan: Plan | None  # the one that is there
     since: Since | None
-    images: int
-    bytes: int  # of all images
-    other_files: int
-    filtered: int
     parts: int
-    copies: int
-    copied_bytes: int  # of the images whose records may be copied
+    counts: ListingCounts
+    copies: CopyCounts
 
 
-def make_plan(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Plan:
-    """Freeze the listing of `source` in `output`, or return the plan that is there; `notice` hears what is odd.
+def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, notice: Notice) -> Plan:
+    """Freeze the listing of `source` in `output`, or return the plan that is there.
 
-    Raises UsageError when `output` lies inside `source`, or holds a plan of something else. A plan that is there
-    is not listed again: images that came since belong to the next run. Of two planners at once the plan of the
-    first one stands; parts of the other have names of their own, and nobody reads them.
+    notice: called with sentences that a person should read. Raises UsageError when `output` lies inside `source`, or
+    holds another plan. A plan that is there is not listed again: newer images belong to the next run. When two planners
+    work at once, the plan of the first one stays. The parts of the other have different names, and nobody reads them.
     """
-    plan = _plan_there(source, output, model, options)
+    plan = _plan_there(source, output, options)
     if plan is None:
         parts: list[PlanPart] = []
-        with _Draft(source, model, options, notice) as draft:
+        with PlanDraft(source, options, notice) as draft:
             _write_all(output, draft.cut(parts))
         plan = draft.plan(parts)
         ours, plan = plan, _create(output, plan)  # from here on a plan exists
-        _refuse_other(plan, source, output, model, options)
+        _refuse_other(plan, output, options)
         if plan.digest != ours.digest:
             notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
-    # Only now: of two planners with different artifacts the one whose plan stands writes its own.
+    # Only now: when two planners have different artifacts, the one whose plan stays writes its artifact.
     _place_model(model, output)
     return plan
 
 
 def _create(output: Store, plan: Plan) -> Plan:
-    """Write plan.json where there is none; the plan that is there then."""
+    """Write plan.json where there is none; returns the plan that is there then."""
     for attempt in range(CREATIONS):
         if output.swap(PLAN, plan.pretty(), None):
             return plan
         there = read_plan(output)
         if there is not None:
             return there
-        time.sleep(attempt)  # S3 also refuses while another planner's is under way, which may come to nothing
+        time.sleep(attempt)  # S3 refuses too while another planner is writing, which may fail
     raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
-def survey(source: Store, output: Store, model: Model, options: Options, notice: Notice) -> Survey:
-    """What `make_plan` would write, or find; writes nothing. Raises what it raises."""
-    there = _plan_there(source, output, model, options)
+def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -> Survey:
+    """What `make_plan` would write or find. Writes nothing, and raises what `make_plan` raises."""
+    there = _plan_there(source, output, options)
     if there is not None:
         size, copied = 0, 0
         for _, images in planned_parts(output, there):
             size += sum(image.size for image in images)
             copied += sum(image.size for image in images if image.previous is not None)
-        counts = Counts(there.images, size, there.other_files, there.filtered)
-        return _survey(there, there.since, counts, len(there.parts), Copies(there.copies, copied))
-    with _Draft(source, model, options, notice) as draft:
+        counts = ListingCounts(there.images, size, there.other_files, there.filtered)
+        return Survey(there, there.since, len(there.parts), counts, CopyCounts(there.copies, copied))
+    with PlanDraft(source, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
-    return _survey(None, draft.since, draft.counts, parts, draft.copies)
-
-
-def _survey(plan: Plan | None, since: Since | None, counts: Counts, parts: int, copies: Copies) -> Survey:
-    return Survey(
-        plan=plan,
-        since=since,
-        images=counts.images,
-        bytes=counts.bytes,
-        other_files=counts.other_files,
-        filtered=counts.filtered,
-        parts=parts,
-        copies=copies.images,
-        copied_bytes=copies.bytes,
-    )
+    return Survey(None, draft.since, parts, draft.counts, draft.copies)
 
 
 def plan_digest(content: Mapping[str, Any]) -> str:
-    """SHA-256 over the fields of a plan that decide its records, as plain data."""
-    return sha256(canonical_json({"schema": SCHEMA_VERSION} | {name: content[name] for name in DIGESTED}))
+    """SHA-256 over the fields of a plan that decide its records, as plain data.
+
+    A field that is missing is left out, so that the plan of an older boxcar, without newer options, keeps its digest.
+    """
+    digested = {name: content[name] for name in DIGESTED if name in content}
+    return sha256(canonical_json({"schema": SCHEMA_VERSION} | digested))
 
 
-class _Draft:
-    """A plan in the making: its lines are drawn once, and its counts stand when they have been."""
+class PlanDraft:
+    """A plan that is being made. Its lines can be read once; its counts are final when they have been read."""
 
-    def __init__(self, source: Store, model: Model, options: Options, notice: Notice) -> None:
-        self._source = source
-        self._model = model
+    def __init__(self, source: Store, options: PlanOptions, notice: Notice) -> None:
         self._options = options
-        self.since, self._earlier = _previous(source, model, options, notice)
+        self.since, self._earlier = _previous(options, notice)
         self._entries = source.list() if options.inventory is None else read_inventory(options.inventory, source)
         selection = Selection(options.filters)
         self.counts = selection.counts
-        self.copies = Copies()
-        self.lines = plan_lines(sort_lines(selection.lines(self._entries)), self._earlier, self.copies, source.uri)
+        self.copies = CopyCounts()
+        self.lines = plan_lines(sort_images(selection.images(self._entries)), self._earlier, self.copies, source.uri)
 
-    def __enter__(self) -> _Draft:
+    def __enter__(self) -> PlanDraft:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # An error's traceback would keep them, and with them the threads that read ahead.
+        # The traceback of an error would keep them alive, and with them the threads that read ahead.
         for drawn in (self._entries, self._earlier):
             if isinstance(drawn, Generator):
                 drawn.close()
 
     def cut(self, parts: list[PlanPart]) -> Iterator[tuple[str, bytes]]:
-        """The key and the bytes of one part after the other, each of which is added to `parts`."""
+        """The key and the bytes of each part in turn; each is added to `parts`."""
         while lines := list(islice(self.lines, self._options.part_size)):
             data = b"".join(lines)
             part = PlanPart(name=f"part-{len(parts):07d}", count=len(lines), sha256=sha256(data))
@@ -173,21 +177,11 @@ class _Draft:
             yield planned_key(part), data
 
     def plan(self, parts: list[PlanPart]) -> Plan:
-        """The plan, when all parts are cut."""
-        options = self._options
-        content: dict[str, Any] = {
-            "input": self._source.uri,
-            "inventory": options.inventory,
-            "filters": options.filters.model_dump(),
-            "artifact_sha256": self._model.sha256,
-            "min_score": options.min_score,
-            "part_size": options.part_size,
-            "since": self.since and self.since.model_dump(),
-            "redo": options.redo,
-            "parts": [part.model_dump() for part in parts],
-        }
-        digest = plan_digest(content)
+        """The plan; to be called when all parts are cut."""
+        options = self._options.model_copy(update={"since": self.since})
+        digest = plan_digest(options.model_dump() | {"parts": [part.model_dump() for part in parts]})
         return Plan(
+            **dict(options),
             run=digest[:8],
             digest=digest,
             planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -195,50 +189,43 @@ class _Draft:
             other_files=self.counts.other_files,
             filtered=self.counts.filtered,
             copies=self.copies.images,
-            model=self._model.source,
-            **content,
+            parts=parts,
         )
 
 
-def _previous(source: Store, model: Model, options: Options, notice: Notice) -> tuple[Since | None, Iterator[Earlier]]:
-    """The previous run and its images; without images, and with a notice why, when nothing of it can be copied.
+def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[PreviousImage]]:
+    """The previous run and its images. When nothing of it can be copied there are no images, and a notice says why.
 
     A schedule that names the run before must not end because the artifact has changed.
     """
     if options.since is None:
         return None, iter(())
-    since = find_previous(options.since)
+    since = find_previous(options.since.given)
     if since.output is None:
-        notice(f"--since {options.since}: not there yet, so nothing is copied")
+        notice(f"--since {since.given}: not there yet, so nothing is copied")
         return since, iter(())
     store = open_store(since.output)
     plan = require_plan(store)
     if plan.run != since.run:
         raise UsageError(
-            f"--since {options.since}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
+            f"--since {since.given}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
         )
-    differences = _differences(
-        {
-            "INPUT": (plan.input, source.uri),
-            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
-            "--min-score": (plan.min_score, options.min_score),
-        }
-    )
+    differences = _differences(plan, options, DECIDING_A_RECORD)
     if differences:
-        notice(f"--since {options.since}: nothing is copied from {store.uri}: {differences}")
-        return Since(given=options.since), iter(())
+        notice(f"--since {since.given}: nothing is copied from {store.uri}: {differences}")
+        return Since(given=since.given), iter(())
     return since, _earlier(store, plan)
 
 
-def _earlier(output: Store, plan: Plan) -> Iterator[Earlier]:
+def _earlier(output: Store, plan: Plan) -> Iterator[PreviousImage]:
     for part, images in planned_parts(output, plan):
         for image in images:
             version = version_of(image.size, image.etag, image.mtime_ns)
-            yield Earlier(sortable(image.key), version, image.size, part.name)
+            yield PreviousImage(image.key.encode(), version, image.size, part.name)
 
 
 def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:
-    """Write key after key, some at once; when one fails, what is under way ends and the rest is left."""
+    """Write objects, several at a time. When one fails, writes that have begun are completed, and no others begin."""
     under_way: deque[Future[None]] = deque()
     with ThreadPoolExecutor(WRITES_AT_ONCE, "write") as pool:
         try:
@@ -254,7 +241,8 @@ def _write_all(output: Store, objects: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _place_model(model: Model, output: Store) -> None:
-    """Copy the artifact unless it is there: also when a planner was killed between its plan and its artifact."""
+    """Copy the artifact unless it is there already. It is missing too when a planner was killed after it wrote its
+    plan."""
     wanted = dict(zip(FILES, (model.artifact.onnx_sha256, model.sha256), strict=True))
     for name, digest in wanted.items():
         data = output.read(f"model/{name}")
@@ -263,47 +251,35 @@ def _place_model(model: Model, output: Store) -> None:
             return
 
 
-def _plan_there(source: Store, output: Store, model: Model, options: Options) -> Plan | None:
+def _plan_there(source: Store, output: Store, options: PlanOptions) -> Plan | None:
     if output.uri.startswith(source.uri):
         raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
     plan = read_plan(output)
     if plan is not None:
-        _refuse_other(plan, source, output, model, options)
+        _refuse_other(plan, output, options)
     return plan
 
 
-def _refuse_other(plan: Plan, source: Store, output: Store, model: Model, options: Options) -> None:
-    filters = options.filters
-    differences = _differences(
-        {
-            "INPUT": (plan.input, source.uri),
-            "artifact": (f"sha256 {plan.artifact_sha256[:12]}", f"sha256 {model.sha256[:12]}"),
-            "--min-score": (plan.min_score, options.min_score),
-            "--part-size": (plan.part_size, options.part_size),
-            "--include": (plan.filters.include, filters.include),
-            "--exclude": (plan.filters.exclude, filters.exclude),
-            "--extensions": (plan.filters.extensions, filters.extensions),
-            "--inventory": (plan.inventory, options.inventory),
-            # Not what it led to: a latest.json moves.
-            "--since": (plan.since and plan.since.given, options.since),
-            "--redo": (plan.redo, options.redo),
-        }
-    )
+def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:
+    differences = _differences(plan, options)
     if differences:
         raise UsageError(f"{output.uri} holds another plan: {differences}. Choose a new OUTPUT, or ask for the same")
 
 
-def _differences(pairs: Mapping[str, tuple[object, object]]) -> str:
-    """What differs, for people; empty when nothing does."""
+def _differences(there: PlanOptions, here: PlanOptions, names: Container[str] | None = None) -> str:
+    """The options that differ between two plans, as a text; empty when none does. names: all options unless given."""
+    old, new = there.asked(), here.asked()
     return "; ".join(
-        f"{name} is {_shown(old)} there, {_shown(new)} here" for name, (old, new) in pairs.items() if old != new
+        f"{name} is {_text(name, old.get(name))} there, {_text(name, new.get(name))} here"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and (names is None or name in names)
     )
 
 
-def _shown(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if isinstance(value, list):
         return ",".join(value) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value is None else f"sha256 {str(value)[:12]}" if name == "artifact" else str(value)
 
 
 def read_plan(output: Store) -> Plan | None:
@@ -312,9 +288,12 @@ def read_plan(output: Store) -> Plan | None:
     if data is None:
         return None
     plan = parse(Plan, data, output.uri + PLAN, "a plan", "choose another OUTPUT")
-    digest = plan_digest(plan.model_dump())
+    digest = plan_digest(plan.model_dump(exclude_unset=True))
     if (plan.digest, plan.run) != (digest, digest[:8]):
-        raise UsageError(f"{output.uri}{PLAN}: changed since it was planned; plan the run again in a new OUTPUT")
+        raise UsageError(
+            f"{output.uri}{PLAN}: changed since it was planned, or made by a newer boxcar; plan the run again in "
+            "a new OUTPUT"
+        )
     return plan
 
 
@@ -327,28 +306,27 @@ def require_plan(output: Store) -> Plan:
 
 
 def shard_parts(plan: Plan, shard: int, shards: int) -> list[PlanPart]:
-    """The parts that shard `shard` of `shards` takes: part number mod shard count."""
+    """The parts of shard `shard` of `shards`: those whose number modulo `shards` is `shard`."""
     return plan.parts[shard::shards]
 
 
 def planned_key(part: PlanPart) -> str:
-    """Where the planned images of a part lie, relative to OUTPUT.
+    """The key of a part's planned images below OUTPUT.
 
-    The name holds their digest, so that two planners at once never write over each other's parts.
+    It holds their digest, so that two planners at once never overwrite each other's parts.
     """
     return f"plan/{part.name}-{part.sha256[:8]}.jsonl"
 
 
 def planned_parts(output: Store, plan: Plan) -> Iterator[tuple[PlanPart, list[PlannedImage]]]:
-    """Every part with its images, several read at a time; raises UsageError when one is not what was planned."""
+    """Every part with its planned images, several read at a time; raises UsageError when one has changed."""
     with contextlib.closing(read_ahead(output, map(planned_key, plan.parts))) as found:
         for part, data in zip(plan.parts, found, strict=True):
             yield part, decode_planned(output, part, data)
 
 
 def decode_planned(output: Store, part: PlanPart, data: bytes | None) -> list[PlannedImage]:
-    """The images of one part, in order, from what lies at its key; raises UsageError when it is not what was
-    planned."""
+    """The planned images of one part, in order, from the bytes at its key; raises UsageError when they have changed."""
     if data is None or sha256(data) != part.sha256:
         reason = "missing" if data is None else "changed since it was planned"
         raise UsageError(f"{output.uri}{planned_key(part)}: {reason}; plan the run again in a new OUTPUT")
@@ -356,30 +334,30 @@ def decode_planned(output: Store, part: PlanPart, data: bytes | None) -> list[Pl
 
 
 class PlanOrder:
-    """Watches that each image is planned once, over all parts in their order.
+    """Checks, part by part, that each image is planned once.
 
-    Keys increase strictly in the order of their UTF-8 bytes, so that none can be there twice.
+    The keys of all parts must increase strictly in the order of their UTF-8 bytes, so that no key can come twice.
     """
 
     def __init__(self, output: Store, plan: Plan) -> None:
-        self._output = output
-        self._plan = plan
+        self._where, self._images = output.uri + PLAN, plan.images
         self._last, self._count = b"", 0
 
     def add(self, part: PlanPart, images: list[PlannedImage]) -> None:
-        """The next part; raises UsageError unless its images are as many as planned, and follow those before."""
+        """Check the next part; raises UsageError unless it has the planned number of images, which follow those
+        before."""
         keys = [self._last, *(image.key.encode() for image in images)]
-        if len(images) != part.count or any(key >= following for key, following in pairwise(keys)):
-            raise self._damaged(f"{part.name} has other images than planned, or images out of order")
+        self._require(
+            len(images) == part.count and all(key < following for key, following in pairwise(keys)),
+            f"{part.name} has other images than planned, or images out of order",
+        )
         self._last = keys[-1]
         self._count += len(images)
 
     def end(self) -> None:
-        """After the last part; raises UsageError unless all images came."""
-        if self._count != self._plan.images:
-            raise self._damaged(f"its parts have {self._count} images, not {self._plan.images}")
+        """Check, after the last part, that all images came; raises UsageError otherwise."""
+        self._require(self._count == self._images, f"its parts have {self._count} images, not {self._images}")
 
-    def _damaged(self, reason: str) -> UsageError:
-        return UsageError(
-            f"{self._output.uri}{PLAN}: the plan is damaged: {reason}; plan the run again in a new OUTPUT"
-        )
+    def _require(self, holds: bool, reason: str) -> None:
+        if not holds:
+            raise UsageError(f"{self._where}: the plan is damaged: {reason}; plan the run again in a new OUTPUT")

@@ -1,4 +1,4 @@
-"""The previous run: which one it is, and the records that can be taken over from it as they are."""
+"""Finds the previous run, and copies the records of unchanged images from it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from pathlib import PurePosixPath
 
 from jobs.errors import UsageError
 from jobs.formats import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
-from jobs.manifest_file import MANIFEST, parse_manifest, published_records
+from jobs.published_run import MANIFEST, parse_manifest, published_records
 from jobs.storage import Store, open_store, split_uri
 
-# What these say follows from the image's bytes. The others speak of permissions and moments, and are looked at again.
+# These statuses follow from the image's bytes. The others depend on permissions or on the moment: such images are read
+# again.
 COPIED = frozenset({"ok", "empty", "unreadable", "too_large"})
-# Both plans are sorted, so that parts are met in order, each of them once; a second one bridges the borders.
+# Both plans are sorted, so each part is needed once, in order. Two are held, because one part of this plan may reach
+# over the border of two.
 PARTS_HELD = 2
 
 
 def find_previous(given: str) -> Since:
-    """The run that `given` names: its OUTPUT, or a latest.json; without `output` when there is no latest.json yet.
+    """The run that `given`, an OUTPUT or a latest.json, names; without `output` when the latest.json is not there yet.
 
     Raises UsageError when that run is not published as valid.
     """
@@ -50,7 +52,8 @@ def _read_latest(uri: str) -> Latest | None:
 
 
 class PreviousRun:
-    """The previous run's records, to be asked for in the plan's order from one thread; two parts are held at most."""
+    """The records of the previous run. Ask for them in the plan's order, from one thread: at most two parts are
+    held."""
 
     def __init__(self, plan: Plan, store: Store, manifest: Manifest) -> None:
         self._plan = plan
@@ -60,7 +63,7 @@ class PreviousRun:
 
     @classmethod
     def open(cls, plan: Plan) -> PreviousRun | None:
-        """None where the plan has no previous run; raises UsageError when its manifest is not the planned one."""
+        """The previous run of a plan, or None if it has none; raises UsageError when its manifest has changed."""
         if plan.since is None or plan.since.output is None:
             return None
         store = open_store(plan.since.output)
@@ -70,7 +73,7 @@ class PreviousRun:
         return cls(plan, store, parse_manifest(store, data))
 
     def record(self, image: PlannedImage) -> Record | None:
-        """The record of an unchanged image, under this run's name; None where the image is to be computed.
+        """The record of an unchanged image, under this run's name; None when the image must be computed.
 
         Raises UsageError when the previous run's part is gone, or is not the one that was published.
         """
@@ -101,4 +104,4 @@ class PreviousRun:
 
 
 def _unusable(store: Store, key: str, reason: str) -> UsageError:
-    return UsageError(f"{store.uri}{key}: of the previous run: {reason}; plan again without --since, in a new OUTPUT")
+    return UsageError(f"{store.uri}{key} of the previous run: {reason}; plan again without --since, in a new OUTPUT")

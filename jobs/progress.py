@@ -1,11 +1,11 @@
-"""What a person or a log sees while parts are made: a bar on a terminal, one JSON line a part elsewhere."""
+"""Progress while parts are made: a bar on a terminal, and one JSON line for each part in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from jobs.formats import PartStats, canonical_json
 
@@ -13,25 +13,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-class Progress(Protocol):
-    """Who watches parts being made."""
-
-    def images(self, status: str, count: int) -> None:
-        """So many records with one status were made."""
-
-    def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """A part is in place; `skipped` when it was there before."""
-
-
-def report(stats: PartStats, progress: Progress) -> None:
-    """Tell of a part that was made elsewhere, with its images."""
-    for status, count in stats.statuses.items():
-        progress.images(status, count)
-    progress.part(stats, skipped=False)
-
-
-class Shown:
-    """Progress on stderr, and the counts that the summary needs."""
+class TerminalProgress:
+    """Shows progress on stderr, and counts the images made for the summary."""
 
     def __init__(self, images: int) -> None:
         self.made = 0
@@ -43,7 +26,7 @@ class Shown:
 
             self._bar = tqdm(total=images, unit="img", smoothing=0.05, dynamic_ncols=True)
 
-    def __enter__(self) -> Shown:
+    def __enter__(self) -> TerminalProgress:
         return self
 
     def __exit__(
@@ -57,17 +40,23 @@ class Shown:
         """Images made a second since the start, loading the network included; None when none was made."""
         return self.made / (time.perf_counter() - self._started) if self.made else None
 
-    def images(self, status: str, count: int) -> None:
-        """See Progress."""
+    def images(self, status: str, count: int = 1) -> None:
+        """Note that `count` records with this status were made."""
         self.made += count
         self._failed += count if status != "ok" else 0
         if self._bar is not None:
             self._bar.set_postfix(failed=self._failed, refresh=False)
             self._bar.update(count)
 
-    def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """See Progress."""
+    def part(self, stats: PartStats, *, skipped: bool = False) -> None:
+        """Note that a part is in place; `skipped` when it was there before."""
         if self._bar is None:
             print(canonical_json({**stats.model_dump(), "skipped": skipped}).decode(), file=sys.stderr, flush=True)
         elif skipped:
             self._bar.update(stats.images)
+
+    def part_elsewhere(self, stats: PartStats) -> None:
+        """Note that another process has made a part, with its images."""
+        for status, count in stats.statuses.items():
+            self.images(status, count)
+        self.part(stats)

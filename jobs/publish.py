@@ -1,138 +1,57 @@
-"""The end of a run: verify every part, judge the records, draw the report, publish the manifest last."""
+"""The end of a run: check every part, judge the records, draw the report, and publish the manifest last."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from detector.runtime.artifact import Artifact
 from jobs.errors import IncompleteError, StorageError, UsageError
-from jobs.formats import (
-    STATUSES,
-    Cost,
-    Lineage,
-    Manifest,
-    PartEntry,
-    Plan,
-    RuleResult,
-    Validation,
-    sha256,
-)
-from jobs.manifest_file import MANIFEST, parse_manifest, read_manifest
-from jobs.model import run_model
+from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, RuleResult, Validation, parse, sha256
+from jobs.model import run_artifact
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PlanOrder
-from jobs.report import REPORT, Collector, render
+from jobs.published_run import MANIFEST, parse_manifest, read_manifest
+from jobs.report import REPORT, Samples, render
 from jobs.rules.policy import Policy
 from jobs.rules.review import Review
 from jobs.storage import Store, read_ahead
-from jobs.temporary import temporary_files, temporary_folder
+from jobs.tally import Tally
 
 VALIDATION = "quality/validation.json"
-DOCS = "quality/docs"
-# Parts in an error's one line.
+# Most parts that an error names in its one line.
 MOST_NAMED = 3
 
 
-@dataclass
-class Tally:
-    """What a walk over the parts adds up."""
+def whole_parts(output: Store, plan: Plan) -> Iterator[WholePart]:
+    """Every part of a complete run, checked against the plan, in order.
 
-    parts: list[PartEntry] = field(default_factory=list)
-    statuses: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
-    cpu_seconds: float = 0.0
-    bytes_read: int = 0
-    onnxruntime: set[str] = field(default_factory=set)
-
-    def add(self, key: str, part: WholePart) -> None:
-        """Add one part."""
-        stats = part.stats
-        self.parts.append(PartEntry(key=key, count=len(part.records), bytes=part.bytes, sha256=stats.sha256))
-        self.statuses.update(record.status for record in part.records)
-        self.labels.update(box.label for record in part.records for box in record.boxes)
-        self.cpu_seconds += stats.cpu_seconds
-        self.bytes_read += stats.bytes_read
-        self.onnxruntime.add(stats.onnxruntime)
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A complete run, added up and judged; nothing of it is written."""
-
-    artifact: Artifact
-    tally: Tally
-    seen: Collector
-    review: Review
-    validation: Validation
-
-
-def examine(output: Store, plan: Plan, policy: Policy) -> Examined:
-    """Read every part once, hold it against the plan, and judge it.
-
-    Raises IncompleteError when a part is missing or damaged, and names it; UsageError when the plan is damaged.
+    Raises IncompleteError at the end, with the names of all parts that are missing or damaged, and UsageError when the
+    plan is damaged.
     """
-    with run_model(output, plan) as model:
-        artifact = model.artifact
-    review = Review(plan, artifact, policy)
-    tally, seen = Tally(), Collector(plan, artifact.classes)
     order = PlanOrder(output, plan)
-    flaws: list[tuple[str, str]] = []
-    for item in find_parts(output, plan, plan.parts):
-        order.add(item.part, item.images)
-        if isinstance(item.found, Flaw):
-            flaws.append((item.part.name, item.found.reason))
-            continue
-        tally.add(records_key(item.part), item.found)
-        seen.add(item.images, item.found.records)
-        review.add(item.part, item.images, item.found.records)
+    flaws: list[Flaw] = []
+    for found in find_parts(output, plan, plan.parts):
+        order.add(found.part, found.images)
+        if isinstance(found, Flaw):
+            flaws.append(found)
+        else:
+            yield found
     order.end()
     if flaws:
         raise IncompleteError(
             f"{output.uri}: {len(flaws)} of {len(plan.parts)} parts are not there: {_ranges(flaws)}; "
             f"make them with: boxcar work {output.uri}"
         )
-    return Examined(artifact, tally, seen, review, review.verdict())
 
 
-def validate(output: Store, plan: Plan) -> Validation:
-    """Judge a complete run without publishing it, and write what lies in quality/.
-
-    By the policy of the manifest where one is published, and by the default one otherwise. Where the verdict is not the
-    published one, nothing is written: raises UsageError then, and what `examine` raises.
-    """
-    policy = _policy(read_manifest(output))
-    examined = examine(output, plan, policy)
-    manifest = read_manifest(output)
-    if manifest is not None and _policy(manifest) != policy:  # published meanwhile
-        examined = examine(output, plan, _policy(manifest))
-    if manifest is not None and manifest.validation_sha256 != sha256(examined.validation.pretty()):
-        raise UsageError(
-            f"{output.uri}: the records are not those that were published as {manifest.status} with "
-            f"{_options(_policy(manifest))}: they would be {examined.validation.status}; put the published parts back, "
-            "or choose a new OUTPUT"
-        )
-    _write_quality(output, examined)
-    return examined.validation
-
-
-def _write_quality(output: Store, examined: Examined) -> None:
-    """The verdict, and Great Expectations' Data Docs: pages for a browser."""
-    with temporary_folder() as folder:
-        with temporary_files():
-            examined.review.write_docs(folder)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            output.write(f"{DOCS}/{path.relative_to(folder).as_posix()}", path.read_bytes())
-    output.write(VALIDATION, examined.validation.pretty())
-
-
-def _ranges(flaws: list[tuple[str, str]]) -> str:
-    """Parts by name and what is wrong with them; neighbours with the same flaw as "first to last"."""
+def _ranges(flaws: list[Flaw]) -> str:
+    """The parts by name with their flaws; neighbours that share a flaw are written as "first to last"."""
     runs: list[tuple[str, str, str]] = []
-    for name, reason in flaws:
+    for name, reason in ((flaw.part.name, flaw.reason) for flaw in flaws):
         if runs and runs[-1][2] == reason and _number(name) == _number(runs[-1][1]) + 1:
             runs[-1] = (runs[-1][0], name, reason)
         else:
@@ -144,50 +63,154 @@ def _number(part_name: str) -> int:
     return int(part_name.rpartition("-")[2])
 
 
+@dataclass(frozen=True)
+class Examination:
+    """A complete run, counted and judged; nothing of it is written yet."""
+
+    artifact: Artifact
+    tally: Tally
+    samples: Samples
+    validation: Validation
+
+
+def examine(output: Store, plan: Plan, policy: Policy) -> Examination:
+    """Read every part once, count it and judge it. Raises what `whole_parts` raises."""
+    artifact = run_artifact(output, plan)
+    tally, samples, review = Tally(artifact.classes), Samples(plan, artifact.classes), Review(plan, artifact, policy)
+    for part in whole_parts(output, plan):
+        tally.add(part)
+        samples.add(part.images, part.records)
+        review.add(part.part, part.images, part.records)
+    return Examination(artifact, tally, samples, review.verdict(tally.histograms))
+
+
+def validate(output: Store, plan: Plan) -> Validation:
+    """Judge a complete run without publishing it, and write its verdict.
+
+    The policy is that of the manifest where one is published, and the default one otherwise. Where the verdict is not
+    the published one, nothing is written: raises UsageError then, and what `examine` raises.
+    """
+    policy = _policy(read_manifest(output))
+    examination = examine(output, plan, policy)
+    manifest = read_manifest(output)
+    if manifest is not None and _policy(manifest) != policy:  # published meanwhile
+        examination = examine(output, plan, _policy(manifest))
+    if manifest is not None and manifest.validation_sha256 != sha256(examination.validation.pretty()):
+        raise UsageError(
+            f"{output.uri}: the records are not those that were published as {manifest.status} with "
+            f"{_options(_policy(manifest))}: they would be {examination.validation.status}; put the published parts "
+            "back, or choose a new OUTPUT"
+        )
+    output.write(VALIDATION, examination.validation.pretty())
+    return examination.validation
+
+
+def write_report(output: Store, plan: Plan) -> Validation:
+    """Write report.html of a complete run that was judged before; its verdict.
+
+    Raises UsageError where the verdict is not that of this run, and what `whole_parts` raises.
+    """
+    manifest = read_manifest(output)
+    validation = _read_validation(output, plan, manifest)
+    if manifest is not None and manifest.lineage.plan_digest != plan.digest:
+        raise UsageError(f"{output.uri}: its manifest is of another plan; publish with: boxcar finish {output.uri}")
+    artifact = run_artifact(output, plan)
+    tally, samples = Tally(artifact.classes), Samples(plan, artifact.classes)
+    for part in whole_parts(output, plan):
+        tally.add(part)
+        samples.add(part.images, part.records)
+    output.write(REPORT, render(output, plan, artifact, validation, tally, samples, manifest))
+    return validation
+
+
+def _read_validation(output: Store, plan: Plan, manifest: Manifest | None) -> Validation:
+    where, again = output.uri + VALIDATION, f"judge the run again with: boxcar validate {output.uri}"
+    data = output.read(VALIDATION)
+    if data is None:
+        raise UsageError(f"{where}: not there; judge the run first with: boxcar validate {output.uri}")
+    if manifest is not None and manifest.validation_sha256 != sha256(data):
+        raise UsageError(f"{where}: not the verdict that was published; repair it with: boxcar finish {output.uri}")
+    validation = parse(Validation, data, where, "a verdict", again)
+    if validation.run != plan.run:
+        raise UsageError(f"{where}: of run {validation.run}, not {plan.run}; {again}")
+    return validation
+
+
+def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
+    """The manifest of this run if it is published as valid and every part is as it lists it; None otherwise.
+
+    Such a run keeps its verdict and its manifest's bytes, because latest.json names their digest: raises UsageError
+    when it was published under another policy. A rejected run may be judged again.
+    """
+    manifest = read_manifest(output)
+    if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
+        return None
+    there = _policy(manifest)
+    if there != policy:
+        raise UsageError(
+            f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
+            f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
+        )
+    return manifest if _has_its_parts(output, plan, manifest) else None
+
+
+def repair_pages(output: Store, plan: Plan, manifest: Manifest) -> None:
+    """Write the verdict and the report of a published run again if its verdict's file is not the published one.
+
+    A command that is killed while it publishes leaves that. A run that today's rules judge otherwise keeps its pages.
+    """
+    data = output.read(VALIDATION)
+    if data is None or sha256(data) != manifest.validation_sha256:
+        examination = examine(output, plan, _policy(manifest))
+        if sha256(examination.validation.pretty()) == manifest.validation_sha256:
+            _write_pages(output, plan, examination, manifest)
+
+
 def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
-    """Examine the run and publish it with its verdict; what `published` finds stays as it is.
+    """Examine the run and publish it with its verdict; a run that is published as valid stays as it is.
 
     The verdict's file and the report are written before the manifest, which names the verdict's digest. When another
-    command publishes at the same moment, they are made again for its manifest. Raises what `examine` and `published`
-    raise, and StorageError when another verdict was published meanwhile.
+    command publishes at the same moment, they are written again for its manifest. Raises what `examine` and
+    `find_published` raise, and StorageError when another verdict was published meanwhile.
     """
-    manifest = published(output, plan, policy)
-    if manifest is not None:
-        return manifest
     before = output.read_version(MANIFEST)
-    examined = examine(output, plan, policy)
-    changed = [] if before is None else _changed(parse_manifest(output, before.data), examined.tally)
-    if changed:
-        raise UsageError(
-            f"{output.uri}: published as valid, with other parts than are there now: {', '.join(changed[:MOST_NAMED])}"
-            f"{' and more' if len(changed) > MOST_NAMED else ''}; put the published ones back, or choose a new OUTPUT"
-        )
-    manifest = None if before is None else published(output, plan, policy)
-    if manifest is not None:  # by another command, after the first look
+    manifest = find_published(output, plan, policy)
+    if manifest is not None:
+        repair_pages(output, plan, manifest)
         return manifest
-    manifest = _manifest(plan, policy, examined)
-    _write_pages(output, plan, examined, manifest)
+    examination = examine(output, plan, policy)
+    if before is not None:
+        _refuse_changed_parts(output, parse_manifest(output, before.data), examination.tally)
+        manifest = find_published(output, plan, policy)
+        if manifest is not None:  # its parts were put back meanwhile
+            repair_pages(output, plan, manifest)
+            return manifest
+    manifest = _manifest(plan, policy, examination)
+    _write_pages(output, plan, examination, manifest)
     data = manifest.pretty()
     if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
         return manifest
-    # Another `finish` was first; what is valid stays, because latest.json may name its bytes.
+    # Another `finish` was first. A valid manifest stays, because latest.json may name its bytes.
     winner = read_manifest(output)
     if winner is not None and winner.lineage.plan_digest == plan.digest:
         _write_pages(output, plan, examine(output, plan, _policy(winner)), winner)
-    manifest = published(output, plan, policy)
+    manifest = find_published(output, plan, policy)
     if manifest is None:
         raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
     return manifest
 
 
-def _write_pages(output: Store, plan: Plan, examined: Examined, manifest: Manifest) -> None:
-    """All that people read beside the manifest."""
-    _write_quality(output, examined)
-    output.write(REPORT, render(output, plan, examined.artifact, examined.validation, examined.seen, manifest))
+def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
+    """Write the files that people read beside the manifest."""
+    output.write(VALIDATION, examination.validation.pretty())
+    page = render(
+        output, plan, examination.artifact, examination.validation, examination.tally, examination.samples, manifest
+    )
+    output.write(REPORT, page)
 
 
-def _manifest(plan: Plan, policy: Policy, examined: Examined) -> Manifest:
-    artifact, tally, validation = examined.artifact, examined.tally, examined.validation
+def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
+    artifact, tally, validation = examination.artifact, examination.tally, examination.validation
     return Manifest(
         run=plan.run,
         status=validation.status,
@@ -219,52 +242,26 @@ def _manifest(plan: Plan, policy: Policy, examined: Examined) -> Manifest:
 
 
 def _is_warning(rule: RuleResult) -> bool:
-    """Also a rule that was to reject and could not be judged."""
+    """Whether a rule belongs to the warnings: also one that should reject but could not be judged."""
     return rule.verdict == "warned" or (rule.verdict == "skipped" and rule.severity == "reject")
 
 
-def _changed(manifest: Manifest, tally: Tally) -> list[str]:
-    """The parts that a valid manifest lists otherwise than they are: what it says must stay true, because latest.json
-    may name it. A rejected one may be replaced."""
-    if manifest.status != "valid":
-        return []
+def _refuse_changed_parts(output: Store, manifest: Manifest, tally: Tally) -> None:
+    """Raise UsageError when parts differ from what a valid manifest lists: it must stay true, because latest.json may
+    name it. A rejected one may be replaced."""
     there = {entry.key: entry for entry in tally.parts}
-    return [entry.key for entry in manifest.parts if there.get(entry.key) != entry]
-
-
-def published(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
-    """The manifest of this very run, published as valid, with every part as it lists it; None otherwise.
-
-    Such a run keeps its verdict and its manifest's bytes, which latest.json names by their digest: raises UsageError
-    when it was published under another policy. A rejected run may be judged again. Pages that do not belong to the
-    manifest are made again.
-    """
-    manifest = read_manifest(output)
-    if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
-        return None
-    there = _policy(manifest)
-    if there != policy:
+    changed = [entry.key for entry in manifest.parts if there.get(entry.key) != entry]
+    if manifest.status == "valid" and changed:
+        more = " and more" if len(changed) > MOST_NAMED else ""
         raise UsageError(
-            f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
-            f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
+            f"{output.uri}: published as valid, with other parts than are there now: "
+            f"{', '.join(changed[:MOST_NAMED])}{more}; put the published ones back, or choose a new OUTPUT"
         )
-    if not _has_its_parts(output, plan, manifest):
-        return None
-    if not _has_its_verdict(output, manifest):  # a command was killed while it published
-        examined = examine(output, plan, policy)
-        if sha256(examined.validation.pretty()) == manifest.validation_sha256:  # not where the rules have changed since
-            _write_pages(output, plan, examined, manifest)
-    return manifest
 
 
 def _policy(manifest: Manifest | None) -> Policy:
-    """The one that a run was published with; the default one otherwise."""
+    """The policy that a run was published with, or the default one."""
     return Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict))
-
-
-def _has_its_verdict(output: Store, manifest: Manifest) -> bool:
-    data = output.read(VALIDATION)
-    return data is not None and sha256(data) == manifest.validation_sha256
 
 
 def _options(policy: Policy) -> str:

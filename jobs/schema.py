@@ -1,4 +1,4 @@
-"""JSON Schema of every file in an OUTPUT, for programs that read them without this package."""
+"""The JSON Schema of every file in an OUTPUT, for programs that read them without this package."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from jobs.formats import Latest, Manifest, PartStats, Plan, PlannedImage, Record, Row, Validation
+from jobs.formats import FileModel, Latest, Manifest, PartStats, Plan, PlannedImage, Record, Validation
 
-# What is a file, or a line of one; what these hold inside is defined with them.
-FILES: tuple[type[Row], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
+# The kinds of files and lines; the schema defines what they contain as well.
+FILES: tuple[type[FileModel], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
 
 
 def json_schema() -> dict[str, Any]:
-    """One document, draft 2020-12: `$defs` holds a definition for each kind of line or file, and anything that is one
-    of them is valid. To check one kind, refer to its definition: `#/$defs/Record`."""
+    """One document, draft 2020-12, whose `$defs` holds a definition for each kind of line or file.
+
+    A value is valid if it is of one of these kinds. To check one kind, refer to its definition: `#/$defs/Record`. The
+    schema is for readers: a later boxcar may add properties within a schema version, so additional ones are allowed.
+    """
     _, schema = models_json_schema([(model, "serialization") for model in FILES], by_alias=True)
+    for definition in schema["$defs"].values():
+        del definition["additionalProperties"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Boxcar",
         "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
-        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats).",
+        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats). "
+        "Ignore properties that are not named here: a later Boxcar may add some without a new schema number.",
         "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],
         "$defs": schema["$defs"],
     }

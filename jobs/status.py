@@ -1,4 +1,4 @@
-"""How far a run is, from what its workers have written; works from anywhere, at any moment."""
+"""Reads how far a run is from the statistics that its workers have written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from jobs.formats import PartStats, Plan
 from jobs.parts import decode_stats, stats_key
 from jobs.storage import Store, read_ahead
 
-# Throughput is that of the last minutes at work: workers come and go, and a run may have stood still for a night.
+# Throughput is measured over the last minutes of work: workers come and go, and a run may have paused for a night.
 RECENT = timedelta(minutes=15)
 
 
 @dataclass
 class Status:
-    """Parts with statistics count as done; only `finish` reads the records themselves."""
+    """How far a run is. A part with statistics counts as done; only `finish` reads the records themselves."""
 
     parts: int = 0
     images: int = 0
@@ -30,7 +30,7 @@ class Status:
     )  # start, end, images computed, of each part
 
     def add(self, stats: PartStats) -> None:
-        """One part that is done."""
+        """Add one part that is done."""
         self.parts += 1
         self.images += stats.images
         self.copied += stats.copied
@@ -46,11 +46,11 @@ class Status:
         )
 
     def rate(self, now: datetime) -> float | None:
-        """Images computed a second by all workers, up to the last part that was finished; None when that is so long
-        ago that nobody is at the next one.
+        """Images that all workers computed in a second, up to the last finished part; None when that is so long ago
+        that no worker can be running.
 
-        Looks back over `RECENT`, or over the longest part where that took longer; a part's images are spread evenly
-        over its time, and copied ones took none.
+        It covers the time `RECENT`, or that of the longest part if that took longer. The images of a part count evenly
+        over its time; copied ones do not count.
         """
         if not self.spans:
             return None
@@ -71,7 +71,6 @@ def read_status(output: Store, plan: Plan) -> Status:
     status = Status()
     with contextlib.closing(read_ahead(output, [stats_key(part) for part in plan.parts])) as found:
         for part, data in zip(plan.parts, found, strict=True):
-            stats = decode_stats(plan, part, data)
-            if isinstance(stats, PartStats):
-                status.add(stats)
+            with contextlib.suppress(ValueError):  # a part that is not done
+                status.add(decode_stats(plan, part, data))
     return status

@@ -1,4 +1,4 @@
-"""SIGTERM: spot reclaims and time limits end a worker at any moment, and the next one resumes."""
+"""Handles SIGTERM: spot reclaims and time limits may end a worker at any moment; the next one resumes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-# What shells and schedulers call a process that a signal ended: 128 + its number.
+# Shells and schedulers report a process that a signal ended as 128 + the signal's number.
 EXIT_SIGTERM, EXIT_SIGINT = 143, 130
 
 
-# For the clean-up, which may meet a request that hangs; nothing depends on it, since every write is atomic.
+# The clean-up may wait for a request that hangs. It may be cut short, since every write is atomic.
 LONGEST_SECONDS = 8.0
 
 
-class Stopped(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no Exception, so that no library takes it for a failure of its own."""
+class StopSignal(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt it is not an Exception, so that no library handles it as its own failure."""
 
 
 def _leave(*_arguments: object) -> None:
@@ -28,17 +28,17 @@ def _leave(*_arguments: object) -> None:
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Within this block SIGTERM raises Stopped in the main thread, which waits for a write on its way."""
+    """Let SIGTERM raise StopSignal in the main thread within this block; a write that has begun is completed."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, _leave)  # whoever asks twice does not want to wait
+        signal.signal(signal.SIGTERM, _leave)  # a second signal ends the process at once
         limit = threading.Timer(LONGEST_SECONDS, _leave)
         limit.daemon = True
         limit.start()
-        raise Stopped
+        raise StopSignal
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -13,7 +13,7 @@ from jobs.errors import StorageError
 
 @contextlib.contextmanager
 def temporary_files() -> Iterator[None]:
-    """Within, an OSError is a StorageError that says what to do."""
+    """Turn an OSError within the block into a StorageError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -26,7 +26,7 @@ def temporary_files() -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder of our own that goes away."""
+    """A temporary folder that is removed at the end of the block."""
     with temporary_files():
         folder = tempfile.TemporaryDirectory(prefix="boxcar-", ignore_cleanup_errors=True)
     with folder as name:

@@ -1,14 +1,14 @@
-"""Parts: their images fetched ahead, computed by threads, and written in the plan's order, one part flowing into the
-next.
+"""Makes parts: images are fetched ahead, computed by threads, and written in the plan's order, without a pause between
+parts.
 
-A part is written in one step and its statistics after it: a part without them is not finished, and is made again.
+A part is written in one step, and its statistics after it. A part without statistics is not finished and is made again.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,45 +16,45 @@ from datetime import UTC, datetime
 import onnxruntime
 
 from detector.common.errors import ArtifactError
-from detector.runtime.predictor import MAX_PIXELS, Predictor
+from detector.runtime.images import MAX_PIXELS
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError
 from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
-from jobs.image import Imager, Made
+from jobs.image import Imager, ImageResult
 from jobs.model import run_model
-from jobs.parts import WholePart, find_parts, records_key, stats_key
+from jobs.parts import WholePart, find_part, records_key, stats_key
 from jobs.previous import PreviousRun
-from jobs.progress import Progress
 from jobs.storage import Store
 
-# Sixteen requests in flight hide S3's usual 20-100 ms to the first byte behind a few compute threads.
+# S3 usually takes 20 to 100 ms to the first byte. Sixteen requests at once keep a few compute threads busy.
 FETCH_THREADS = 16
-# Encoded bytes of the images fetched or being fetched, not yet predicted, together; one larger image is fetched alone.
+# Limit on the encoded bytes of all images that are fetched and not yet computed; a larger image is fetched alone.
 AHEAD_BYTES = 256 * 2**20
-# Parts that wait to be written; a part of 500 photographs has some 300 kB.
+# Parts that may wait to be written; a part of 500 photographs has about 300 kB.
 WRITES_AHEAD = 4
-# A PUT takes a moment; one that hangs when the worker is told to stop is given up, and its part made again.
+# When the worker is stopped, it waits so long for a PUT. One that hangs is abandoned, and its part is made again.
 LAST_WRITE_SECONDS = 5.0
-# A few private pictures are a matter of theirs; when so many in a row may not be read, the role or the policy is wrong.
+# A few images may be private. When more than this many in a row may not be read, the role or the policy is wrong.
 MOST_FORBIDDEN_IN_A_ROW = 9
 
-Todo = tuple[PlanPart, list[PlannedImage]]
+PartTask = tuple[PlanPart, list[PlannedImage]]
 
 
 @dataclass
-class _Draft:
-    """A part under way."""
+class PartDraft:
+    """A part that is being made."""
 
     part: PlanPart
-    count: int
+    images: list[PlannedImage]
     started_at: str
     records: list[Record] = field(default_factory=list)
     bytes_read: int = 0
     copied: int = 0
-    denied: bool = False  # its last image that was looked at
+    denied: bool = False  # whether reading its last image was denied
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, made: Made) -> None:
+    def add(self, made: ImageResult) -> None:
         self.records.append(made.record)
         self.bytes_read += made.bytes_read
         self.copied += made.copied
@@ -63,7 +63,7 @@ class _Draft:
 
 
 class Worker:
-    """Makes parts of one plan. Keeps its network and its threads from part to part; close it, or use `with`."""
+    """Makes parts of one plan. It keeps its network and its threads from part to part; use it in a `with` block."""
 
     def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
@@ -73,45 +73,52 @@ class Worker:
         self._previous = PreviousRun.open(plan)
         self._imager = Imager(source, plan, _predictor(output, plan), Budget(max(1, MAX_PIXELS // share)))
         self._ahead_bytes = AHEAD_BYTES // share
-        # Images in flight: every thread of both pools has one, and every compute thread the next one at hand.
+        # Each thread of both pools has an image, and the next one is ready for each compute thread.
         self._ahead_images = 2 * threads + FETCH_THREADS
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, "fetch")
         self._computers = ThreadPoolExecutor(threads, "compute")
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
         self._forbidden = 0  # images in a row
-        self._held: list[_Draft] = []  # whole parts that end within such a row: it may be the role that is wrong
+        # Complete parts that end within such a row. They are written when an image can be read again.
+        self._held: list[PartDraft] = []
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # After an error nothing is waited for but a part on its way: what else is in flight belongs to parts that will
-        # not be written.
+        # After an error, wait only for parts that are being written: all other work belongs to parts that never will
+        # be.
         failed = exception[0] is not None
         if failed:
             wait(self._writes, LAST_WRITE_SECONDS)
         for pool in (self._computers, self._fetchers, self._writer):
             pool.shutdown(wait=not failed, cancel_futures=True)
 
-    def make(self, parts: Iterable[Todo], progress: Progress) -> None:
-        """Make and write every one of `parts`, each with its planned images."""
-        for draft, made in self._in_order(parts):
-            draft.add(made)
-            self._watch_for_denial(draft, made)
-            progress.images(made.record.status, 1)
-            if len(draft.records) == draft.count:
-                (self._held.append if draft.denied else self._write)(draft)
-            self._report(progress, at_most=WRITES_AHEAD)
-        self._release()
-        self._report(progress, at_most=0)
+    def make(
+        self, parts: Iterable[PartTask], on_image: Callable[[str], object] = lambda _status: None
+    ) -> Iterator[PartStats]:
+        """Make and write every one of `parts`, each with its planned images; yields the statistics of each.
 
-    def _in_order(self, parts: Iterable[Todo]) -> Iterator[tuple[_Draft, Made]]:
-        """One result an image, in order, with as many images ahead of it as the bounds allow, whichever their parts."""
-        ahead: deque[tuple[_Draft, int, Future[Made]]] = deque()
+        on_image: called with the status of every record that was made.
+        """
+        for draft, result in self._in_order(parts):
+            draft.add(result)
+            self._watch_for_denial(draft, result)
+            on_image(result.record.status)
+            if len(draft.records) == len(draft.images):
+                (self._held.append if draft.denied else self._write)(draft)
+            yield from self._written(at_most=WRITES_AHEAD)
+        self._release()
+        yield from self._written(at_most=0)
+
+    def _in_order(self, parts: Iterable[PartTask]) -> Iterator[tuple[PartDraft, ImageResult]]:
+        """The result of each image, in order. Images ahead of it are computed meanwhile, as many as the limits
+        allow."""
+        ahead: deque[tuple[PartDraft, int, Future[ImageResult]]] = deque()
         bytes_ahead = 0
         for part, images in parts:
-            draft = _Draft(part, len(images), _now())
+            draft = PartDraft(part, images, _now())
             for image in images:
                 copy = self._previous.record(image) if self._previous else None
                 size = image.size if copy is None else 0
@@ -124,12 +131,13 @@ class Worker:
         for draft, _, future in ahead:
             yield draft, future.result()
 
-    def _start(self, image: PlannedImage) -> Future[Made]:
+    def _start(self, image: PlannedImage) -> Future[ImageResult]:
         # Both pools start their tasks in the order given, so a compute thread waits for a fetch that has begun.
         return self._computers.submit(self._imager.make, image, self._fetchers.submit(self._imager.fetch, image))
 
-    def _watch_for_denial(self, draft: _Draft, made: Made) -> None:
-        """Raise StorageError when nothing may be read any more; parts with images of that row are not written then."""
+    def _watch_for_denial(self, draft: PartDraft, made: ImageResult) -> None:
+        """Raise StorageError when too many images in a row were denied. Parts with images of that row are not
+        written."""
         if made.copied:
             return
         draft.denied = made.record.status == "forbidden"
@@ -150,23 +158,25 @@ class Worker:
             self._write(draft)
         self._held.clear()
 
-    def _write(self, draft: _Draft) -> None:
-        """Hand a whole part to the writer."""
+    def _write(self, draft: PartDraft) -> None:
+        """Hand a complete part to the writer."""
         statuses = Counter(record.status for record in draft.records)
         cpu_seconds, seconds = self._clock.lap()
         self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
 
-    def _put(self, draft: _Draft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
-        made = self._made_meanwhile(draft.part)
-        if made is not None:
-            return made
+    def _put(self, draft: PartDraft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
+        # A part that another worker has made since stays: it may be published already, and on another type of processor
+        # its bytes would differ.
+        found = find_part(self._output, self._plan, draft.part, draft.images)
+        if isinstance(found, WholePart):
+            return found.stats
         data = encode_lines(draft.records)
         self._output.write(records_key(draft.part), data)
         stats = PartStats(
             run=self._plan.run,
             part=draft.part.name,
             sha256=sha256(data),
-            images=draft.count,
+            images=len(draft.images),
             copied=draft.copied,
             statuses=dict(sorted(statuses.items())),
             boxes=sum(len(record.boxes) for record in draft.records),
@@ -181,21 +191,15 @@ class Worker:
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
 
-    def _made_meanwhile(self, part: PlanPart) -> PartStats | None:
-        """The part as another worker has made it since: it stays, because it may be published already, and on another
-        type of processor its bytes would differ."""
-        (item,) = find_parts(self._output, self._plan, [part])
-        return item.found.stats if isinstance(item.found, WholePart) else None
-
-    def _report(self, progress: Progress, at_most: int) -> None:
-        """Tell of the parts that are written, and wait until at most so many are not."""
+    def _written(self, at_most: int) -> Iterator[PartStats]:
+        """The parts that were written since the last call; waits until at most `at_most` are still to be written."""
         while self._writes and (len(self._writes) > at_most or self._writes[0].done()):
-            wait([self._writes[0]])  # while it is among those that a stop waits for
-            progress.part(self._writes.popleft().result(), skipped=False)
+            wait([self._writes[0]])  # it must stay in the queue meanwhile, because a stop waits for what is there
+            yield self._writes.popleft().result()
 
 
 class _Clock:
-    """CPU and wall seconds since the part before, so that the parts' sum is all that the process took."""
+    """Measures CPU and wall time from part to part, so that the parts add up to all that the process took."""
 
     def __init__(self) -> None:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
@@ -207,7 +211,7 @@ class _Clock:
 
 
 def _predictor(output: Store, plan: Plan) -> Predictor:
-    """The run's own artifact, one thread a call: the compute threads are the parallelism."""
+    """The run's artifact, loaded. Each call uses one thread, because the worker has several compute threads."""
     with run_model(output, plan) as model:
         try:
             return Predictor(model.folder, threads=1)
@@ -215,10 +219,10 @@ def _predictor(output: Store, plan: Plan) -> Predictor:
             raise ModelError(str(error)) from error
 
 
-def _done(record: Record) -> Future[Made]:
-    """A record that needs no work."""
-    future: Future[Made] = Future()
-    future.set_result(Made(record, copied=True))
+def _done(record: Record) -> Future[ImageResult]:
+    """The finished result of a record that was copied."""
+    future: Future[ImageResult] = Future()
+    future.set_result(ImageResult(record, copied=True))
     return future
 
 

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from detector.runtime.predictor import Predictor, decode_image
+from detector.runtime.images import decode_image
+from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.formats import Plan, PlannedImage, encode_lines
-from jobs.image import Fetched, Imager
+from jobs.image import FetchedImage, Imager
 from jobs.storage import Entry, open_store
 
 
@@ -72,8 +73,8 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     imager = Imager(source, plan, predictor, Budget(2**40))
     records = []
     for entry, content in zip(entries, contents, strict=True):
-        fetched: Future[Fetched] = Future()
-        fetched.set_result(Fetched(content, 0.0))
+        fetched: Future[FetchedImage] = Future()
+        fetched.set_result(FetchedImage(content, 0.0))
         image = PlannedImage(key=entry.key, size=entry.size, etag=entry.etag, mtime_ns=entry.mtime_ns)
         records.append(imager.make(image, fetched).record)
     with steps.step("encode and put"):

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from detector.common.errors import ArtifactError
 from detector.runtime.artifact import MODEL_FILE, Artifact, ProposalSettings, load_artifact
 from detector.runtime.geometry.boxes import Boxes
-from detector.runtime.images import MAX_PIXELS, count_pixels, decode_image, normalise, resize
+from detector.runtime.images import normalise, resize
 from detector.runtime.postprocess import Detections, postprocess
-
-__all__ = ["MAX_PIXELS", "Detections", "Predictor", "Seconds", "count_pixels", "decode_image"]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""AWS Batch: what a run needs there (template.yaml), what is submitted, and how it is followed."""
+"""Runs on AWS Batch: the resources that they need (template.yaml), and the jobs that are submitted and watched."""

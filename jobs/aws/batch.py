@@ -1,4 +1,4 @@
-"""AWS Batch behind one small face: a job is submitted, found by its name, and looked at."""
+"""A small interface to AWS Batch: it submits a job, finds it by its name, and reads its state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.errors import IncompleteError, StorageError, UsageError
 
-# As in storage/s3.py: where one request in five fails, one in four hundred thousand then still does.
+# As in storage/s3.py: when one request in five fails, one in 400,000 still fails after this many tries.
 ATTEMPTS = 8
 ENDED = frozenset({"SUCCEEDED", "FAILED"})
 
@@ -21,7 +21,7 @@ class Request:
     name: str
     command: list[str]  # what follows `boxcar`, the image's entry point
     children: int = 1  # from 2 on the job is an array
-    after: str | None = None  # id of the job whose success it waits for
+    after: str | None = None  # id of the job that must succeed first
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Job:
     reason: str | None = None  # why it has this status, where Batch says so
     exit_code: int | None = None
     log_stream: str | None = None
-    children: dict[str, int] = field(default_factory=dict)  # of an array, by status
+    children: dict[str, int] = field(default_factory=dict)  # children of an array, by status
 
     @property
     def ended(self) -> bool:
@@ -83,7 +83,7 @@ class Batch:
         return job_id
 
     def describe(self, job_id: str) -> Job:
-        """A job by its id; raises IncompleteError when Batch has forgotten it, a week after its end."""
+        """The job with this id; raises IncompleteError when Batch does not know it any more, a week after its end."""
         with self._errors():
             found = self._client.describe_jobs(jobs=[job_id])["jobs"]
         if not found:
@@ -91,7 +91,7 @@ class Batch:
         return _job(found[0])
 
     def failed_child(self, job_id: str) -> Job | None:
-        """Of an array, one of the children that failed."""
+        """One of the children of an array that failed, or None."""
         with self._errors():
             found = self._client.list_jobs(arrayJobId=job_id, jobStatus="FAILED", maxResults=1)["jobSummaryList"]
         return self.describe(found[0]["jobId"]) if found else None
@@ -106,7 +106,7 @@ class Batch:
             yield
         except ClientError as error:
             code, message = error.response["Error"].get("Code", "unknown"), error.response["Error"].get("Message", "")
-            if code == "ClientException":  # what was asked for is not there, or not as it should be
+            if code == "ClientException":  # the queue or the definition is not there, or cannot be used
                 raise UsageError(f"{where}: {message}; check --queue, --definition and the region") from error
             raise StorageError(
                 f"{where}: {message} ({code}); check the role's policy and the credentials, then submit again"

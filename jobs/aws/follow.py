@@ -1,4 +1,4 @@
-"""Submitted jobs, watched to their end."""
+"""Watches submitted jobs until they end."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from jobs.errors import IncompleteError
 
 # A child takes minutes; DescribeJobs is limited to some requests a second for a whole account.
 PAUSE_SECONDS = 15.0
-REJECTED = 3  # the exit code of `boxcar finish`, which has published then
+REJECTED = 3  # the exit code of `boxcar finish` when it has published a rejected run
 
 
-def follow(batch: Batch, work: str | None, finish: str, tell: Callable[[str], None]) -> None:
-    """Wait until the job `finish` has published; `tell` hears of every change.
+def follow(batch: Batch, work: str | None, finish: str, notice: Callable[[str], None]) -> None:
+    """Wait until the job `finish` has published; calls `notice` with every change.
 
-    Returns for both verdicts. Raises IncompleteError, with what is known of the cause, when nothing was published.
+    Returns for both verdicts. Raises IncompleteError, with the cause as far as it is known, when nothing was published.
     """
-    told = ""
+    shown = ""
     while True:
         jobs = [batch.describe(job_id) for job_id in (work, finish) if job_id is not None]
         text = "; ".join(f"{job.name.rpartition('-')[2]}: {_state(job)}" for job in jobs)
-        if text != told:
-            tell(text)
-            told = text
+        if text != shown:
+            notice(text)
+            shown = text
         if jobs[-1].ended:
             break
         time.sleep(PAUSE_SECONDS)

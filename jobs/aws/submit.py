@@ -1,4 +1,4 @@
-"""What of a run is submitted to AWS Batch: an array that makes the missing parts, and a job that finishes after it."""
+"""Submits a run to AWS Batch: an array of jobs that make the missing parts, and one job that publishes after it."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from jobs.parts import Flaw, find_parts, stats_key
 from jobs.rules.policy import Policy
 from jobs.storage import Store, open_store
 
-# AWS Batch's limit for an array, whose least size is 2.
+# AWS Batch limits the size of an array to 2 to 10,000.
 MOST_CHILDREN = 10_000
-# A quarter of an hour at the 44.3 images/s of docs/benchmarks.md on two vCPUs: the minute or so in which a container
-# starts is then a fifteenth of what is paid for, and a child that is lost costs no more than its last part.
+# 15 minutes at the 44.3 images/s of docs/benchmarks.md on two vCPUs. The minute in which a container starts is then a
+# fifteenth of the cost, and a child that is lost loses only its last part.
 IMAGES_A_CHILD = 40_000
 
 
 @dataclass(frozen=True)
-class Submitted:
+class Submission:
     """The jobs that bring a run to its verdict."""
 
-    missing: int | None  # parts that were to be made; None where a job that runs makes them
+    missing: int | None  # parts to be made; None when a job that runs already makes them
     work: str | None  # id of the job that makes parts; None when none is missing
-    children: int  # of that job, when it is new
+    children: int  # children of that job if it is new
     finish: str  # id of the job that publishes
 
 
 def job_names(plan: Plan, output: Store) -> tuple[str, str]:
-    """The names of the two jobs. Runs with the same plan in two OUTPUTs have one name, so that OUTPUT is in it too."""
+    """The names of the two jobs. They depend on OUTPUT too, because the same plan may lie in two OUTPUTs."""
     stem = f"boxcar-{plan.run}-{sha256(output.uri.encode())[:8]}"
     return f"{stem}-work", f"{stem}-finish"
 
 
 def children_for(plan: Plan, missing: Sequence[PlanPart], wanted: int | None) -> int:
-    """How many jobs share the missing parts; None chooses by the number of images that are to be computed there.
+    """The number of jobs that share the missing parts; wanted: None chooses by the number of images to be computed.
 
-    Records that are copied cost next to nothing. Which parts they lie in is not known here: they are taken to lie in
-    all alike.
+    Copied records cost almost nothing. Their parts are not known here, so they count as spread evenly over all parts.
     """
     if wanted is None:
         images = sum(part.count for part in missing)
         wanted = -(-images * (plan.images - plan.copies) // (max(plan.images, 1) * IMAGES_A_CHILD))
     wanted = max(1, min(wanted, len(missing), MOST_CHILDREN))
-    # A child takes every n-th part of the plan: where one of n failed before, n or its divisors give all to one again.
+    # A child takes every n-th part of the plan. When one of n children failed, its parts must not all go to one child
+    # again.
     place = {part.name: number for number, part in enumerate(plan.parts)}
     numbers = [place[part.name] for part in missing]
     fair = 2 * -(-len(missing) // wanted)
@@ -58,11 +58,11 @@ def children_for(plan: Plan, missing: Sequence[PlanPart], wanted: int | None) ->
 def unfinished(output: Store, plan: Plan) -> list[PlanPart]:
     """The parts that are not whole, in order.
 
-    A part without statistics is not whole, and a listing tells which those are: only the others are read.
+    A part without statistics is not whole. A listing shows which parts have statistics, and only those are read.
     """
     listed = {f"stats/{entry.key}" for entry in open_store(f"{output.uri}stats/").list()}
     made = [part for part in plan.parts if stats_key(part) in listed]
-    whole = {item.part.name for item in find_parts(output, plan, made) if not isinstance(item.found, Flaw)}
+    whole = {found.part.name for found in find_parts(output, plan, made) if not isinstance(found, Flaw)}
     return [part for part in plan.parts if part.name not in whole]
 
 
@@ -76,23 +76,24 @@ def finish_command(output: Store, policy: Policy, latest: str | None) -> list[st
 
 def submit(
     batch: Batch, output: Store, plan: Plan, policy: Policy, latest: str | None, wanted: int | None
-) -> Submitted:
-    """Submit what the run in `output` still needs; jobs of this run that have not ended are used, not doubled.
+) -> Submission:
+    """Submit the jobs that the run in `output` still needs. Jobs of this run that have not ended are used again.
 
     wanted: children, at most MOST_CHILDREN; None chooses.
     """
     work_name, finish_name = job_names(plan, output)
-    # First the jobs, then the parts: a job that ends in between leaves no part that is taken for missing.
+    # Look for jobs first and for parts second: otherwise the parts of a job that ends in between would count as
+    # missing.
     work, finish = batch.active(work_name), batch.active(finish_name)
     missing = unfinished(output, plan) if work is None else []
     children = children_for(plan, missing, wanted) if missing else 0
     work_id, finish_id = _id(work), _id(finish)
     if missing:
         work_id = batch.submit(Request(work_name, ["work", output.uri], children))
-        finish_id = None  # one that waits for an array that failed will fail with it
+        finish_id = None  # an earlier job would fail, because it waits for an array that failed
     if finish_id is None:
         finish_id = batch.submit(Request(finish_name, finish_command(output, policy, latest), after=work_id))
-    return Submitted(None if work else len(missing), work_id, children, finish_id)
+    return Submission(None if work else len(missing), work_id, children, finish_id)
 
 
 def _id(job: Job | None) -> str | None:

@@ -1,18 +1,15 @@
-"""The command `boxcar`: arguments in, one summary or one `error:` line out.
+"""The command `boxcar`: it takes arguments and prints one summary or one `error:` line.
 
-Heavy imports stand inside the commands, so that `boxcar --help` answers at once.
+Each command has a file of its name. Heavy imports stand inside the commands, so that `boxcar --help` answers at once.
 """
 
+from jobs.cli import convert, diff, finish, lineage, plan, report, run, schema, status, submit, validate, work
 from jobs.cli.group import main
-from jobs.cli.looking import status, validate
-from jobs.cli.planning import plan
-from jobs.cli.reading import convert, diff, schema
-from jobs.cli.report import report
-from jobs.cli.running import finish, run, work
-from jobs.cli.submitting import submit
-from jobs.cli.tracing import lineage
 
-for command in (run, plan, work, finish, submit, status, validate, report, convert, diff, lineage, schema):
+for command in (
+    run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, report.report,
+    convert.convert, diff.diff, lineage.lineage, schema.schema,
+):  # fmt: skip
     main.add_command(command)
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""The group `boxcar`: errors and signals become one line and an exit code."""
+"""The command group `boxcar`, which turns errors and signals into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 import click
 
 from jobs.errors import JobError
-from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, Stopped, stopped_by_sigterm
+from jobs.stopping import EXIT_SIGINT, EXIT_SIGTERM, StopSignal, stopped_by_sigterm
 
 
 class Boxcar(click.Group):
-    """Turns the errors that people can act on into one line and their exit code."""
+    """Turns errors that people can act on into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; see the class."""
+        """Run a command, and handle its errors."""
         try:
             with stopped_by_sigterm():
                 return super().invoke(ctx)
         except JobError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except Stopped:
+        except StopSignal:
             _leave("stopped by SIGTERM", EXIT_SIGTERM)
         except KeyboardInterrupt:
             _leave("interrupted", EXIT_SIGINT)
 
 
 def _leave(reason: str, code: int) -> None:
-    """End at once: threads may hang in downloads for minutes, and nothing that they do is needed any more."""
+    """End the process at once: threads may hang in downloads for minutes, and their work is not needed any more."""
     click.echo(f"{reason}; run the same command again to resume", err=True)
     sys.stdout.flush()
     sys.stderr.flush()

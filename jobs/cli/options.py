@@ -4,126 +4,124 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import click
 
 from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
 
-# About a minute of two cores: little is lost in a kill, and ten million images make 20,000 parts.
+# A part takes two cores about a minute: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Share(click.FloatRange):
-    """From 0 to 1; not NaN, which lies in every range."""
+    """A number from 0 to 1. click's own range would accept NaN."""
 
     def __init__(self) -> None:
         super().__init__(0, 1)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number, or the end of the command."""
+        """The number; a value that is none ends the command."""
         number: float = super().convert(value, param, ctx)
         if number != number:
             self.fail(f"{value} is not a number from 0 to 1", param, ctx)
         return number
 
 
-def _model_option(command: Command) -> Command:
-    return click.option(
-        "--model",
-        metavar="ARTIFACT",
-        help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
-        "revision.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
-    )(command)
+def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> Any:
+    """The command with these options, which its help lists in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a plan is asked for with; the names are those of the options."""
-
-    model: str | None
-    min_score: float | None
-    part_size: int
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    extensions: tuple[str, ...]
-    inventory: str | None
-    since: str | None
-    redo: tuple[str, ...]
+_MODEL = click.option(
+    "--model",
+    metavar="ARTIFACT",
+    help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
+    "revision.  [default: the shipped one, for the 20 classes of PASCAL VOC]",
+)
 
 
 def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
     if any(not name or "." in name or "/" in name for name in names):
-        raise click.BadParameter("takes what follows a name's last dot, separated by commas, as in jpg,png")
+        raise click.BadParameter("takes what follows the last dot of a name, separated by commas, as in jpg,png")
     return tuple(names)
 
 
-def plan_options(command: Command) -> Command:
-    """The options that a plan depends on; the command gets them together, as `wanted`."""
+def plan_options(command: Command) -> Any:
+    """Adds the options that a plan depends on. The command gets them together, in a dictionary `chosen`."""
 
     @functools.wraps(command)
     def collected(*arguments: Any, **options: Any) -> Any:
-        wanted = Wanted(**{field.name: options.pop(field.name) for field in fields(Wanted)})
-        return command(*arguments, wanted=wanted, **options)
+        from jobs.formats import Filters, PlanOptions
+
+        names = PlanOptions.model_fields.keys() | Filters.model_fields.keys()
+        chosen = {name: options.pop(name) for name in names & options.keys()}
+        return command(*arguments, chosen=chosen, **options)
 
     return _plan_option_list(collected)
 
 
 def _plan_option_list(command: Callable[..., Any]) -> Any:
-    command = click.option(
-        "--dry-run", is_flag=True, help="Show what would be read and written, from the listing alone; write nothing."
-    )(command)
-    command = click.option(
-        "--redo",
-        multiple=True,
-        metavar="STATUS",
-        help="With --since: compute images again whose record has this status, such as unreadable. Repeatable.",
-    )(command)
-    command = click.option(
-        "--since",
-        metavar="PREVIOUS",
-        help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
-    )(command)
-    command = click.option(
-        "--inventory",
-        metavar="URI",
-        help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
-    )(command)
-    command = click.option(
-        "--extensions",
-        metavar="LIST",
-        callback=_extensions,
-        help="Extensions of images, separated by commas, in any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
-    )(command)
-    command = click.option(
-        "--exclude",
-        multiple=True,
-        metavar="GLOB",
-        help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
-    )(command)
-    command = click.option(
-        "--include",
-        multiple=True,
-        metavar="GLOB",
-        help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
-    )(command)
-    command = click.option(
-        "--part-size",
-        type=click.IntRange(min=1),
-        default=DEFAULT_PART_SIZE,
-        show_default=True,
-        help="Images a part: the unit of work and of retry.",
-    )(command)
-    command = click.option(
-        "--min-score",
-        type=Share(),
-        help="Keep boxes with at least this score.  [default: the artifact's operating score]",
-    )(command)
-    return _model_option(command)
+    return _with_options(
+        command,
+        _MODEL,
+        click.option(
+            "--min-score",
+            type=Share(),
+            help="Keep boxes with at least this score.  [default: the artifact's operating score]",
+        ),
+        click.option(
+            "--part-size",
+            type=click.IntRange(min=1),
+            default=DEFAULT_PART_SIZE,
+            show_default=True,
+            help="Images in a part, which is the unit of work and of retry.",
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help="Plan only images whose key below INPUT matches; * crosses /. Repeatable.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Leave out images whose key below INPUT matches; * crosses /. Repeatable.",
+        ),
+        click.option(
+            "--extensions",
+            metavar="LIST",
+            callback=_extensions,
+            help="Extensions of images, separated by commas, any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
+        ),
+        click.option(
+            "--inventory",
+            metavar="URI",
+            help="Read INPUT's keys from this S3 Inventory manifest.json (CSV or Parquet), in place of listing it.",
+        ),
+        click.option(
+            "--since",
+            metavar="PREVIOUS",
+            help="Copy the records of images that have not changed since this run: its OUTPUT, or a latest.json.",
+        ),
+        click.option(
+            "--redo",
+            multiple=True,
+            metavar="STATUS",
+            help="With --since: compute images again whose record has this status, for example unreadable. Repeatable.",
+        ),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Show what would be read and written, from the listing alone; write nothing.",
+        ),
+    )
 
 
 def machine_options(command: Command) -> Command:
@@ -133,12 +131,12 @@ def machine_options(command: Command) -> Command:
         help="Processes that share the threads.  [default: one for every 8 threads]",
     )(command)
     return click.option(
-        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the cores at hand]"
+        "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the number of cores]"
     )(command)
 
 
 def policy_options(command: Command) -> Any:
-    """What decides the verdict; the command gets it as `policy`."""
+    """Adds the options that decide the verdict. The command gets them together, as `policy`."""
 
     @functools.wraps(command)
     def collected(*arguments: Any, max_failed: float, strict: tuple[str, ...], **options: Any) -> Any:
@@ -148,7 +146,7 @@ def policy_options(command: Command) -> Any:
         "--strict",
         type=click.Choice(DRIFT_RULES),
         multiple=True,
-        help="Reject the run when this rule is broken, which only warns otherwise. Repeatable.",
+        help="Reject the run when this rule is broken; without the option it only warns. Repeatable.",
     )(collected)
     return click.option(
         "--max-failed",
@@ -170,6 +168,6 @@ def latest_option(command: Command) -> Command:
         "--latest",
         metavar="URI",
         callback=_json_uri,
-        help="When the run is valid, let this file point at its manifest; it stays as it is for a rejected run, one "
-        "without images, or one planned before the run that it names.",
+        help="When the run is valid, let this file name its manifest. It stays as it is for a run that is rejected, "
+        "has no images, or was planned before the run that it names.",
     )(command)

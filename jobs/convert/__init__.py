@@ -1,4 +1,4 @@
-"""A published run in the formats of other tools, as files on this machine."""
+"""Converts a published run to the formats of other tools, as files on this machine."""
 
 from __future__ import annotations
 

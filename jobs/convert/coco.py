@@ -1,4 +1,4 @@
-"""COCO: a dataset of the run's images and categories, and its boxes as results."""
+"""Writes COCO: a dataset with the run's images and categories, and its boxes as results."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import json
 from typing import IO, Any
 
 from jobs.errors import UsageError
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 
 def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
-    """`files` are the dataset, without annotations, and the results; both have only images whose status is ok.
+    """Write the dataset, without annotations, to the first of `files` and the results to the second.
 
-    An image's id is the place of its record in the run, from 1; a category's is that of its class in the artifact,
-    from 1. Raises UsageError when a box has a label that the manifest does not list.
+    Both have only images with status ok. An image's id is the number of its record in the run, from 1; a category's id
+    is the number of its class in the artifact, from 1. Raises UsageError when a box has a label that the manifest does
+    not list.
     """
     dataset, results = files
     categories = {label: number for number, label in enumerate(run.labels(), start=1)}
@@ -40,7 +41,7 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
 
 
 def unknown_label(run: PublishedRun, label: str) -> UsageError:
-    """The records agree with the manifest's digests, but not with its counts."""
+    """An error for a label that the manifest does not list, although the records agree with its digests."""
     return UsageError(
         f"{run.store.uri}manifest.json: lists no label {label!r}, which a box has; publish the run again with: "
         f"boxcar finish {run.store.uri}"
@@ -63,7 +64,7 @@ def _info(run: PublishedRun) -> dict[str, Any]:
 
 
 class _Items:
-    """The items of a JSON list, written one by one; the brackets are the caller's."""
+    """Writes the items of a JSON list one by one; the caller writes the brackets."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Which formats there are, and the one way through all of them: records stream in, files appear when they are whole."""
+"""The table of formats, and the function that writes any of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import IO
 
 from jobs.convert import coco, parquet, sagemaker, table
 from jobs.convert.files import appearing
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format: what its files' names end with, and what fills them, opened in this order."""
+    """One format: the suffixes of its files' names, and the function that fills the files, in this order."""
 
     suffixes: tuple[str, ...]
     write: Callable[[PublishedRun, list[IO[bytes]]], None]
@@ -31,8 +31,8 @@ FORMATS = {
 def convert(run: PublishedRun, to: str, folder: Path) -> list[Path]:
     """Write the run's boxes to files in `folder`, which bear the run's name; `to` is a key of FORMATS.
 
-    Takes as much memory for any number of images. Raises what `PublishedRun.records` raises, and StorageError when
-    the files cannot be written; what an earlier conversion wrote is kept then.
+    Memory does not grow with the number of images. Files appear when they are complete. Raises what
+    `PublishedRun.records` raises, and StorageError when a file cannot be written; earlier files are kept then.
     """
     paths = [folder / (run.manifest.run + suffix) for suffix in FORMATS[to].suffixes]
     with appearing(paths) as files:

@@ -1,4 +1,4 @@
-"""Files that nobody sees half-written."""
+"""Writes files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import IO
 
 from jobs.errors import StorageError
 
-# Records are written one by one; the usual 8 KiB would make a system call of every twenty boxes.
+# Records are written one by one; with the usual 8 KiB, every twenty boxes would be a system call.
 BUFFER_BYTES = 2**20
 
 
 @contextlib.contextmanager
 def appearing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
-    """New files under hidden names beside `paths`, which take their names at the end, one after the other; folders
-    are created. After an error none is left. Raises StorageError when something cannot be written."""
+    """Open new files with hidden names beside `paths`, and rename them to `paths` at the end of the block.
+
+    Folders are created. After an error no new file is left. Raises StorageError when something cannot be written.
+    """
     temporary = [path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp") for path in paths]
     try:
         with contextlib.ExitStack() as stack:
@@ -39,5 +41,5 @@ def appearing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
         ) from error
     finally:
         for path in temporary:
-            with contextlib.suppress(OSError):  # a folder that cannot be written says so above
+            with contextlib.suppress(OSError):  # the error above has said so already
                 path.unlink(missing_ok=True)

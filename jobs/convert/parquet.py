@@ -1,4 +1,4 @@
-"""Parquet: one row a box, in the columns of the CSV, typed."""
+"""Writes Parquet: one row for each box, with the columns of the CSV, typed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import IO, Any
 from jobs.convert.table import COLUMNS
 from jobs.formats import Record
 from jobs.parquet import import_parquet
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
-# Rows that are held, and that a reader takes at once: some 10 MB.
+# Rows that are held in memory, and that a reader reads at once: about 10 MB.
 ROW_GROUP = 65_536
 
 
 def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
-    """`files` is one file; its metadata's entry `boxcar` is the manifest without its parts, in JSON.
+    """Write one file, whose metadata has the manifest without its parts, in JSON, as `boxcar`.
 
     Raises UsageError without pyarrow.
     """

@@ -1,4 +1,4 @@
-"""SageMaker Ground Truth's augmented manifest for object detection: one JSON line an image.
+"""Writes SageMaker Ground Truth's augmented manifest for object detection: one JSON line for each image.
 
 The format is that of "Bounding box job output" in AWS's documentation of Ground Truth's output data.
 """
@@ -13,13 +13,13 @@ from typing import IO, Any
 from jobs.convert.coco import unknown_label
 from jobs.errors import UsageError
 from jobs.formats import BoxRecord, Record
-from jobs.published import PublishedRun
+from jobs.published_run import PublishedRun
 
 ATTRIBUTE = "boxcar"
 
 
 def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
-    """`files` is one file, with only the images whose status is ok; a class's id is its place in the artifact, from 0.
+    """Write one file with the images whose status is ok; a class's id is its number in the artifact, from 0.
 
     Raises UsageError when a record has no size of its image, or a label that the manifest does not list.
     """
@@ -50,7 +50,7 @@ def _line(record: Record, classes: dict[str, int], constant: dict[str, str]) -> 
     return {
         "source-ref": record.image,
         ATTRIBUTE: {
-            "image_size": [{"width": width, "height": height, "depth": 3}],  # looked at in RGB, whatever it was
+            "image_size": [{"width": width, "height": height, "depth": 3}],  # every image is converted to RGB
             "annotations": [
                 {"class_id": classes[box.label]} | whole_pixels(box, width, height) for box in record.boxes
             ],
@@ -64,19 +64,20 @@ def _line(record: Record, classes: dict[str, int], constant: dict[str, str]) -> 
 
 
 def _class_map(record: Record, classes: dict[str, int]) -> dict[str, str]:
-    """The classes that occur in the image, by their ids."""
+    """The labels that occur in the image, by their ids."""
     numbers = {classes[box.label]: box.label for box in record.boxes}
     return {str(number): numbers[number] for number in sorted(numbers)}
 
 
 def whole_pixels(box: BoxRecord, width: int, height: int) -> dict[str, int]:
-    """The box with each edge at the nearest pixel border, inside its image, at least one pixel wide and high."""
+    """The box with its edges moved to the nearest whole pixel, inside its image, at least one pixel wide and high."""
     left, right = _nearest(box.x, box.x + box.width, width)
     top, bottom = _nearest(box.y, box.y + box.height, height)
     return {"left": left, "top": top, "width": right - left, "height": bottom - top}
 
 
 def _nearest(low: float, high: float, size: int) -> tuple[int, int]:
-    """Halves go up, so that two edges a pixel apart never meet; only in a rejected run is there anything to limit."""
+    """Two edges at whole pixels. Halves are rounded up, so that edges one pixel apart never meet. Only a rejected run
+    has edges outside the image."""
     first = min(max(math.floor(low + 0.5), 0), size - 1)
     return first, max(min(math.floor(high + 0.5), size), first + 1)

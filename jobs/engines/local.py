@@ -1,4 +1,4 @@
-"""Threads of this process and, on a machine of many cores, several such processes."""
+"""Makes parts with threads of this process and, on a machine with many cores, with several such processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from itertools import chain
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError
 from jobs.formats import PartStats, Plan
-from jobs.progress import Progress, report
+from jobs.progress import TerminalProgress
 from jobs.storage import Store, open_store
-from jobs.worker import Todo, Worker
+from jobs.worker import PartTask, Worker
 
-# Of the 40 ms that an image takes a core, some 3 hold Python's lock: about twelve threads keep it busy.
+# An image takes a core about 40 ms, and holds Python's lock for about 3 ms of them: twelve threads would fill it.
 THREADS_A_PROCESS = 8
 
 
 def spread(threads: int) -> int:
-    """Over how many processes so many threads are spread."""
+    """The number of processes for this number of threads."""
     return -(-threads // THREADS_A_PROCESS)
 
 
-def make(output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: Progress) -> None:
-    """Make the parts of `todo` with `threads` in all; the network is loaded when there is a first one."""
+def make(
+    output: Store, plan: Plan, todo: Iterable[PartTask], threads: int, processes: int, progress: TerminalProgress
+) -> None:
+    """Make the parts of `todo` with `threads` threads in all. The network is loaded only when there is a part to
+    make."""
     waiting = iter(todo)
     first = next(waiting, None)
     if first is None:
@@ -36,13 +39,14 @@ def make(output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processe
     parts = chain([first], waiting)
     if processes == 1:
         with Worker(open_store(plan.input), output, plan, threads=threads) as worker:
-            worker.make(parts, progress)
+            for stats in worker.make(parts, progress.images):
+                progress.part(stats)
     else:
         _in_processes(output, plan, parts, -(-threads // processes), processes, progress)
 
 
 def _in_processes(
-    output: Store, plan: Plan, todo: Iterable[Todo], threads: int, processes: int, progress: Progress
+    output: Store, plan: Plan, todo: Iterable[PartTask], threads: int, processes: int, progress: TerminalProgress
 ) -> None:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
     running: set[Future[PartStats]] = set()
@@ -63,16 +67,16 @@ def _in_processes(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _next(running: set[Future[PartStats]], progress: Progress) -> set[Future[PartStats]]:
-    """Wait for a part; those that still run."""
+def _next(running: set[Future[PartStats]], progress: TerminalProgress) -> set[Future[PartStats]]:
+    """Wait until a part is made; returns the tasks that still run."""
     done, others = wait(running, return_when=FIRST_COMPLETED)
     for future in done:
-        report(future.result(), progress)
+        progress.part_elsewhere(future.result())
     return others
 
 
 def _end_with_parent() -> None:
-    """In a worker process: end with the process that started it, however that ends; Ctrl-C is the parent's matter."""
+    """Let a worker process end when its parent ends, for whatever reason. Only the parent handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""One part as a task of its own, for engines whose workers are other processes."""
+"""Makes one part, as a task for engines whose workers are other processes."""
 
 from __future__ import annotations
 
@@ -7,26 +7,11 @@ from functools import lru_cache
 from jobs.errors import UsageError
 from jobs.formats import PartStats, PlanPart
 from jobs.plan import decode_planned, planned_key, require_plan
-from jobs.progress import Progress
 from jobs.storage import Store, open_store
 from jobs.worker import Worker
 
 
-class _Kept:
-    """Keeps the statistics of the one part that is made."""
-
-    def __init__(self) -> None:
-        self.stats: PartStats | None = None
-
-    def images(self, status: str, count: int) -> None:
-        """See Progress."""
-
-    def part(self, stats: PartStats, *, skipped: bool) -> None:
-        """See Progress."""
-        self.stats = stats
-
-
-# A process works for one run; its network and its threads stay from part to part.
+# A process works for one run, and keeps its network and its threads from part to part.
 @lru_cache(maxsize=1)
 def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tuple[Store, Worker]:
     output = open_store(output_uri)
@@ -37,9 +22,8 @@ def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tupl
 
 
 def make_part(output_uri: str, plan_digest: str, part: PlanPart, threads: int, share: int) -> PartStats:
-    """Make one part of the plan in OUTPUT, whatever is there of it; see Worker for `threads` and `share`."""
+    """Make one part of the plan in OUTPUT; returns its statistics. See Worker for `threads` and `share`."""
     output, worker = _worker(output_uri, plan_digest, threads, share)
-    kept: Progress = _Kept()
-    worker.make([(part, decode_planned(output, part, output.read(planned_key(part))))], kept)
-    assert isinstance(kept, _Kept) and kept.stats is not None  # `make` returns when every part is written
-    return kept.stats
+    images = decode_planned(output, part, output.read(planned_key(part)))
+    (stats,) = worker.make([(part, images)])
+    return stats

@@ -1,4 +1,4 @@
-"""Parts over a Ray cluster: Ray schedules, retries and reports; `make_part` is all that it runs."""
+"""Makes parts on a Ray cluster. Ray schedules and retries; it runs only `make_part`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError, JobError, StorageError, UsageError
 from jobs.formats import Plan
-from jobs.progress import Progress, report
+from jobs.progress import TerminalProgress
 from jobs.storage import Store
-from jobs.worker import Todo
+from jobs.worker import PartTask
 
-# A node that goes takes its tasks with it, and a part may be unlucky several times; Ray also tries a part again
-# whose storage failed for longer than boto's own retries last.
+# A node that disappears takes its tasks with it, and the same part may be hit several times. Ray also repeats a part
+# when storage failed for longer than our own retries last.
 TRIES = 8
-# Tasks a core that are handed to Ray ahead, so that no core waits for the next.
+# Tasks that Ray gets ahead for each core, so that no core waits for the next one.
 TASKS_A_CORE = 2
 KNOCK_SECONDS = 5.0
 
 
-def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, progress: Progress) -> None:
+def make(output: Store, plan: Plan, todo: Iterable[PartTask], address: str | None, progress: TerminalProgress) -> None:
     """Make the parts of `todo` on the cluster at `address`, or on one that is started on this machine.
 
-    Every core of the cluster makes one part at a time. OUTPUT, and INPUT, must be reachable from every node under the
+    Every core of the cluster makes one part at a time. Every node must be able to reach INPUT and OUTPUT under the
     same name.
     """
     ray = _ray()
@@ -40,14 +40,14 @@ def make(output: Store, plan: Plan, todo: Iterable[Todo], address: str | None, p
         raise UsageError(f"{place}: no Ray cluster answers: {error}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own in place, which ends with exit 15
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own handler, which ends with exit 15
     try:
         _map(ray, output, plan, todo, progress)
     finally:
         ray.shutdown()
 
 
-def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[Todo], progress: Progress) -> None:
+def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[PartTask], progress: TerminalProgress) -> None:
     task = ray.remote(num_cpus=1, max_retries=TRIES, retry_exceptions=[StorageError])(make_part)
     share = int(max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]))
     running: list[Any] = []
@@ -56,13 +56,15 @@ def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[Todo], progress: Pr
         nonlocal running
         done, running = ray.wait(running, num_returns=1)
         try:
-            report(ray.get(done[0]), progress)
+            progress.part_elsewhere(ray.get(done[0]))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, JobError):
                 raise error.cause from error
             raise
         except ray.exceptions.RayError as error:
-            raise IncompleteError(f"Ray gave a part up: {error}; run the same command again to resume") from error
+            raise IncompleteError(
+                f"Ray could not make a part: {error}; run the same command again to resume"
+            ) from error
 
     for part, _ in todo:
         running.append(task.remote(output.uri, plan.digest, part, 1, share))
@@ -73,7 +75,7 @@ def _map(ray: Any, output: Store, plan: Plan, todo: Iterable[Todo], progress: Pr
 
 
 def _knock(address: str) -> None:
-    """Ray itself would ask a silent address for minutes, and then end the process."""
+    """Raise UsageError when nothing answers at the address: Ray would try for minutes, and then end the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return

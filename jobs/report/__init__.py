@@ -1,6 +1,6 @@
-"""report.html: what a run found, on one page for people. Feed a `Collector` in the plan's order, then `render`."""
+"""report.html: a run on one page for people."""
 
-from jobs.report.collect import Collector
 from jobs.report.page import REPORT, render
+from jobs.report.samples import Samples
 
-__all__ = ["REPORT", "Collector", "render"]
+__all__ = ["REPORT", "Samples", "render"]

@@ -1,7 +1,7 @@
-"""A run's boxes in numbers, beside what the artifact found on its own test images.
+"""The charts of a report: a run's boxes beside those that the artifact found on its own test images.
 
-Both sides are counted by the same code (detector/runtime/baseline.py). Only bins of scores that both fill whole are
-compared.
+Both are counted by the same code (detector/runtime/baseline.py). Only those bins of scores are compared that lie above
+both score thresholds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from detector.common.pages import Columns, Row, columns, rows
 from detector.runtime.artifact import Artifact
 from detector.runtime.baseline import BINS, Histograms, first_whole_bin
 from jobs.formats import FAILURES
-from jobs.report.collect import Collector
+from jobs.tally import Tally
 
-# Longer tables are not read; the rest is one row.
+# Nobody reads a longer table; further labels become one row.
 LABEL_ROWS = 40
 
 
 @dataclass(frozen=True)
 class Charts:
-    """labels, failures: tables with bars; scores, sizes: histograms.
+    """The charts of one report.
 
+    labels, failures: tables with bars; scores, sizes: histograms.
     least: the lowest score of the boxes that are counted in rates and histograms; compared: whether there is a
     baseline, of `baseline_images` images; left_out: boxes with lower scores.
     """
@@ -41,19 +42,19 @@ class Charts:
     left_out: int
 
 
-def make_charts(collector: Collector, artifact: Artifact, min_score: float) -> Charts:
-    """min_score: of the run."""
+def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
+    """The charts of a run with this tally; min_score: the run's."""
     baseline = _baseline(artifact)
     first = first_whole_bin(max(min_score, artifact.least_score))
-    if baseline is None or first == BINS:  # nothing to compare with: then all boxes count
+    if baseline is None or first == BINS:  # there is nothing to compare with, so all boxes count
         baseline, first = None, 0
-    mine = collector.histograms
+    mine = tally.histograms
     counted = int(mine.boxes[:, first:].sum())
-    images = collector.statuses["ok"]
+    images = tally.statuses["ok"]
     edges = [index / BINS for index in range(BINS + 1)]
     return Charts(
-        labels=_label_rows(collector, first, images, baseline, artifact.baseline.images),
-        failures=_failure_rows(collector),
+        labels=_label_rows(tally, first, images, baseline, artifact.baseline.images),
+        failures=_failure_rows(tally),
         scores=columns(
             edges[first:],
             _shares(mine.boxes[:, first:].sum(axis=0)),
@@ -82,55 +83,33 @@ def _baseline(artifact: Artifact) -> Histograms | None:
 
 
 def _shares(counts: NDArray[np.int64]) -> list[float]:
-    """(N,) counts -> their parts of the whole; zeros of nothing."""
+    """(N,) counts -> (N,) shares of their sum; zeros if the sum is 0."""
     total = int(counts.sum())
     return [float(count) / total if total else 0.0 for count in counts]
 
 
-def _label_rows(
-    collector: Collector, first: int, images: int, baseline: Histograms | None, baseline_images: int
-) -> list[Row]:
-    """Most frequent labels first; a rate is in boxes per 100 images."""
-    mine = 100 * collector.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
+def _label_rows(tally: Tally, first: int, images: int, baseline: Histograms | None, baseline_images: int) -> list[Row]:
+    """One row a label, the most frequent first; a rate is boxes per 100 images."""
+    mine = 100 * tally.histograms.boxes[:, first:].sum(axis=1) / max(1, images)  # (C,)
     theirs = None if baseline is None else 100 * baseline.boxes[:, first:].sum(axis=1) / baseline_images
-    order = sorted(range(len(mine)), key=lambda number: (-mine[number], collector.classes[number]))
-    shown, rest = order[:LABEL_ROWS], order[LABEL_ROWS:]
-    entries = [
-        (
-            collector.classes[number],
-            collector.labels[collector.classes[number]],
-            float(mine[number]),
-            None if theirs is None else float(theirs[number]),
-        )
-        for number in shown
-    ]
-    if rest:
-        entries.append(
-            (
-                f"{len(rest):,} other labels",
-                sum(collector.labels[collector.classes[number]] for number in rest),
-                float(mine[rest].sum()),
-                None if theirs is None else float(theirs[rest].sum()),
-            )
-        )
-    return rows(
-        [name for name, _, _, _ in entries],
-        [rate for _, _, rate, _ in entries],
-        None if theirs is None else [reference or 0.0 for _, _, _, reference in entries],
-        [_label_texts(boxes, rate, reference) for _, boxes, rate, reference in entries],
-    )
+    order = sorted(range(len(mine)), key=lambda number: (-mine[number], tally.classes[number]))
+    groups = {tally.classes[number]: [number] for number in order[:LABEL_ROWS]}
+    if rest := order[LABEL_ROWS:]:
+        groups[f"{len(rest):,} other labels"] = rest
+    boxes = [sum(tally.labels[tally.classes[number]] for number in group) for group in groups.values()]
+    rates = [float(mine[group].sum()) for group in groups.values()]
+    texts = [(f"{count:,}", f"{rate:,.1f}") for count, rate in zip(boxes, rates, strict=True)]
+    if theirs is None:
+        return rows(list(groups), rates, None, texts)
+    marks = [float(theirs[group].sum()) for group in groups.values()]
+    return rows(list(groups), rates, marks, [(*text, f"{mark:,.1f}") for text, mark in zip(texts, marks, strict=True)])
 
 
-def _label_texts(boxes: int, rate: float, reference: float | None) -> tuple[str, ...]:
-    texts = (f"{boxes:,}", f"{rate:,.1f}")
-    return texts if reference is None else (*texts, f"{reference:,.1f}")
-
-
-def _failure_rows(collector: Collector) -> list[Row]:
-    """Every status but ok; the share is of all images."""
-    statuses: Sequence[str] = [*FAILURES, *sorted(set(collector.statuses) - {"ok", *FAILURES})]
-    counts = [collector.statuses[status] for status in statuses]
-    images = sum(collector.statuses.values())
+def _failure_rows(tally: Tally) -> list[Row]:
+    """One row for each status but ok, with its share of all images."""
+    statuses: Sequence[str] = [*FAILURES, *sorted(set(tally.statuses) - {"ok", *FAILURES})]
+    counts = [tally.statuses[status] for status in statuses]
+    images = tally.statuses.total()
     return rows(
         statuses,
         counts,

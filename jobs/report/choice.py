@@ -1,4 +1,4 @@
-"""Which of the collected images a report shows, in which order, and why each of them."""
+"""The images that a report shows, their order, and the reason for each."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from detector.common.pages import Group
-from jobs.formats import BoxRecord, Plan, RuleResult, Validation
+from jobs.formats import BoxRecord, Plan, RuleResult
 from jobs.parts import WholePart, find_parts
-from jobs.report.collect import SAMPLE, Collector, Shown, doubt
+from jobs.report.samples import SAMPLE, SampledImage, Samples, distance_to_half
 from jobs.storage import Store
+from jobs.tally import Tally
 
 RULES = Group("rules", "named by a rule")
-DOUBTFUL = Group("doubtful", "most doubtful")
+DOUBTFUL = Group("doubtful", "scores nearest to .5")
 SAMPLED = Group("sample", "sample of each label")
 FAILED = Group("failed", "failed")
 GROUPS = (RULES, DOUBTFUL, SAMPLED, FAILED)
-# Of a rule; as many as a verdict names.
+# Examples of one rule; a verdict names as many.
 EXAMPLES = 20
 
 
 @dataclass
-class Chosen:
-    """An image of the gallery; marked: the box for which it is there, if it is one."""
+class GalleryImage:
+    """An image of the gallery, and why it is there; marked: the box that is the reason, if one is."""
 
-    shown: Shown
+    sampled: SampledImage
     groups: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     marked: BoxRecord | None = None
@@ -36,30 +37,35 @@ class Chosen:
         self.notes.append(note)
 
 
-def choose(output: Store, plan: Plan, collector: Collector, validation: Validation) -> list[Chosen]:
-    """Examples of broken rules first, then the most doubtful, then the sample of each label, then the failures; an
-    image is there once, with all its reasons. Reads the parts that hold the examples from `output` again."""
-    chosen: dict[str, Chosen] = {}
+def choose(
+    output: Store, plan: Plan, tally: Tally, samples: Samples, rules: Sequence[RuleResult]
+) -> list[GalleryImage]:
+    """The images of the gallery, each once with all its reasons: examples of broken rules, then images with scores
+    nearest to one half, then the sample of each label, then failures.
 
-    def take(shown: Shown) -> Chosen:
-        return chosen.setdefault(shown.record.image, Chosen(shown))
+    Reads the parts that hold the examples from `output` again.
+    """
+    chosen: dict[str, GalleryImage] = {}
 
-    broken = [rule for rule in validation.rules if is_broken(rule)]
-    found = _look_up(output, plan, collector, broken)
+    def take(sampled: SampledImage) -> GalleryImage:
+        return chosen.setdefault(sampled.record.image, GalleryImage(sampled))
+
+    broken = [rule for rule in rules if is_broken(rule)]
+    found = _look_up(output, plan, samples, broken)
     for rule in broken:
         for image in rule.examples[:EXAMPLES]:
             if image in found:
                 take(found[image]).because(RULES, f"breaks {rule.rule}")
-    for shown in collector.doubtful:
-        item = take(shown)
-        item.marked = min(item.shown.record.boxes, key=lambda box: doubt(box.score))
-        item.because(DOUBTFUL, f"doubtful: {item.marked.label} {item.marked.score:.2f}")
-    for label in _sampled_labels(collector):
-        for shown in collector.samples[label]:
-            take(shown).because(SAMPLED, f"sample of {label}")
-    for status, failures in sorted(collector.failures.items()):
-        for shown in failures:
-            take(shown).because(FAILED, f"failed: {status}")
+    for sampled in samples.doubtful:
+        item = take(sampled)
+        item.marked = min(item.sampled.record.boxes, key=lambda box: distance_to_half(box.score))
+        item.because(DOUBTFUL, f"score near .5: {item.marked.label} {item.marked.score:.2f}")
+    for label in _sampled_labels(tally):
+        for sampled in samples.by_label[label]:
+            take(sampled).because(SAMPLED, f"sample of {label}")
+    for status, failures in sorted(samples.failures.items()):
+        for sampled in failures:
+            take(sampled).because(FAILED, f"failed: {status}")
     return list(chosen.values())
 
 
@@ -68,26 +74,26 @@ def is_broken(rule: RuleResult) -> bool:
     return rule.verdict in ("warned", "rejected")
 
 
-def _sampled_labels(collector: Collector) -> Sequence[str]:
-    """All in the artifact's order; of too many, those with the most boxes."""
-    found = [label for label in collector.classes if collector.labels[label]]
-    kept = {label for label, _ in collector.labels.most_common(SAMPLE)}
-    return [label for label in found if label in kept]
+def _sampled_labels(tally: Tally) -> list[str]:
+    """The labels that are shown, in the artifact's order; when there are too many, those with the most boxes."""
+    found = [label for label in tally.classes if tally.labels[label]]
+    kept = sorted(found, key=lambda label: -tally.labels[label])[:SAMPLE]
+    return [label for label in found if label in set(kept)]
 
 
-def _look_up(output: Store, plan: Plan, collector: Collector, rules: Sequence[RuleResult]) -> dict[str, Shown]:
-    """The planned ones of the images that the rules name, by URI."""
+def _look_up(output: Store, plan: Plan, samples: Samples, rules: Sequence[RuleResult]) -> dict[str, SampledImage]:
+    """The images that the rules name, by URI; those that were not planned are left out."""
     wanted = {
         image: part
         for rule in rules
         for image in rule.examples[:EXAMPLES]
-        if image.startswith(plan.input) and (part := collector.part_of(image.removeprefix(plan.input)))
+        if image.startswith(plan.input) and (part := samples.part_of(image.removeprefix(plan.input)))
     }
     names = {part.name for part in wanted.values()}
-    found: dict[str, Shown] = {}
-    for item in find_parts(output, plan, [part for part in plan.parts if part.name in names]):
-        if isinstance(item.found, WholePart):
-            for image, record in zip(item.images, item.found.records, strict=True):
+    found: dict[str, SampledImage] = {}
+    for there in find_parts(output, plan, [part for part in plan.parts if part.name in names]):
+        if isinstance(there, WholePart):
+            for image, record in zip(there.images, there.records, strict=True):
                 if record.image in wanted:
-                    found[record.image] = Shown(image, record)
+                    found[record.image] = SampledImage(image, record)
     return found

@@ -1,4 +1,4 @@
-"""OUTPUT/report.html: the page of a run."""
+"""Makes OUTPUT/report.html, the page of a run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from detector.common.pages import Box, Figure, drawn_first, render_template
 from detector.runtime.artifact import Artifact
 from jobs.formats import BoxRecord, Manifest, Plan, Validation
 from jobs.report.charts import make_charts
-from jobs.report.choice import GROUPS, Chosen, choose, is_broken
-from jobs.report.collect import Collector
+from jobs.report.choice import GROUPS, GalleryImage, choose, is_broken
+from jobs.report.samples import Samples
 from jobs.report.thumbnails import Thumbnail, Thumbnails
 from jobs.storage import Store
+from jobs.tally import Tally
 
 REPORT = "report.html"
-# A page that opens at once, anywhere: what boxes and texts leave of 5 MB is for thumbnails.
+# A page of at most 5 MB opens quickly anywhere. Thumbnails get what boxes and texts leave of it.
 PAGE_BYTES = 4_500_000
 LARGEST_THUMBNAIL, SMALLEST_THUMBNAIL = 30_000, 3_000
 _BOX_BYTES, _FIGURE_BYTES = 330, 1_200
-# Of one picture: crowds of boxes hide what is below them. Fewer where rules name hundreds of images.
+# Most boxes drawn in one image: many boxes hide what is below them. Fewer are drawn when there are many images.
 MOST_BOXES, FEWER_BOXES, MANY_FIGURES = 24, 10, 200
 
 
@@ -28,20 +29,21 @@ def render(
     plan: Plan,
     artifact: Artifact,
     validation: Validation,
-    collector: Collector,
+    tally: Tally,
+    samples: Samples,
     manifest: Manifest | None,
 ) -> bytes:
-    """The page of a complete run, from what `collector` saw of all its parts; UTF-8 HTML, below 5 MB.
+    """The page of a complete run, as UTF-8 HTML below 5 MB.
 
-    output: parts with examples of broken rules are read again; thumbnails are read from the plan's INPUT, and a
-    picture that cannot be had leaves a word in its place. manifest: None when the run is not published yet.
+    tally, samples: of all parts. manifest: None when the run is not published yet. Parts with examples of broken rules
+    are read from `output` again. Thumbnails are read from the plan's INPUT; the page says so where one cannot be read.
     Raises StorageError and UsageError of `output` only.
     """
-    chosen = choose(output, plan, collector, validation)
+    chosen = choose(output, plan, tally, samples, validation.rules)
     most = MOST_BOXES if len(chosen) <= MANY_FIGURES else FEWER_BOXES
-    drawn = [_boxes(item, collector, most) for item in chosen]
+    drawn = [_boxes(item, tally, most) for item in chosen]
     thumbnails = Thumbnails(plan.input, _thumbnail_bytes(drawn))
-    pictures = thumbnails.make([item.shown for item in chosen])
+    pictures = thumbnails.make([item.sampled for item in chosen])
     figures = [
         _figure(number, item, boxes, picture)
         for number, (item, boxes, picture) in enumerate(zip(chosen, drawn, pictures, strict=True))
@@ -55,48 +57,48 @@ def render(
         artifact=artifact,
         validation=validation,
         manifest=manifest,
-        collector=collector,
-        failed=sum(collector.statuses.values()) - collector.statuses["ok"],
-        boxes=sum(collector.labels.values()) + collector.unknown,
-        charts=make_charts(collector, artifact, plan.min_score),
+        tally=tally,
+        failed=tally.statuses.total() - tally.statuses["ok"],
+        boxes=tally.labels.total(),
+        charts=make_charts(tally, artifact, plan.min_score),
         counts=Counter(rule.verdict for rule in validation.rules),
         broken={rule.rule for rule in validation.rules if is_broken(rule)},
         figures=figures,
         anchors={figure.title: figure.name for figure in figures},
         groups=[group for group in GROUPS if group.name in groups],
-        labels=[label for label in collector.classes if label in used] + sorted(used - set(collector.classes)),
+        labels=[label for label in tally.classes if label in used] + sorted(used - set(tally.classes)),
         unread=sum(
             1
             for item, picture in zip(chosen, pictures, strict=True)
-            if picture.uri is None and item.shown.record.status == "ok"
+            if picture.uri is None and item.sampled.record.status == "ok"
         ),
         trouble=thumbnails.trouble,
     )
 
 
 def _thumbnail_bytes(drawn: Sequence[Sequence[Box]]) -> int:
-    """What one thumbnail may take, in a page with these boxes in its figures."""
+    """The most bytes for one thumbnail, in a page with these boxes in its figures."""
     left = PAGE_BYTES - _FIGURE_BYTES * len(drawn) - _BOX_BYTES * sum(map(len, drawn))
     return min(LARGEST_THUMBNAIL, max(SMALLEST_THUMBNAIL, left // max(1, len(drawn))))
 
 
-def _boxes(item: Chosen, collector: Collector, most: int) -> list[Box]:
-    """The best ones, and the marked one; in the order of drawing."""
-    best = sorted(item.shown.record.boxes, key=lambda box: -box.score)[:most]
+def _boxes(item: GalleryImage, tally: Tally, most: int) -> list[Box]:
+    """The best boxes of an image and its marked one, in the order of drawing."""
+    best = sorted(item.sampled.record.boxes, key=lambda box: -box.score)[:most]
     if item.marked is not None and item.marked not in best:
         best[-1] = item.marked
-    return drawn_first([_box(box, collector, marked=box is item.marked) for box in best])
+    return drawn_first([_box(box, tally, marked=box is item.marked) for box in best])
 
 
-def _box(box: BoxRecord, collector: Collector, *, marked: bool) -> Box:
-    number = collector.classes.index(box.label) if box.label in collector.labels else len(collector.classes)
+def _box(box: BoxRecord, tally: Tally, *, marked: bool) -> Box:
+    number = tally.classes.index(box.label) if box.label in tally.classes else len(tally.classes)
     return Box(box.label, number, box.score, box.x, box.y, box.width, box.height, marked=marked)
 
 
-def _figure(number: int, item: Chosen, boxes: Sequence[Box], picture: Thumbnail) -> Figure:
-    record = item.shown.record
+def _figure(number: int, item: GalleryImage, boxes: Sequence[Box], picture: Thumbnail) -> Figure:
+    record = item.sampled.record
     return Figure(
-        name=f"picture-{number}",
+        name=f"image-{number}",
         title=record.image,
         width=record.width,
         height=record.height,

@@ -1,5 +1,7 @@
-"""The pictures of a report, read from the run's INPUT once more. One that cannot be had becomes a word: a report never
-fails for want of a picture."""
+"""Makes the thumbnails of a report from images that are read from the run's INPUT again.
+
+A report never fails because of an image: where one cannot be read, a reason takes its place.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,16 @@ from dataclasses import dataclass
 
 from detector.common.errors import ImageError
 from detector.common.pages import thumbnail
-from detector.runtime.predictor import count_pixels, decode_image
+from detector.runtime.images import count_pixels, decode_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
 from jobs.formats import ERRORS
-from jobs.report.collect import Shown
-from jobs.storage import Entry, Store, open_store
+from jobs.report.samples import SampledImage
+from jobs.storage import Store, open_store
 
-# Requests in flight, which hide the time to the first byte; the pictures that are decoded at a time share the pixels.
+# Requests at the same time, which hide the time to the first byte. Images that are decoded at once share MAX_PIXELS.
 THREADS = 4
-# 150 MB decoded, and 200 MB encoded for all threads: the machine that publishes may be smaller than those that detect.
+# For all threads 150 MB decoded and 200 MB encoded: the machine that publishes may be smaller than those that detect.
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 50 * 2**20
 
@@ -32,10 +34,10 @@ class Thumbnail:
 
 
 class Thumbnails:
-    """Reads from one store until it fails as a whole; `trouble` then says how, and nothing more is asked of it."""
+    """Makes thumbnails from one store. When the store fails, `trouble` says how, and it is not asked again."""
 
     def __init__(self, uri: str, budget: int) -> None:
-        """uri: of the store; budget: characters of a thumbnail."""
+        """uri: that of the store; budget: most characters of a thumbnail."""
         self._budget = budget
         self._pixels = Budget(MAX_PIXELS)
         self._source: Store | None = None
@@ -45,12 +47,12 @@ class Thumbnails:
         except JobError as error:
             self.trouble = str(error)
 
-    def make(self, items: Sequence[Shown]) -> list[Thumbnail]:
-        """One for each, in their order."""
+    def make(self, items: Sequence[SampledImage]) -> list[Thumbnail]:
+        """A thumbnail for each item, in their order."""
         with ThreadPoolExecutor(THREADS, "thumbnail") as pool:
             return list(pool.map(self._make, items))
 
-    def _make(self, item: Shown) -> Thumbnail:
+    def _make(self, item: SampledImage) -> Thumbnail:
         image, record = item.image, item.record
         if record.status != "ok":
             return Thumbnail(None, record.error or record.status)
@@ -59,7 +61,7 @@ class Thumbnails:
         if self._source is None or self.trouble is not None:
             return Thumbnail(None, "storage cannot be read")
         try:
-            content = self._source.fetch(Entry(image.key, image.size, image.etag, image.mtime_ns))
+            content = self._source.fetch(image)
         except ItemError as error:
             return Thumbnail(None, ERRORS[error.status])
         except JobError as error:

@@ -1,1 +1,1 @@
-"""The rules that decide between "valid" and "rejected", over a run's records: `rules.py` lists them."""
+"""The rules over a run's records that decide whether it is "valid" or "rejected"; `rules.py` lists them."""

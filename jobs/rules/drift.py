@@ -1,4 +1,4 @@
-"""How far a run's detections are from those that the artifact was measured with."""
+"""Measures how far a run's detections are from those on the artifact's test images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.rules.policy import DRIFT_BOXES, DRIFT_IMAGES
 
 @dataclass(frozen=True)
 class Drift:
-    """One measure; `value` is None where there is too little to judge by, and `text` says why."""
+    """One measure; `value` is None when there is too little data to judge, and `text` says why."""
 
     value: float | None
     text: str
@@ -23,7 +23,7 @@ class Drift:
 def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
     """Population stability index of two histograms (B,): sum of (p - q) * ln(p / q) over their shares.
 
-    Half a count is added to every bin, as an empty one has no logarithm.
+    Half a count is added to every bin, because an empty bin has no logarithm.
     """
     p, q = (counts + 0.5 for counts in (run, baseline))
     p, q = p / p.sum(), q / q.sum()
@@ -31,9 +31,9 @@ def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
 
 
 def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float) -> dict[str, Drift]:
-    """The drift rules' measures for `images` images that could be read, with the counts of their boxes.
+    """The measures of the drift rules. seen: the boxes of the run; images: those of the run that could be read.
 
-    Run and baseline are compared from the first tenth of the scores that both thresholds leave whole.
+    Run and baseline are compared in those tenths of the scores that lie above both thresholds.
     """
     first = first_whole_bin(max(min_score, artifact.least_score))
     base = artifact.baseline

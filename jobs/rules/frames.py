@@ -1,4 +1,4 @@
-"""Records as the typed tables that the rules look at."""
+"""Turns records into the typed tables that the rules judge."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.baseline import Histograms
 from jobs.formats import ERRORS, Record
+from jobs.rules.overlap import suppressible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Batch:
-    """Some parts' records. `images` are their URIs; the tables' column `subject` numbers them."""
+    """The records of several parts. `images` are their URIs; the column `subject` of the tables holds their numbers."""
 
     def __init__(self) -> None:
         self.images: list[str] = []
@@ -25,18 +25,18 @@ class Batch:
         self._statuses: list[str] = []
         self._consistent: list[bool] = []
         self._labels: list[str] = []
-        # An array for each part: Python's own numbers would take five times the memory.
+        # Arrays, one for each part: Python's own numbers would take five times the memory.
         self._counts: list[NDArray[np.int64]] = []
         self._sizes: list[NDArray[np.float64]] = []  # (records, 2) width, height
         self._numbers: list[NDArray[np.float64]] = []  # (boxes, 5) score, x, y, width, height
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return len(self.images)
 
     def add(self, records: Sequence[Record]) -> None:
-        """Append one part's."""
+        """Append the records of one part."""
         boxes = [box for record in records for box in record.boxes]
         self.images += [record.image for record in records]
         self._statuses += [record.status for record in records]
@@ -58,23 +58,29 @@ class Batch:
             "subject": np.arange(self.records), "status": statuses, "consistent": self._consistent, "boxes": counts,
         })  # fmt: skip
 
-    def box_frame(self) -> pd.DataFrame:
-        """One row a box: subject int64, label, and float64 score, edges in pixels, and its image's size, infinite where
-        the record has none, which is another rule's finding."""
+    def box_frame(self, threshold: float, most: int) -> pd.DataFrame:
+        """One row a box: subject int64, label, float64 score and edges in pixels, its image's size, and `apart` bool.
+
+        The size is infinite where the record has none, which another rule finds. A box is apart where no better box of
+        its label in its image overlaps it by more than `threshold` (IoU); most: boxes that an image may have.
+        """
         import pandas as pd
 
         score, x, y, width, height = _joined(self._numbers, 5).T
         subject = np.repeat(np.arange(self.records), _joined(self._counts))
         sizes = np.nan_to_num(_joined(self._sizes, 2), nan=np.inf)[subject]
+        labels = pd.Categorical(self._labels)
+        edges = np.stack([x, y, x + width, y + height], axis=1).astype(np.float32)
+        apart = ~suppressible(subject, labels.codes.astype(np.int64), edges, threshold, most)
         return pd.DataFrame({
-            "subject": subject, "label": pd.Categorical(self._labels), "score": score, "x": x, "y": y, "width": width,
+            "subject": subject, "label": labels, "score": score, "x": x, "y": y, "width": width,
             "height": height, "right": x + width, "bottom": y + height, "image_width": sizes[:, 0],
-            "image_height": sizes[:, 1],
+            "image_height": sizes[:, 1], "apart": apart,
         })  # fmt: skip
 
 
 def _is_consistent(record: Record) -> bool:
-    """Whether a record's fields agree with its status; an unknown status is another rule's finding."""
+    """Whether a record's fields agree with its status. Another rule finds an unknown status."""
     if record.status not in ERRORS:
         return True
     if record.error != ERRORS[record.status]:
@@ -88,14 +94,3 @@ def _is_consistent(record: Record) -> bool:
 
 def _joined(arrays: list[NDArray[Any]], *shape: int) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros((0, *shape), np.float64 if shape else np.int64)
-
-
-def count(boxes: pd.DataFrame, classes: Sequence[str], histograms: Histograms) -> None:
-    """Add the boxes of `Batch.box_frame` with a known label, in images of a known size."""
-    codes = {name: code for code, name in enumerate(classes)}
-    of_category = np.array([codes.get(name, -1) for name in boxes["label"].cat.categories], np.int64)
-    labels = of_category[boxes["label"].cat.codes] if len(boxes) else np.zeros(0, np.int64)
-    areas = (boxes["image_width"] * boxes["image_height"]).to_numpy()
-    known = (labels >= 0) & np.isfinite(areas) & (areas > 0)
-    shares = (boxes["width"] * boxes["height"]).to_numpy() / np.where(known, areas, 1.0)
-    histograms.add(labels[known], boxes["score"].to_numpy()[known], shares[known])

@@ -1,19 +1,16 @@
-"""Judges a run part by part, in memory that does not grow with it.
+"""Judges a run part by part; memory does not grow with the run.
 
-Rows of records and boxes are judged in typed batches and the results added up. What concerns the run as a whole is
-counted exactly against the plan, and judged on one row a part or one row in all.
+Records and boxes are judged in batches of rows, and the results are added up. What concerns the whole run is
+counted against the plan, and judged on one row for the run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 
-from detector.common.quality.docs import write_docs
 from detector.common.quality.engine import missing_package, start
 from detector.common.quality.judge import MAX_EXAMPLES, Finding, Judge
 from detector.runtime.artifact import Artifact
@@ -21,13 +18,17 @@ from detector.runtime.baseline import Histograms
 from jobs.errors import UsageError
 from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, Validation
 from jobs.rules.drift import Drift, measure
-from jobs.rules.frames import Batch, count
+from jobs.rules.frames import Batch
 from jobs.rules.policy import Policy
-from jobs.rules.rules import box_rules, part_rules, record_rules, run_rules
+from jobs.rules.rules import box_rules, record_rules, run_rules
 
-# With five boxes each, 250,000 rows of boxes: some 60 MB with what Great Expectations makes of them.
+# 50,000 records with five boxes each make 250,000 rows: about 60 MB with what Great Expectations adds.
 BATCH_RECORDS = 50_000
 BATCH_BOXES = 250_000
+
+
+# The rules whose images are counted while parts are added, and under which name.
+COUNTED = {"complete": "missing", "unique": "repeated", "planned": "unplanned", "failed_share": "failed"}
 
 
 def check_installed() -> None:
@@ -41,57 +42,50 @@ def check_installed() -> None:
 
 
 class Review:
-    """Judges a run part by part: `add` each in order, then take the `verdict`, then `write_docs`."""
+    """Judges a run part by part: `add` each in order, then take the `verdict`."""
 
     def __init__(self, plan: Plan, artifact: Artifact, policy: Policy) -> None:
         check_installed()
         self._plan, self._artifact, self._policy = plan, artifact, policy
         self._engine = start()
         expect = self._engine.expectations
-        self._parts = Judge(self._engine, "parts", part_rules(expect))
         self._run = Judge(self._engine, "run", run_rules(expect, policy))
         self._records = Judge(self._engine, "records", record_rules(expect, artifact))
         self._boxes = Judge(self._engine, "boxes", box_rules(expect, plan, artifact))
         self._batch = Batch()
-        self._part_rows: list[tuple[int, int, int]] = []
-        self._examples: dict[str, list[str]] = {name: [] for name in ("missing", "repeated", "unplanned", "failed")}
-        self._images = self._failed = 0
-        self._skipped: set[str] = set()
-        self.histograms = Histograms(len(artifact.classes))
+        self._images = 0
+        self._counts = dict.fromkeys(COUNTED.values(), 0)
+        self._examples: dict[str, list[str]] = {name: [] for name in COUNTED.values()}
 
     def add(self, part: PlanPart, images: Sequence[PlannedImage], records: Sequence[Record]) -> None:
         """Judge one part: its planned images, and its records."""
         planned = [self._plan.input + image.key for image in images]
         counts = Counter(record.image for record in records)
         wanted = set(planned)
-        failed = [record.image for record in records if record.status != "ok"]
-        odd = {
+        found = {
             "missing": [image for image in planned if image not in counts],
             "repeated": [image for image, count in counts.items() if count > 1],
             "unplanned": [image for image in counts if image not in wanted],
+            "failed": [record.image for record in records if record.status != "ok"],
         }
-        self._part_rows.append((len(odd["missing"]), len(odd["repeated"]), len(odd["unplanned"])))
-        for name, found in (odd | {"failed": failed}).items():
+        for name, names in found.items():
+            self._counts[name] += len(names)
             examples = self._examples[name]
-            examples += found[: MAX_EXAMPLES - len(examples)]
+            examples += names[: MAX_EXAMPLES - len(examples)]
         self._images += len(planned)
-        self._failed += len(failed)
         self._batch.add(records)
         if self._batch.records >= BATCH_RECORDS or self._batch.boxes >= BATCH_BOXES:
             self._judge_batch()
 
     def _judge_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
-        boxes = batch.box_frame()
-        count(boxes, self._artifact.classes, self.histograms)
         self._records.judge(batch.record_frame(), batch.images)
-        self._boxes.judge(boxes, batch.images)
+        self._boxes.judge(batch.box_frame(self._artifact.nms_threshold, self._artifact.max_detections), batch.images)
 
-    def verdict(self) -> Validation:
-        """What the rules say of everything that was added."""
+    def verdict(self, histograms: Histograms) -> Validation:
+        """What the rules say about all parts that were added; histograms: those of their boxes."""
         self._judge_batch()
-        drift = self._judge_run()
-        self._skipped = {name for name, found in drift.items() if found.value is None}
+        drift = self._judge_run(histograms)
         results = [
             *self._counted(),
             *(
@@ -112,47 +106,26 @@ class Review:
             rules=results,
         )
 
-    def _judge_run(self) -> dict[str, Drift]:
+    def _judge_run(self, histograms: Histograms) -> dict[str, Drift]:
         import pandas as pd
 
-        rows = np.array(self._part_rows, np.int64).reshape(-1, 3)
-        frame = pd.DataFrame(rows, columns=["missing", "repeated", "unplanned"])
-        # Examples of these rules are images, and stand in `_examples`; a part is none.
-        self._parts.judge(frame.assign(subject=0), [""])
-        read = self._images - self._failed
-        drift = measure(self.histograms, read, self._artifact, self._plan.min_score)
-        row = {"failed_share": self._failed_share} | {name: found.value for name, found in drift.items()}
+        failed = self._counts["failed"]
+        drift = measure(histograms, self._images - failed, self._artifact, self._plan.min_score)
+        share = failed / self._images if self._images else 0.0
+        row = {**self._counts, "failed_share": share, **{name: found.value for name, found in drift.items()}}
+        # The examples of these rules are in `_examples`: a row for the whole run names no image.
         self._run.judge(pd.DataFrame([row], dtype=np.float64).assign(subject=0), [""])
         return drift
 
-    @property
-    def _failed_share(self) -> float:
-        return self._failed / self._images if self._images else 0.0
-
     def _counted(self) -> list[RuleResult]:
-        """The rules whose findings are images that were counted while the parts went by."""
-        missing, repeated, unplanned = (
-            (sum(column) for column in zip(*self._part_rows, strict=True)) if (self._part_rows) else (0, 0, 0)
-        )
+        """The results of the rules whose examples are images that were counted in `add`."""
         results = []
-        for name, key, judge, broken in (
-            ("complete", "missing", self._parts, missing),
-            ("unique", "repeated", self._parts, repeated),
-            ("planned", "unplanned", self._parts, unplanned),
-            ("failed_share", "failed", self._run, self._failed),
-        ):
-            finding = judge.findings[name]
-            finding.checked, finding.broken, finding.examples = self._images, broken, self._examples[key]
-            share = f" ({100 * self._failed_share:.2f} %)" if name == "failed_share" else ""
+        for rule, name in COUNTED.items():
+            finding, broken = self._run.findings[rule], self._counts[name]
+            finding.checked, finding.broken, finding.examples = self._images, broken, self._examples[name]
+            share = f" ({100 * broken / (self._images or 1):.2f} %)" if rule == "failed_share" else ""
             results.append(_result(finding, f"{broken:,} of {self._images:,}{share}"))
         return results
-
-    def write_docs(self, folder: Path) -> None:
-        """Great Expectations' Data Docs of all rules, in `folder`; after `verdict`."""
-        judges = (self._parts, self._records, self._boxes, self._run)
-        plan = self._plan
-        planned_at = datetime.fromisoformat(plan.planned_at)
-        write_docs(self._engine, judges, f"run {plan.run}", plan.input, planned_at, folder, self._skipped)
 
 
 def _observed(drift: Drift) -> str:
@@ -161,16 +134,13 @@ def _observed(drift: Drift) -> str:
 
 def _result(finding: Finding, observed: str, *, skipped: bool = False) -> RuleResult:
     rule = finding.rule
-    broken = {"reject": "rejected", "warn": "warned"}[rule.severity]
-    return RuleResult.model_validate(
-        {
-            "rule": rule.name,
-            "sentence": rule.sentence,
-            "severity": rule.severity,
-            "verdict": "skipped" if skipped else "passed" if finding.passed else broken,
-            "checked": finding.checked,
-            "broken": finding.broken,
-            "observed": observed,
-            "examples": finding.examples,
-        }
+    return RuleResult(
+        rule=rule.name,
+        sentence=rule.sentence,
+        severity=rule.severity,
+        verdict="skipped" if skipped else finding.verdict,
+        checked=finding.checked,
+        broken=finding.broken,
+        observed=observed,
+        examples=finding.examples,
     )

@@ -1,4 +1,4 @@
-"""S3 and folders behind one small face; nothing else reads or writes S3."""
+"""One small interface to S3 and to folders. Only this package reads and writes S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many objects of our own, read in parallel and handed over in order."""
+"""Reads many objects in parallel, and returns them in order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from jobs.storage.store import Store
 
-# One GET takes S3 some 50 ms, whatever it carries; a run of a hundred million images has 200,000 parts.
+# One GET takes about 50 ms on S3, whatever its size; a run of a hundred million images has 200,000 parts.
 THREADS = 16
 
 
 def read_ahead(store: Store, keys: Iterable[str]) -> Generator[bytes | None]:
-    """The bytes of each key, None where there is none, in order; at most two objects a thread are held at a time."""
+    """The bytes of each key in order, None where there is no object; at most two objects for each thread are held."""
     waiting: deque[Future[bytes | None]] = deque()
     with ThreadPoolExecutor(THREADS, "read") as pool:
         try:
@@ -23,6 +23,6 @@ def read_ahead(store: Store, keys: Iterable[str]) -> Generator[bytes | None]:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # whoever stops early waits for no more than is under way
+        finally:  # a caller that stops early waits only for requests that have begun
             for future in waiting:
                 future.cancel()

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage.store import Content, Entry
+from jobs.storage.store import Content, Entry, ImageVersion
 
-# There is no such file, or a link that leads to none: by way of a file, or in a ring.
+# There is no such file: the path leads through a file, or a link leads nowhere or to itself.
 NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 class FolderStore:
     """A folder on this machine.
 
-    Names that begin with a dot are not listed, neither files nor folders: our own half-written files are among
-    them. Links to files are read; links to folders are not entered, because they may form a ring.
+    Files and folders whose names begin with a dot are not listed: files that are being written have such names. Links
+    to files are read. Links to folders are not followed, because they may form a ring.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,13 +48,13 @@ class FolderStore:
                     raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
                 yield Entry(key, status.st_size, mtime_ns=status.st_mtime_ns)
 
-    def fetch(self, entry: Entry) -> Content:
-        """The bytes that the listing saw: same size and time; the ETag is their MD5."""
-        path = self.root / entry.key
+    def fetch(self, image: ImageVersion) -> Content:
+        """The bytes of a file whose size and time are those of the listing; the ETag is their MD5."""
+        path = self.root / image.key
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                data = file.read() if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns) else None
+                data = file.read() if (status.st_size, status.st_mtime_ns) == (image.size, image.mtime_ns) else None
         except IsADirectoryError as error:
             raise ItemError("changed") from error
         except PermissionError as error:
@@ -63,7 +63,7 @@ class FolderStore:
             if error.errno in NOWHERE:
                 raise ItemError("missing") from error
             raise StorageError(f"{path}: cannot be read: {error.strerror}; check the disk and run again") from error
-        if data is None or len(data) != entry.size:
+        if data is None or len(data) != image.size:
             raise ItemError("changed")
         return Content(data, _md5(data))
 
@@ -78,7 +78,7 @@ class FolderStore:
             raise StorageError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
 
     def write(self, key: str, data: bytes) -> None:
-        """Through a hidden temporary file and a rename."""
+        """Write a hidden temporary file, and rename it."""
         path = self.root / key
         with _write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class FolderStore:
         return None if data is None else Content(data, _md5(data))
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """Under a lock on the folder, which every `swap` takes and `write` does not."""
+        """See Store. It locks the folder; every `swap` takes this lock, but `write` does not."""
         path = self.root / key
         with _write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,8 @@ def _write_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Among the processes of this machine and, where the file system passes locks on, of others."""
+    """Hold a lock on a folder. It holds among processes of this machine, and of others if the file system shares
+    locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -126,14 +127,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _unreadable_folder(error: OSError) -> NoReturn:
-    """A folder that cannot be listed ends the plan: its images would be lost without a word."""
+    """Raise StorageError when a folder cannot be listed: its images would be lost without notice."""
     raise StorageError(f"{error.filename}: cannot be listed: {error.strerror}; check its permissions") from error
 
 
 def _stat(path: Path) -> os.stat_result | None:
-    """What a file is; None where it is no file (a pipe, a socket) or went away since its folder was read.
+    """The status of a file; None for a pipe or a socket, or a file that was removed since its folder was read.
 
-    A link that leads nowhere is planned as it is, so that its record says `missing`.
+    A link that leads nowhere is planned, so that its record says `missing`.
     """
     for look in (path.stat, path.lstat):
         try:
@@ -147,7 +148,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write beside `path`, then rename over it; the disk has the bytes before the name does."""
+    """Write a file beside `path`, and rename it over `path` when its bytes are on the disk."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -156,7 +157,7 @@ def _replace(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)  # it is gone where the rename was done already
+        temporary.unlink(missing_ok=True)  # it is not there if the rename has been done
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""An S3 prefix as a store, with boto3."""
+"""Reads and writes an S3 prefix with boto3."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.s3_listing import list_in_sequence, list_keys, parse_keys
-from jobs.storage.store import Content, Entry
+from jobs.storage.store import Content, Entry, ImageVersion
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-# A request is tried this often in all, unless AWS_MAX_ATTEMPTS or the profile says otherwise: where one in five fails,
-# one in four hundred thousand then still does.
+# Tries of a request in all, unless AWS_MAX_ATTEMPTS or the profile says otherwise. When one try in five fails, one
+# request in 400,000 still fails.
 ATTEMPTS = 8
-# S3 answers within a second or two at its worst; a connection that has been silent for longer is lost.
+# S3 answers within two seconds even when it is slow. A connection that is silent for longer is lost.
 TIMEOUT_SECONDS = 10.0
-# An answer without what every S3 server says may have been cut on its way; a login page stays one.
+# An answer that lacks what every S3 server sends may have been cut on its way. A login page comes every time.
 GARBLED_ATTEMPTS = 5
-# Between tries: doubled each time, with full jitter.
+# The pause between tries doubles each time up to this, with full jitter.
 LONGEST_PAUSE_SECONDS = 20.0
-# What passes, besides every status from 500 on.
+# Errors that pass, besides every status from 500 on.
 PASSING = frozenset({
     "BandwidthLimitExceeded", "InternalError", "KMS.DependencyTimeoutException", "KMS.KMSInternalException",
     "KMS.ThrottlingException", "RequestLimitExceeded", "RequestTimeout", "ServiceUnavailable", "SlowDown",
     "Throttling", "ThrottlingException", "TooManyRequestsException",
 })  # fmt: skip
-# Of a body that goes to a file, held at a time.
+# Bytes of a download that are held in memory.
 DOWNLOAD_BYTES = 2**20
 # At least as many connections as the worker opens at once, so that none waits for another.
 CONNECTIONS = 48
 
-# Directory buckets and their access points list in an order of their own, and begin nowhere but at the beginning.
+# Directory buckets and their access points list in another order, and only from the beginning.
 UNSORTED = ("--x-s3", "--xa-s3")
 
 T = TypeVar("T")
@@ -66,32 +66,32 @@ class S3Store:
             for found in keys:
                 if "ETag" not in found:
                     raise _not_s3(self.uri)
-                # Some servers know none, and list an empty one.
+                # Some servers have no ETags, and list an empty one.
                 etag = _unquoted(found["ETag"]) or None
                 yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
 
     def _list_page(self, **options: Any) -> dict[str, Any]:
         def ask() -> dict[str, Any]:
             page: dict[str, Any] = self._client.list_objects_v2(Bucket=self.bucket, **options)
-            if "IsTruncated" not in page:  # well-formed XML of something else would read as an empty listing
-                raise _Garbled
+            if "IsTruncated" not in page:  # other well-formed XML would count as an empty listing
+                raise _GarbledAnswer
             return page
 
         with _storage_errors(self.uri):
             return self._tried(self.uri, ask)
 
-    def fetch(self, entry: Entry) -> Content:
-        """The version that the listing saw; see Store."""
+    def fetch(self, image: ImageVersion) -> Content:
+        """The version of the listing; see Store."""
         from botocore.exceptions import ClientError
 
-        # Without an ETag in the plan any version will do.
-        condition: dict[str, Any] = {"IfMatch": f'"{entry.etag}"'} if entry.etag else {}
+        # Without an ETag in the plan, any version is accepted.
+        condition: dict[str, Any] = {"IfMatch": f'"{image.etag}"'} if image.etag else {}
         try:
-            content = self._get(entry.key, **condition)
+            content = self._get(image.key, **condition)
         except ClientError as error:
-            raise _item_error(error, self.uri + entry.key) from error
-        # Not every server knows If-Match, and not every plan the ETag.
-        if (entry.etag and content.etag != entry.etag) or len(content.data) != entry.size:
+            raise _item_error(error, self.uri + image.key) from error
+        # Not every server knows If-Match, and not every plan has the ETag.
+        if (image.etag and content.etag != image.etag) or len(content.data) != image.size:
             raise ItemError("changed")
         return content
 
@@ -101,31 +101,27 @@ class S3Store:
         return None if content is None else content.data
 
     def download(self, key: str, path: Path) -> bool:
-        """Write an object of any size to a file; False where there is none. OSErrors of the file pass."""
-        from botocore.exceptions import ClientError
+        """Write an object of any size to a file; False where there is none. OSErrors of the file are not handled."""
 
         def save(body: Any) -> bytes:
-            with path.open("wb") as file:  # from the beginning, also when a body broke off
+            with path.open("wb") as file:  # from the beginning, also after a download broke off
                 for piece in body.iter_chunks(DOWNLOAD_BYTES):
                     file.write(piece)
             return b""
 
-        with _storage_errors(self.uri + key):
-            try:
-                self._get(key, save)
-            except ClientError as error:
-                if error.response["Error"].get("Code") == "NoSuchKey":
-                    return False
-                raise
-        return True
+        return self._find(key, save) is not None
 
     def read_version(self, key: str) -> Content | None:
         """See Store."""
+        return self._find(key)
+
+    def _find(self, key: str, take: Callable[[Any], bytes] | None = None) -> Content | None:
+        """One object, or None where there is none; see `_get`."""
         from botocore.exceptions import ClientError
 
         with _storage_errors(self.uri + key):
             try:
-                return self._get(key)
+                return self._get(key, take)
             except ClientError as error:
                 if error.response["Error"].get("Code") == "NoSuchKey":
                     return None
@@ -137,7 +133,8 @@ class S3Store:
             self._put(key, data)
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """A conditional PUT. On a server that does not know it, a plain one: the last of two at once then wins."""
+        """A conditional PUT; see Store. On a server that does not know it, a plain PUT: of two at once the last one
+        wins."""
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
@@ -161,21 +158,21 @@ class S3Store:
                 Bucket=self.bucket, Key=self.prefix + key, Body=data, ContentType=_content_type(key), **condition
             )
             if "ETag" not in answer:  # nothing says that the bytes were stored
-                raise _Garbled
+                raise _GarbledAnswer
 
         self._tried(self.uri + key, ask)
 
     def _get(self, key: str, take: Callable[[Any], bytes] | None = None, **condition: str) -> Content:
-        """One object. ClientErrors pass: the caller knows what they mean.
+        """Get one object. ClientErrors are not handled: the caller knows what they mean.
 
-        take: what reads the body, in place of holding it as a whole.
+        take: reads the body in pieces; without it the whole body is held.
         """
         from botocore.exceptions import BotoCoreError
 
         def ask() -> Content:
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key, **condition)
             if "ETag" not in answer or "ContentLength" not in answer:  # without a length a cut body looks whole
-                raise _Garbled
+                raise _GarbledAnswer
             data = take(answer["Body"]) if take else answer["Body"].read()
             version = answer.get("VersionId")
             return Content(data, _unquoted(answer["ETag"]), None if version == "null" else version)
@@ -186,10 +183,10 @@ class S3Store:
             raise _unreachable(self.uri + key, error) from error
 
     def _tried(self, uri: str, ask: Callable[[], T]) -> T:
-        """What `ask` gives; asks again where that may help, with pauses.
+        """The answer of `ask`, which is called again after a pause when that may help.
 
-        The one place that does: botocore would give up after one try once a quota for the whole process is spent, which
-        a burst of SlowDown does, and leaves bodies that break off to its callers.
+        Only this function retries. botocore would stop after one try when a quota for the whole process is used up,
+        which many SlowDown errors do, and it does not retry a body that breaks off.
         """
         from botocore.exceptions import (
             ClientError,
@@ -210,7 +207,7 @@ class S3Store:
             except broken as error:
                 if attempt >= self._attempts:
                     raise _unreachable(uri, error) from error
-            except (_Garbled, ResponseParserError) as error:
+            except (_GarbledAnswer, ResponseParserError) as error:
                 if attempt >= min(self._attempts, GARBLED_ATTEMPTS):
                     raise _not_s3(uri) from error
             except ClientError as error:
@@ -221,7 +218,7 @@ class S3Store:
 
 
 def _tries(error: ClientError) -> int:
-    """How often a request that was refused is made in all."""
+    """The number of tries for a request that was refused in this way."""
     code = error.response["Error"].get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in PASSING or status == 429 or status >= 500:
@@ -231,12 +228,12 @@ def _tries(error: ClientError) -> int:
     return GARBLED_ATTEMPTS if code.isdigit() and code != "412" else 1
 
 
-class _Garbled(Exception):
+class _GarbledAnswer(Exception):
     """An answer lacks what every answer of S3 to this request has."""
 
 
 def _s3_client() -> tuple[Any, int]:
-    """A client, which threads may share and which tries once; and how often a request is to be tried."""
+    """A client, which threads may share and which tries once, and the number of tries for a request."""
     try:
         import boto3
         from botocore.config import Config
@@ -261,23 +258,23 @@ def _s3_client() -> tuple[Any, int]:
 
 
 def _content_type(key: str) -> str:
-    """So that a browser shows a page rather than save it."""
+    """The media type of a key, so that a browser shows a page in place of saving it."""
     kind, _ = mimetypes.guess_type(key)
     return "text/html; charset=utf-8" if kind == "text/html" else kind or "application/octet-stream"
 
 
 def _unquoted(etag: str) -> str:
-    """HTTP quotes ETags, some servers list them bare."""
+    """The ETag without quotes: HTTP quotes ETags, but some servers list them without."""
     return etag.strip('"')
 
 
 def _not_s3(uri: str) -> StorageError:
-    """A proxy's login page, a web server, ...: it may well say 200."""
+    """An error for an answer that is not S3's: a proxy's login page, for example, may have status 200."""
     return StorageError(f"{uri}: the answer is not that of an S3 server; check AWS_ENDPOINT_URL and any proxy")
 
 
 def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
-    """What a refused GET says: something of this one object, or of the store."""
+    """The error for a GET that was refused: either one of this object, or one of the store."""
     match error.response["Error"].get("Code"):
         case "NoSuchKey":
             return ItemError("missing")
@@ -320,7 +317,7 @@ def _unreachable(uri: str, error: Exception) -> StorageError:
 
 @contextlib.contextmanager
 def _storage_errors(uri: str) -> Iterator[None]:
-    """Turn botocore's errors into ours, where no single image is at fault."""
+    """Turn botocore's errors into StorageErrors, where no single image is the cause."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -1,4 +1,4 @@
-"""A long S3 listing, in parallel.
+"""Lists a long S3 prefix in parallel.
 
 One listing is a chain of requests: each names the key after which the next one begins, and brings 1,000 keys in some
 100 ms. S3 lists keys in the order of their UTF-8 bytes and begins wherever it is asked to, so that the key space can be
@@ -23,27 +23,28 @@ from jobs.errors import StorageError
 # ListObjectsV2 of one bucket, with these parameters. Raises StorageError; what it returns has IsTruncated.
 Ask = Callable[..., dict[str, Any]]
 # A line of a listing: Key, Size, ETag.
-Found = dict[str, Any]
+ListedObject = dict[str, Any]
 
-# Listed in sequence before anything is cut: a small listing takes no request more than its pages.
+# Pages that are listed in sequence first, so that a small listing takes no more requests than it has pages.
 HEAD_PAGES = 8
-# Reading the answers keeps one core busy from here on.
+# With more threads, reading the answers would need more than one core.
 THREADS = 16
-# Pages of 1,000 keys that wait for the consumer, besides one a thread: some 20 MB.
+# Pages of 1,000 keys that wait for the consumer, besides one for each thread: about 20 MB.
 PAGES_AHEAD = 32
-# Folders are looked for down to this level, one page in so many folders of each, until there are enough of them.
+# Folders are looked for down to LEVELS, with one request for each of PARENTS folders of a level, until there are
+# ENOUGH.
 LEVELS = 8
 PARENTS = 16
 ENOUGH = 64
-# Pages after which a range is cut for a thread without one: what is shorter is soon done, and looking takes requests.
+# Pages after which a range is cut for an idle thread. A shorter range is soon done, and cutting takes a request.
 LONG = 4
 
 
-def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
+def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[ListedObject]:
     """Every key that begins with `prefix`, in no particular order; a bounded number of them is held.
 
-    Raises StorageError, which names `uri`, when the server does not list in the order of UTF-8 bytes: keys would be
-    lost at the borders of ranges.
+    Raises StorageError, which names `uri`, when the server does not list in the order of UTF-8 bytes, because keys
+    would be lost at the borders of ranges.
     """
     last = ""
     options: dict[str, str] = {}
@@ -55,14 +56,14 @@ def list_keys(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
             return
         options = _next(page, uri)
     borders = [border for border in _borders(ask, prefix) if border > last]
-    # What sorts after every key with the prefix: it tells `between` where to look.
+    # A text that sorts after every key with the prefix, for `between`.
     end = prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else None
     ranges = list(zip([last, *borders], [*borders, end], strict=True))
     yield from _Ranges(ask, prefix, uri, ranges).pages()
 
 
-def list_in_sequence(ask: Ask, prefix: str, uri: str) -> Generator[Found]:
-    """As `list_keys`, one page after the other, in whatever order the server lists."""
+def list_in_sequence(ask: Ask, prefix: str, uri: str) -> Generator[ListedObject]:
+    """Every key that begins with `prefix`, one page after the other, in the server's own order."""
     page = ask(Prefix=prefix)
     yield from page.get("Contents", [])
     while page["IsTruncated"]:
@@ -77,7 +78,8 @@ def _next(page: dict[str, Any], uri: str) -> dict[str, str]:
 
 
 def _check_order(page: dict[str, Any], last: str, uri: str) -> str:
-    """The page's last key, or `last` where it has none. Text compares by code points, and so as its UTF-8 bytes do."""
+    """The page's last key, or `last` if the page is empty. Text compares by code points, which is the order of
+    UTF-8."""
     for found in page.get("Contents", []):
         key: str = found["Key"]
         if key <= last:
@@ -90,7 +92,8 @@ def _check_order(page: dict[str, Any], last: str, uri: str) -> str:
 
 
 def _borders(ask: Ask, prefix: str) -> list[str]:
-    """The folders of the uppermost levels, sorted, and where each level ends; ENOUGH or some more."""
+    """Texts that cut the keys into ranges, sorted: the folders of the uppermost levels, and the ends of these
+    levels."""
     found: set[str] = set()
     level = [prefix]
     with ThreadPoolExecutor(THREADS, "list") as pool:
@@ -106,21 +109,23 @@ def _borders(ask: Ask, prefix: str) -> list[str]:
 
 
 def _thinned(items: list[str], most: int) -> list[str]:
-    """At most so many of them, evenly spaced."""
+    """At most `most` of the items, evenly spaced."""
     return items if len(items) <= most else [items[index * len(items) // most] for index in range(most)]
 
 
 @dataclass(eq=False)
 class _Range:
-    """Keys after `last`, up to `high` with it; None has no end. Both move towards each other while it is listed."""
+    """The keys after `last` up to and including `high`, or without end. Listing moves `last` up, cutting moves `high`
+    down."""
 
     last: str
     high: str | None
-    pages: int = 0  # that came since it was last looked at whether it can be cut
+    pages: int = 0  # listed since somebody last tried to cut it
 
 
 class _Ranges:
-    """Ranges of keys, listed by threads; one without a range looks for the middle of another's, and takes its end."""
+    """Lists ranges of keys with threads. A thread without a range cuts the range of another thread and takes its upper
+    half."""
 
     def __init__(self, ask: Ask, prefix: str, uri: str, ranges: list[tuple[str, str | None]]) -> None:
         self._ask = ask
@@ -132,10 +137,10 @@ class _Ranges:
         self._stopped = False
         self._changed = threading.Condition()
         self._room = threading.Semaphore(PAGES_AHEAD)
-        self._handed: SimpleQueue[list[Found] | Future[None]] = SimpleQueue()
+        self._handed: SimpleQueue[list[ListedObject] | Future[None]] = SimpleQueue()
 
-    def pages(self) -> Generator[Found]:
-        """Every key of the ranges. Whoever stops early waits for no more than the requests under way."""
+    def pages(self) -> Generator[ListedObject]:
+        """Every key of the ranges. A caller that stops early waits only for requests that have begun."""
         with ThreadPoolExecutor(THREADS, "list") as pool:
             try:
                 for _ in range(THREADS):
@@ -144,7 +149,7 @@ class _Ranges:
                 while working:
                     handed = self._handed.get()
                     if isinstance(handed, Future):
-                        handed.result()  # raises what ended the thread
+                        handed.result()  # this raises the error that ended the thread
                         working -= 1
                     else:
                         self._room.release()
@@ -163,7 +168,8 @@ class _Ranges:
             self._list(taken)
 
     def _take(self) -> _Range | None:
-        """A range to list, and a busy thread more; None when all are listed, or nobody wants the rest."""
+        """A range to list, after which this thread counts as busy; None when all ranges are listed, or listing was
+        stopped."""
         with self._changed:
             while not self._stopped:
                 if self._waiting:
@@ -184,9 +190,11 @@ class _Ranges:
             return None
 
     def _cut(self, other: _Range) -> None:
-        """Make the upper half of what is left of a range another one; within the lock, which it leaves to ask."""
+        """Make a new range of the upper half of what is left of another. The lock is held, and released during the
+        request."""
         other.pages = 0
-        self._listed.append(self._listed.pop(self._listed.index(other)))  # the next one in need asks another
+        # The next idle thread shall try another range.
+        self._listed.append(self._listed.pop(self._listed.index(other)))
         high = other.high
         middle = between(other.last, high)
         if middle is None:
@@ -197,13 +205,13 @@ class _Ranges:
         finally:
             self._changed.acquire()
         if other not in self._listed or other.high != high or other.last >= middle:
-            return  # it has come too far meanwhile
+            return  # the range was listed beyond the middle in the meantime
         found = page.get("Contents", [])
         if found and (high is None or found[0]["Key"] <= high):
             other.high = middle
             self._waiting.append(_Range(middle, high))
         elif found or not page["IsTruncated"]:
-            other.high = middle  # nothing lies above it; otherwise it has not looked far enough to say
+            other.high = middle  # there is nothing above the middle; a truncated answer would not say so
             other.pages = LONG
         self._changed.notify_all()
 
@@ -232,14 +240,16 @@ class _Ranges:
 
 
 def between(low: str, high: str | None) -> str | None:
-    """A text about half-way from `low` to `high`, where None is above all; None where there is none at hand."""
+    """A text about half-way between `low` and `high` (None: no upper end); None when there is none that is easy to
+    find."""
     place = 0
     if high is not None:
         while place < len(low) and place < len(high) and low[place] == high[place]:
             place += 1
     below = ord(low[place]) if place < len(low) else FLOOR
     above = _ceiling(below) if high is None else ord(high[place]) if place < len(high) else 0
-    if above - below < 2:  # neighbours: half-way from what follows the lower one to the upper one
+    if above - below < 2:
+        # The characters are neighbours: look half-way between what follows the lower one and the upper end.
         place += 1
         below = ord(low[place]) if place < len(low) else FLOOR
         above = _ceiling(below)
@@ -248,7 +258,7 @@ def between(low: str, high: str | None) -> str | None:
     return middle if fits else None
 
 
-# Keys are mostly ASCII without control characters, and where one has a digit or a letter, so have others.
+# Most keys are ASCII without control characters. Where one key has a digit or a letter, other keys have one too.
 FLOOR = 0x1F
 CEILINGS = (ord("9") + 1, ord("Z") + 1, ord("z") + 1)
 
@@ -258,9 +268,10 @@ def _ceiling(code: int) -> int:
 
 
 def parse_keys(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """For botocore's event before-parse.s3.ListObjectsV2: its own parser takes 60 µs a key, most of it for dates.
+    """Parse the keys of a listing; for botocore's event before-parse.s3.ListObjectsV2.
 
-    Takes over the lines of a listing as far as they are needed, and leaves everything else to botocore.
+    botocore's own parser takes 60 µs for a key, mostly for dates. Here only the fields that are needed are read; the
+    rest of the answer is left to botocore.
     """
     if response_dict["status_code"] != 200:
         return
@@ -273,7 +284,7 @@ def parse_keys(response_dict: dict[str, Any], customized_response_dict: dict[str
     found = []
     for line in root.iterfind(contents):
         texts = {"Key": line.findtext(key), "Size": line.findtext(size), "ETag": line.findtext(etag)}
-        entry: Found = {name: text for name, text in texts.items() if text is not None}
+        entry: ListedObject = {name: text for name, text in texts.items() if text is not None}
         if "Size" in entry:
             entry["Size"] = int(entry["Size"])
         found.append(entry)

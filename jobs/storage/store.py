@@ -1,4 +1,4 @@
-"""What a store is: the words that folders and S3 prefixes share."""
+"""The interface of a store, which folders and S3 prefixes share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+class ImageVersion(Protocol):
+    """One object in the version that a listing saw: an `Entry`, or an image of a plan."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def mtime_ns(self) -> int | None: ...
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One object as a listing saw it. S3 tells an ETag; a folder tells a modification time."""
+    """One object of a listing. S3 gives an ETag; a folder gives a modification time."""
 
     key: str
     size: int  # bytes
@@ -19,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of one object, and the version that they are."""
+    """The bytes of one object and their version."""
 
     data: bytes
     etag: str
@@ -29,7 +42,7 @@ class Content:
 class Store(Protocol):
     """A folder or an S3 prefix; `uri` ends with `/`, and keys are relative to it.
 
-    Methods may be called from several threads. What goes wrong with a single image is an `ItemError`, everything else
+    Methods may be called from several threads. An `ItemError` concerns a single image; every other error is
     a `StorageError`.
     """
 
@@ -38,17 +51,17 @@ class Store(Protocol):
     def list(self) -> Iterator[Entry]:
         """Every object below, in no particular order."""
 
-    def fetch(self, entry: Entry) -> Content:
-        """The bytes that the listing saw; raises ItemError `missing`, `forbidden` or `changed`."""
+    def fetch(self, image: ImageVersion) -> Content:
+        """The bytes of the listed version; raises ItemError `missing`, `forbidden` or `changed`."""
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of an object of our own; None where there is none."""
+        """The bytes of an object that a run has written; None where there is none."""
 
     def read_version(self, key: str) -> Content | None:
-        """As `read`, with the version that `swap` takes."""
+        """The bytes as `read` returns them, with the version that `swap` needs."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Put an object in place of what was there, in one step: readers see the old bytes or the new."""
+        """Write an object in one step: readers see the old bytes or the new ones."""
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """As `write`, if the version there is still `etag` (None: if there is none); False when it is another."""
+        """Write as `write` does if the version is still `etag` (None: if there is no object); False if it is not."""

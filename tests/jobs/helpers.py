@@ -1,4 +1,4 @@
-"""Pictures and small runs for the tests of the batch job."""
+"""Images and small runs for the tests of the batch job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Boxcar = Callable[..., Result]
 
 
 def encoded(seed: int, width: int = 48, height: int = 40, format: str = "PNG") -> bytes:
-    """A picture of noise around a colour, both by seed."""
+    """An image of noise around a colour, both by seed."""
     random = np.random.default_rng(seed)
     pixels = np.clip(random.integers(0, 200, 3) + random.integers(0, 56, (height, width, 3)), 0, 255)
     buffer = io.BytesIO()
@@ -25,7 +25,7 @@ def encoded(seed: int, width: int = 48, height: int = 40, format: str = "PNG") -
 
 
 def write_photos(folder: Path, count: int) -> Path:
-    """`count` different pictures, some of them in a subfolder, below `folder`."""
+    """`count` different images, some of them in a subfolder, below `folder`."""
     for index in range(count):
         path = folder / ("" if index % 3 else "sub") / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

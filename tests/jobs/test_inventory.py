@@ -157,7 +157,7 @@ def _refusal(boxcar: Boxcar, artifact: Path, bucket: Bucket, output: Path, uri: 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"sourceBucket": "others"}, "is of s3://others/"),
+        ({"sourceBucket": "others"}, "lists s3://others/"),
         ({"fileFormat": "ORC"}, "is in ORC"),
         ({"fileFormat": "XML"}, "not the manifest.json of an S3 Inventory"),
         ({"files": [{"key": "x"}]}, "not the manifest.json of an S3 Inventory"),
@@ -220,4 +220,4 @@ def test_a_folder_has_no_inventory(boxcar: Boxcar, artifact: Path, photos: Bucke
     uri = _report(photos, "CSV", _rows(photos))
     folder = write_photos(tmp_path / "folder", 1)
     result = boxcar("plan", folder, tmp_path / "run", "--model", artifact, "--inventory", uri, code=2)
-    assert f"not of INPUT {folder}/" in result.stderr
+    assert f"not INPUT {folder}/" in result.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,17 +17,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import StorageError
 from jobs.formats import Filters, PlannedImage
-from jobs.listing import (
-    Copies,
-    Earlier,
-    Selection,
-    key_of,
-    plan_line,
-    plan_lines,
-    sort_lines,
-    sortable,
-    version_of,
-)
+from jobs.listing import CopyCounts, PreviousImage, Selection, plan_line, plan_lines, sort_images, version_of
 from jobs.storage import Entry, S3Store, s3_listing
 from jobs.storage.s3_listing import between, list_keys
 from tests.conftest import Bucket
@@ -48,38 +41,58 @@ def test_a_plans_line_is_the_canonical_one(
     assert line == image.canonical() + b"\n"
 
 
-@given(st.sets(KEYS))
-def test_lines_sort_as_keys_do(keys: set[str]) -> None:
-    written = {key: sortable(key) for key in keys}
-    assert all(key_of(line) == key and not set(line) & set(b"\n\0") for key, line in written.items())
-    assert sorted(keys, key=str.encode) == sorted(keys, key=lambda key: written[key] + b"\0after")
+@given(st.lists(KEYS))
+def test_images_are_sorted_by_the_bytes_of_their_keys(keys: list[str]) -> None:
+    """Equal keys stay: they are an error that names the key."""
+    images = [(key.encode(), number, key, None) for number, key in enumerate(keys)]
+    assert [image[0] for image in sort_images(iter(images))] == sorted(image[0] for image in images)
+    assert sorted(sort_images(images)) == sorted(images)
 
 
-@given(st.lists(KEYS), st.sampled_from([1, 200, 10_000]), st.sampled_from([2, 3, 100]))
-def test_sorted_in_memory_and_on_disk_alike(keys: list[str], chunk_bytes: int, max_files: int) -> None:
-    lines = [sortable(key) + b"\n" for key in keys]
-    assert list(sort_lines(iter(lines), chunk_bytes, max_files)) == sorted(lines)
+# Sorts as many images as the first argument says, with files of no more bytes than the second.
+LIMITED = """
+import resource, signal, sys
+from jobs.listing import sort_images
+count, limit = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+from jobs.errors import StorageError
+images = ((b"%09d" % (number * 7919 % count), number, "e" * 32, None) for number in range(count))
+try:
+    found = [key for key, *_ in sort_images(images)]
+except StorageError as error:
+    print(error)
+else:
+    print(found == [b"%09d" % number for number in range(count)], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 
-def test_a_small_listing_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.TemporaryFile", None)
-    lines = [b"%06d\n" % index for index in range(100_000)]
-    assert list(sort_lines(reversed(lines))) == lines
+def _sorted_within(count: int, limit: int, folder: Path) -> str:
+    command = [sys.executable, "-c", LIMITED, str(count), str(limit)]
+    environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.getcwd()}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
-def test_a_temporary_folder_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(**_options: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_small_listing_never_touches_the_disk(tmp_path: Path) -> None:
+    assert _sorted_within(50_000, 0, tmp_path).startswith("True")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    with pytest.raises(StorageError, match="No space left on device; let TMPDIR name"):
-        list(sort_lines([b"b\n", b"a\n"], chunk_bytes=1))
+
+def test_a_temporary_folder_that_is_full(tmp_path: Path) -> None:
+    message = _sorted_within(600_000, 2**20, tmp_path)
+    assert f"{tmp_path}: cannot hold the listing while it is sorted: " in message and "let TMPDIR name" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_long_listing_takes_no_more_memory(tmp_path: Path) -> None:
+    """What the cache does not hold lies on the disk, in files without a name. The test's own list of keys is counted
+    too: 60 bytes a key."""
+    peaks = {count: int(_sorted_within(count, 2**30, tmp_path).split()[1]) for count in (300_000, 900_000)}
+    assert peaks[900_000] - peaks[300_000] < 600_000 * 100 / 1024
+    assert not list(tmp_path.iterdir())
 
 
 def _chosen(filters: Filters, keys: list[str]) -> tuple[list[str], Selection]:
     selection = Selection(filters)
-    lines = selection.lines(Entry(key, 3, "e") for key in keys)
-    return [key_of(line.partition(b"\0")[0]) for line in lines], selection
+    return [key.decode() for key, *_ in selection.images(Entry(key, 3, "e") for key in keys)], selection
 
 
 @pytest.mark.parametrize(
@@ -107,23 +120,19 @@ def test_filters(filters: dict[str, list[str]], expected: list[str]) -> None:
         assert counts.other_files == len(others)
 
 
-def _line(key: str, version: bytes) -> bytes:
-    return sortable(key) + b"\0" + version + b"\n"
-
-
 def test_the_same_version_is_that_of_the_previous_run() -> None:
     """By size, and ETag or time; what nobody knows the version of is computed."""
-    there = {
-        "a": version_of(1, "e", None), "b": version_of(1, "e", None), "c": version_of(1, None, 5),
-        "d": version_of(1, None, None), "gone": version_of(1, "e", None), "z": version_of(1, "e", None),
+    there: dict[str, Any] = {
+        "a": (1, "e", None), "b": (1, "e", None), "c": (1, None, 5), "d": (1, None, None), "gone": (1, "e", None),
+        "z": (1, "e", None),
     }  # fmt: skip
-    here = {
-        "a": version_of(1, "e", None), "b": version_of(2, "e", None), "c": version_of(1, None, 5),
-        "d": version_of(1, None, None), "new": version_of(1, "e", None), "z": version_of(1, "f", None),
+    here: dict[str, Any] = {
+        "a": (1, "e", None), "b": (2, "e", None), "c": (1, None, 5), "d": (1, None, None), "new": (1, "e", None),
+        "z": (1, "f", None),
     }  # fmt: skip
-    copies = Copies()
-    earlier = (Earlier(sortable(key), version, 1, "part-0000007") for key, version in there.items())
-    lines = list(plan_lines([_line(key, version) for key, version in here.items()], earlier, copies, "s3://b/"))
+    copies = CopyCounts()
+    earlier = (PreviousImage(key.encode(), version_of(*version), 1, "part-0000007") for key, version in there.items())
+    lines = list(plan_lines([(key.encode(), *version) for key, version in here.items()], earlier, copies, "s3://b/"))
     images = [PlannedImage.model_validate_json(line) for line in lines]
     assert [image.key for image in images if image.previous == "part-0000007"] == ["a", "c"]
     assert (copies.images, copies.bytes) == (2, 2)

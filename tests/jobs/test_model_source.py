@@ -78,9 +78,9 @@ def test_a_dvc_artifact(project: Path, artifact: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("{project}:none", "declares no artifact `detector`|cannot be had"),
-        ("{project}:later", "cannot be had: .*check the repository, the revision"),
-        ("/nowhere/at/all:main", "cannot be had"),
+        ("{project}:none", "declares no artifact `detector`|cannot be read"),
+        ("{project}:later", "cannot be read: .*check the repository, the revision"),
+        ("/nowhere/at/all:main", "cannot be read"),
         ("nothing-here", "no artifact here; build one with `dvc repro`"),
     ],
 )

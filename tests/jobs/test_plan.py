@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,10 @@ import pytest
 
 from detector.runtime.artifact import SHIPPED
 from jobs.errors import StorageError, UsageError
-from jobs.formats import Plan, PlannedImage, decode_lines, sha256
-from jobs.model import open_model, run_model
-from jobs.plan import Options, make_plan, plan_digest, planned_parts
-from jobs.storage import Entry, FolderStore
+from jobs.formats import Plan, PlannedImage, PlanOptions, decode_lines, sha256
+from jobs.model import Model, open_model, run_model
+from jobs.plan import make_plan, plan_digest, plan_options, planned_parts
+from jobs.storage import Entry, FolderStore, Store
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, write_photos
 
@@ -139,10 +140,13 @@ def test_filters_belong_to_the_plan(boxcar: Boxcar, artifact: Path, tmp_path: Pa
 @pytest.mark.parametrize("value", ["", "jpg,", "a.b", "a/b"])
 def test_extensions_that_are_none(boxcar: Boxcar, artifact: Path, tmp_path: Path, value: str) -> None:
     arguments = ("plan", write_photos(tmp_path / "photos", 1), tmp_path / "run", "--model", artifact)
-    assert "takes what follows a name" in boxcar(*arguments, "--extensions", value, code=2).stderr
+    assert "takes what follows the last dot of a name" in boxcar(*arguments, "--extensions", value, code=2).stderr
 
 
-OPTIONS = Options(min_score=0.5, part_size=2)
+def _make(
+    source: Store, output: Store, model: Model, notice: Callable[[str], object] = print, part_size: int = 2
+) -> Plan:
+    return make_plan(source, output, model, plan_options(source, model, min_score=0.5, part_size=part_size), notice)
 
 
 class _Overtaken(FolderStore):
@@ -162,21 +166,21 @@ def test_of_two_planners_at_once_one_plan_stands(artifact: Path, tmp_path: Path)
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
     source, model = FolderStore(str(photos)), open_model(artifact)
     made: list[Plan] = []
-    told: list[str] = []
+    notices: list[str] = []
 
     def first() -> None:
-        made.append(make_plan(source, FolderStore(str(output)), model, OPTIONS, told.append))
+        made.append(_make(source, FolderStore(str(output)), model, notices.append))
 
-    same = make_plan(source, _Overtaken(str(output), first), model, OPTIONS, told.append)
-    assert same == made[0] and not told
+    same = _make(source, _Overtaken(str(output), first), model, notices.append)
+    assert same == made[0] and not notices
 
     def first_with_more() -> None:
         (photos / "0000-later.png").write_bytes(encoded(99))
         first()
 
     output = tmp_path / "other"
-    other = make_plan(source, _Overtaken(str(output), first_with_more), model, OPTIONS, told.append)
-    assert other == made[1] and other.images == 6 and "another planner was first" in told[0]
+    other = _make(source, _Overtaken(str(output), first_with_more), model, notices.append)
+    assert other == made[1] and other.images == 6 and "another planner was first" in notices[0]
     assert [len(images) for _, images in planned_parts(FolderStore(str(output)), other)] == [2, 2, 2]
 
 
@@ -187,10 +191,10 @@ def test_of_two_planners_with_other_artifacts_one_model_stands(
     others = open_model(make_artifact(tmp_path / "model", bias=0.1, proposals=False))
 
     def first() -> None:
-        make_plan(source, FolderStore(str(output)), others, OPTIONS, print)
+        _make(source, FolderStore(str(output)), others)
 
     with pytest.raises(UsageError, match="holds another plan: artifact is"):
-        make_plan(source, _Overtaken(str(output), first), open_model(artifact), OPTIONS, print)
+        _make(source, _Overtaken(str(output), first), open_model(artifact))
     with run_model(FolderStore(str(output)), _plan(output)) as model:
         assert model.sha256 == others.sha256
 
@@ -215,13 +219,13 @@ class _Killed(FolderStore):
 
 @pytest.mark.parametrize("key", ["plan/part-0000001", "plan.json", "model/model.onnx", "model/model.json"])
 def test_a_planner_that_is_killed(boxcar: Boxcar, artifact: Path, tmp_path: Path, key: str) -> None:
-    """Planning again mends what is missing, also with other photographs when no plan was there yet."""
+    """Planning again repairs what is missing, also with other photographs when no plan was there yet."""
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
     source, model = FolderStore(str(photos)), open_model(artifact)
     with pytest.raises(KeyboardInterrupt):
-        make_plan(source, _Killed(str(output), key), model, OPTIONS, print)
+        _make(source, _Killed(str(output), key), model)
     (photos / "0000-new.png").write_bytes(encoded(99))
-    plan = make_plan(source, FolderStore(str(output)), model, OPTIONS, print)
+    plan = _make(source, FolderStore(str(output)), model)
     assert plan.images == (5 if key.startswith("model") else 6)
     boxcar("work", output)
     assert "published" not in boxcar("finish", output).stderr
@@ -239,7 +243,7 @@ def test_a_part_that_cannot_be_written_ends_the_plan(artifact: Path, tmp_path: P
 
     source, output = FolderStore(str(write_photos(tmp_path / "photos", 60))), tmp_path / "run"
     with pytest.raises(StorageError, match="no space"):
-        make_plan(source, Full(str(output)), open_model(artifact), Options(min_score=0.5, part_size=1), print)
+        _make(source, Full(str(output)), open_model(artifact), part_size=1)
     assert not (output / "plan.json").exists()
     assert len(list((output / "plan").iterdir())) < 60  # and the rest is left
 
@@ -260,21 +264,22 @@ def test_an_error_while_listing_leaves_no_thread(
             finally:
                 go_on.set()
 
-    def full(**_options: object) -> None:
-        raise OSError(28, "No space left on device")
+    class Full(sqlite3.Connection):
+        def executemany(self, _sql: str, rows: Iterator[object], /) -> sqlite3.Cursor:
+            next(rows)
+            raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(FolderStore, "list", listed)
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (100, 3))
-    with pytest.raises(StorageError, match="No space left") as caught:
-        make_plan(FolderStore(str(photos)), output, open_model(artifact), OPTIONS, print)
+    monkeypatch.setattr("sqlite3.connect", Full)
+    with pytest.raises(StorageError, match="database or disk is full") as caught:
+        _make(FolderStore(str(photos)), output, open_model(artifact))
     assert caught.tb and go_on.is_set()
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_dry_run_writes_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path, command: str) -> None:
     photos, output = write_photos(tmp_path / "photos", 5), tmp_path / "run"
-    (photos / "notes.txt").write_text("no picture")
+    (photos / "notes.txt").write_text("no image")
     size = sum(path.stat().st_size for path in photos.rglob("[0-9]*.png"))
     arguments = (photos, output, "--model", artifact, "--part-size", 2, "--exclude", "*4.png")
     left_out = (photos / "0004.png").stat().st_size
@@ -316,7 +321,7 @@ def test_a_long_listing_goes_over_the_disk(
     """The same plan, whether it was sorted in memory or in pieces."""
     photos = write_photos(tmp_path / "photos", 40)
     boxcar("plan", photos, tmp_path / "memory", "--model", artifact, "--part-size", 3)
-    monkeypatch.setattr("jobs.listing.sort_lines.__defaults__", (500, 3))
+    monkeypatch.setattr("jobs.listing.CACHE_KIB", 1)
     boxcar("plan", photos, tmp_path / "disk", "--model", artifact, "--part-size", 3)
     assert _plan(tmp_path / "disk").digest == _plan(tmp_path / "memory").digest
 
@@ -485,3 +490,35 @@ def test_a_plan_that_is_reused_says_that_newer_images_are_not_in_it(
     (output / "plan.json").write_text(json.dumps(plan | {"planned_at": "2020-01-01T00:00:00+00:00"}))
     again = boxcar("plan", photos, output, "--model", artifact)
     assert "plan of 2020-01-01T00:00:00+00:00 found: 3 images" in again.stderr and "new OUTPUT" in again.stderr
+
+
+def test_every_option_of_a_plan_is_digested_and_compared(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    """Whichever field differs, the digest is another one, and the option is named."""
+    boxcar("plan", write_photos(tmp_path / "photos", 2), tmp_path / "run", "--model", artifact)
+    plan, written = _plan(tmp_path / "run"), json.loads((tmp_path / "run/plan.json").read_bytes())
+    others: dict[str, tuple[str, Any]] = {
+        "input": ("INPUT", "/elsewhere/"),
+        "inventory": ("--inventory", "s3://b/manifest.json"),
+        "filters": ("--include", written["filters"] | {"include": ["a*"]}),
+        "artifact_sha256": ("artifact", "0" * 64),
+        "min_score": ("--min-score", 0.9),
+        "part_size": ("--part-size", 7),
+        "since": ("--since", {"given": "/before/"}),
+        "redo": ("--redo", ["ok"]),
+    }
+    assert {*others, "model"} == set(PlanOptions.model_fields)
+    for field, (name, value) in others.items():
+        assert plan_digest(written | {field: value}) != plan.digest
+        asked = Plan.model_validate(written | {field: value}).asked()
+        assert [key for key in asked if asked[key] != plan.asked().get(key)] == [name]
+
+
+def test_a_plan_without_a_newer_option_keeps_its_digest(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    """As an older boxcar wrote it, before the option was there."""
+    photos, output = write_photos(tmp_path / "photos", 2), tmp_path / "run"
+    boxcar("plan", photos, output, "--model", artifact)
+    older = {name: value for name, value in json.loads((output / "plan.json").read_bytes()).items() if name != "redo"}
+    digest = plan_digest(older)
+    (output / "plan.json").write_text(json.dumps(older | {"digest": digest, "run": digest[:8]}))
+    assert f"run        {digest[:8]}" in boxcar("status", output).stdout
+    boxcar("plan", photos, output, "--model", artifact)  # the same plan, asked for with the newer option's default

@@ -33,7 +33,7 @@ Published = Callable[..., Path]
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = write_photos(tmp_path / "photos", 9)
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     (folder / "empty.png").write_bytes(b"")
     return folder
 
@@ -90,17 +90,17 @@ def test_from_a_bucket_with_a_latest_json(boxcar: Boxcar, bucket: Bucket, artifa
     def night(number: int) -> tuple[Plan, str]:
         output = f"{bucket.uri}/{number}"
         options = ("--model", artifact, "--part-size", 3, "--latest", latest, "--since", latest)
-        told = boxcar("run", f"{bucket.uri}/photos", output, *options).stderr
+        printed = boxcar("run", f"{bucket.uri}/photos", output, *options).stderr
         boxcar("run", f"{bucket.uri}/photos", output, *options)  # again, when latest.json has moved
-        return Plan.model_validate_json((bucket.folder / str(number) / "plan.json").read_bytes()), told
+        return Plan.model_validate_json((bucket.folder / str(number) / "plan.json").read_bytes()), printed
 
-    plan, told = night(1)
+    plan, printed = night(1)
     assert (plan.copies, plan.since and plan.since.output) == (0, None)
-    assert f"{latest}: not there yet, so nothing is copied" in told
+    assert f"{latest}: not there yet, so nothing is copied" in printed
     bucket.put("photos/0001.png", encoded(7))
-    plan, told = night(2)
+    plan, printed = night(2)
     assert (plan.copies, plan.since and plan.since.output) == (3, f"{bucket.uri}/1/")
-    assert "nothing is copied" not in told
+    assert "nothing is copied" not in printed
     plan, _ = night(3)
     assert (plan.copies, plan.since and plan.since.output) == (4, f"{bucket.uri}/2/")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from detector.runtime.baseline import Histograms
 from jobs.errors import RejectedError
 from jobs.formats import Manifest, Validation, sha256
 from jobs.latest import LatestPointer
@@ -91,7 +92,7 @@ def _not_a_number(records: list[dict[str, Any]]) -> None:
 def test_part_that_is_not_the_plans(
     boxcar: Boxcar, worked: Path, change: Callable[[list[dict[str, Any]]], None]
 ) -> None:
-    """Even with a digest that fits; and `work` mends what `finish` refuses."""
+    """Even with a digest that fits; and `work` repairs what `finish` refuses."""
     good = (worked / "boxes/part-0000000.jsonl").read_bytes()
     _edit(worked, change, sign=True)
     assert "part-0000000 (" in boxcar("finish", worked, code=4).stderr
@@ -175,23 +176,6 @@ def test_drift_warns_and_rejects_only_where_it_is_asked_to(
     assert latest.read_bytes() == before
     output = boxcar("validate", tmp_path / "strict", code=3).stdout  # by the manifest's policy
     assert "rejected  boxes_per_image_drift" in output
-
-
-def test_data_docs_lie_beside_the_verdict_and_texts_from_the_bucket_are_harmless_in_them(
-    boxcar: Boxcar, artifact: Path, tmp_path: Path
-) -> None:
-    photos = tmp_path / "<b>photos"
-    photos.mkdir()
-    (photos / "<script>alert(1)<script>.png").write_bytes(b"no picture")
-    for _ in range(2):  # again: the same pages, not more of them
-        boxcar("run", photos, tmp_path / "run", "--model", artifact, code=3)
-    pages = sorted((tmp_path / "run/quality/docs").rglob("*.html"))
-    assert len(pages) == 3 and (tmp_path / "run/quality/docs/index.html") in pages
-    (page,) = (path.read_text() for path in pages if "validations" in path.parts)
-    assert "At most 10 % of the images failed." in page
-    assert "&lt;script&gt;alert(1)&lt;script&gt;" in page
-    for path in pages:
-        assert "<script>alert" not in path.read_text() and "<b>photos" not in path.read_text()
 
 
 def test_valid_stays_as_it_was_published(boxcar: Boxcar, worked: Path) -> None:
@@ -350,8 +334,8 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
     original = Review.verdict
     waiting = [act]
 
-    def verdict(self: Review) -> Validation:
-        found = original(self)
+    def verdict(self: Review, histograms: Histograms) -> Validation:
+        found = original(self, histograms)
         while waiting:
             waiting.pop()()
         return found
@@ -468,3 +452,16 @@ def test_a_late_worker_leaves_a_part_that_another_has_made(
     monkeypatch.setattr(Worker, "_put", put)
     boxcar("work", output)
     assert (output / "boxes/part-0000000.jsonl").read_bytes() == others[output]
+
+
+def test_a_run_is_published_without_its_network_and_not_with_another_description(boxcar: Boxcar, worked: Path) -> None:
+    """The description says all that is needed to judge and show a run; a network of 100 MB is not read for it."""
+    (worked / "model/model.onnx").unlink()
+    boxcar("finish", worked)
+    boxcar("report", worked)
+    card = worked / "model/model.json"
+    card.write_bytes(card.read_bytes() + b" ")
+    for command in ("validate", "report"):
+        assert "but the plan pins" in boxcar(command, worked, code=6).stderr
+    card.unlink()
+    assert "model/model.json: missing" in boxcar("validate", worked, code=6).stderr

@@ -11,7 +11,8 @@ import boto3
 import pytest
 
 from detector.runtime.artifact import load_artifact
-from detector.runtime.predictor import Predictor, decode_image
+from detector.runtime.images import decode_image
+from detector.runtime.predictor import Predictor
 from jobs.formats import Manifest, Validation
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos
@@ -129,7 +130,7 @@ def test_newlines_in_names(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> No
 
 def test_no_images(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
     """An empty run is valid, and says that it is empty."""
-    bucket.put("photos/readme.txt", b"no pictures")
+    bucket.put("photos/readme.txt", b"no images")
     result = boxcar("run", f"{bucket.uri}/photos", tmp_path / "run", "--model", artifact)
     manifest = Manifest.model_validate_json((tmp_path / "run/manifest.json").read_bytes())
     assert (manifest.status, manifest.images, manifest.parts) == ("valid", 0, [])
@@ -198,7 +199,7 @@ def test_rejected_is_published_and_leaves_latest(boxcar: Boxcar, artifact: Path,
     boxcar("run", photos, tmp_path / "good", *options)
     good = latest.read_bytes()
 
-    (photos / "broken.png").write_bytes(b"no picture")
+    (photos / "broken.png").write_bytes(b"no image")
     result = boxcar("run", photos, tmp_path / "bad", *options, code=3)
     manifest = Manifest.model_validate_json((tmp_path / "bad/manifest.json").read_bytes())
     validation = Validation.model_validate_json((tmp_path / "bad/quality/validation.json").read_bytes())

@@ -190,7 +190,7 @@ def test_read_ahead_keeps_the_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["ETag", "ContentLength"])
 def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str) -> None:
-    """Without its length a body that was cut would look like a whole one: an empty picture, a damaged part."""
+    """Without its length a body that was cut would look like a whole one: an empty image, a damaged part."""
     store: Any = S3Store("s3://photos")
     store._client = _Client(b"", b"whole")
     whole, answers = store._client.get_object, []

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from detector.common.cores import cores
-from detector.runtime.predictor import Detections, Predictor, Seconds
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor, Seconds
 from jobs import worker
 from jobs.budget import Budget
 from jobs.errors import ItemError
@@ -206,7 +207,7 @@ def test_one_part_flows_into_the_next(boxcar: Boxcar, planned: Path, monkeypatch
 
 
 def test_large_pictures_are_decoded_alone(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads never hold more pixels than the largest single picture may have."""
+    """Threads never hold more pixels than the largest single image may have."""
     lock = threading.Lock()
     held = most = 0
     predict = Predictor.predict_timed
@@ -227,7 +228,7 @@ def test_large_pictures_are_decoded_alone(boxcar: Boxcar, planned: Path, monkeyp
     boxcar("work", roomy, "--threads", 4)
     assert most > 1
     most = 0
-    monkeypatch.setattr(worker, "MAX_PIXELS", 45 * 40)  # about one of these pictures
+    monkeypatch.setattr(worker, "MAX_PIXELS", 45 * 40)  # about one of these images
     boxcar("work", tight, "--threads", 4)
     assert most == 1
     assert part_bytes(roomy) == part_bytes(tight)
@@ -260,7 +261,7 @@ def test_nothing_may_be_read_any_more(
     boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch, allowed: int, since: bool, part_size: int
 ) -> None:
     """A role that loses s3:GetObject must not fill a run with `forbidden` records, also when most records are copied:
-    the part is not written, and the mended role resumes."""
+    the part is not written, and a corrected role resumes."""
     fetch, fetched = FolderStore.fetch, 0
 
     def denied(self: FolderStore, entry: Entry) -> Content:
@@ -301,7 +302,7 @@ def test_private_pictures_among_others(boxcar: Boxcar, planned: Path, monkeypatc
 
 
 def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no fault of the picture's, so that no record may hide it: the run ends, and names the image."""
+    """It is no fault of the image's, so that no record may hide it: the run ends, and names the image."""
     call = Predictor._call
 
     def fails(self: Predictor, image: Any, proposals: Any) -> Any:

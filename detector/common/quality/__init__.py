@@ -1,1 +1,1 @@
-"""Rules over tables, judged by Great Expectations: shared by the way in (annotations) and the way out (records)."""
+"""Rules over tables, judged by Great Expectations: used for the annotations of a training and the records of a run."""

@@ -1,4 +1,4 @@
-"""The rules of one table, judged batch by batch, so that memory does not grow with the table."""
+"""Judges the rules of one table batch by batch, so that memory does not grow with the table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_EXAMPLES = 20
-# The column of a table that numbers what its rows are about.
+# The column of a table that holds the number of what a row describes, such as an image.
 SUBJECT = "subject"
 
 Severity = Literal["reject", "warn"]
@@ -20,7 +20,7 @@ Severity = Literal["reject", "warn"]
 
 @dataclass(frozen=True)
 class Rule:
-    """What a table must keep: `expectations` are Great Expectations' own, and all of them must hold."""
+    """A rule that a table must keep: all of its expectations, which are Great Expectations' own, must hold."""
 
     name: str
     sentence: str
@@ -30,7 +30,8 @@ class Rule:
 
 @dataclass
 class Finding:
-    """One rule over the batches so far: rows looked at, rows that break it, and some of what these are about."""
+    """What one rule found in the batches so far: rows checked, rows that break it, and the names of some of their
+    subjects."""
 
     rule: Rule
     passed: bool = True
@@ -38,77 +39,66 @@ class Finding:
     broken: int = 0
     examples: list[str] = field(default_factory=list)
 
+    @property
+    def verdict(self) -> Literal["passed", "warned", "rejected"]:
+        """What the finding means for the whole."""
+        return "passed" if self.passed else "rejected" if self.rule.severity == "reject" else "warned"
+
     def summary(self) -> dict[str, Any]:
-        """For a JSON file that people read."""
-        verdict = "passed" if self.passed else {"reject": "rejected", "warn": "warned"}[self.rule.severity]
+        """The finding as plain data, for a JSON file that people read."""
         return {
             "rule": self.rule.name,
             "sentence": self.rule.sentence,
-            "verdict": verdict,
+            "verdict": self.verdict,
             "checked": self.checked,
             "broken": self.broken,
             "examples": self.examples,
         }
 
     def add_examples(self, names: Sequence[str]) -> None:
-        """Those that are new, as long as there are few."""
+        """Add the names that are new, up to MAX_EXAMPLES."""
         self.examples += [name for name in dict.fromkeys(names) if name not in self.examples]
         del self.examples[MAX_EXAMPLES:]
 
 
-@dataclass
-class Outcome:
-    """One expectation over the batches so far, as Great Expectations' own results count."""
-
-    config: Any
-    success: bool = True
-    elements: int = 0
-    unexpected: int = 0
-    missing: int = 0
-
-
 class Judge:
-    """Judges a table: `judge` each batch, then read `findings` and `outcomes`, by rule, in the rules' order."""
+    """Judges a table: `judge` each batch, then read `findings`, by rule, in the rules' order."""
 
     def __init__(self, engine: Engine, table: str, rules: Sequence[Rule]) -> None:
         from great_expectations import ExpectationSuite
 
         self.table = table
         self.findings = {rule.name: Finding(rule) for rule in rules}
-        self.outcomes: dict[str, list[Outcome]] = {}
+        self._asked: set[tuple[str, int]] = set()
         self._suite = engine.context.suites.add(ExpectationSuite(table))
         for rule in rules:
             for number, expectation in enumerate(rule.expectations):
+                self._asked.add((rule.name, number))
                 expectation.meta = {"rule": rule.name, "number": number}
                 expectation.description = rule.sentence
                 expectation.severity = {"reject": "critical", "warn": "warning"}[rule.severity]
                 self._suite.add_expectation(expectation)
-            self.outcomes[rule.name] = [Outcome(expectation.configuration) for expectation in rule.expectations]
         asset = engine.source.add_dataframe_asset(table)
         self._definition = asset.add_batch_definition_whole_dataframe(table)
 
     def judge(self, frame: pd.DataFrame, subjects: Sequence[str]) -> None:
-        """One batch: column `subject` says which of `subjects` a row is about."""
+        """Judge one batch; its column `subject` holds the number of a row's subject in `subjects`."""
         batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
-        # With the names of a column, every row that breaks a rule would become a dictionary: 70 times the time.
+        # If it were asked for names, every row that breaks a rule would become a dictionary, which takes 70 times as
+        # long.
         results = batch.validate(self._suite, result_format="COMPLETE").results
         answered = {tuple(result.expectation_config.meta.values()) for result in results}
-        asked = {(name, number) for name, outcomes in self.outcomes.items() for number in range(len(outcomes))}
-        if answered != asked or len(results) != len(asked):  # silence is no consent
-            raise RuntimeError(f"{self.table}: asked {sorted(asked)}, answered {sorted(answered)}")
+        if answered != self._asked or len(results) != len(self._asked):  # a missing answer must not count as success
+            raise RuntimeError(f"{self.table}: asked {sorted(self._asked)}, answered {sorted(answered)}")
         for finding in self.findings.values():
             finding.checked += len(frame)
         for result in results:
-            name, number = result.expectation_config.meta.values()
+            name = result.expectation_config.meta["rule"]
             counts = result.result
-            if "element_count" not in counts:  # it could not be evaluated: a fault of ours
+            if "element_count" not in counts:  # it could not be evaluated, which is a bug
                 raise RuntimeError(f"rule {name}: {result.exception_info}")
-            finding, outcome = self.findings[name], self.outcomes[name][number]
+            finding = self.findings[name]
             finding.passed &= result.success
             finding.broken += counts["unexpected_count"]
             rows = counts["unexpected_index_list"] or []
             finding.add_examples([subjects[i] for i in frame[SUBJECT].loc[rows].unique()[:MAX_EXAMPLES]])
-            outcome.success &= result.success
-            outcome.elements += counts["element_count"]
-            outcome.unexpected += counts["unexpected_count"]
-            outcome.missing += counts["missing_count"] or 0

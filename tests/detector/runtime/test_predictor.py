@@ -14,7 +14,8 @@ import pytest
 
 from detector.common.errors import ArtifactError
 from detector.proposals import sliding_window
-from detector.runtime.predictor import Detections, Predictor
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

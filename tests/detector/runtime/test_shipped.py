@@ -20,7 +20,9 @@ from detector.common.errors import ArtifactError
 from detector.data.formats.voc import VOC_CLASSES
 from detector.export.card import BEGIN, renewed, tables
 from detector.runtime.artifact import SHIPPED, load_artifact
-from detector.runtime.predictor import Detections, Predictor, decode_image
+from detector.runtime.images import decode_image
+from detector.runtime.postprocess import Detections
+from detector.runtime.predictor import Predictor
 
 ROOT = Path(__file__).parents[3]
 CARD = SHIPPED / "README.md"

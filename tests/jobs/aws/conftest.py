@@ -42,7 +42,7 @@ class Stack:
         return self.outputs["DvcRemote"].removeprefix("s3://").partition("/")[0]
 
     def input(self, name: str, count: int) -> str:
-        """`count` pictures in a folder of the input bucket; its URI."""
+        """`count` images in a folder of the input bucket; its URI."""
         for index in range(count):
             client("s3").put_object(Bucket=self.photos, Key=f"{name}/{index:04d}.png", Body=encoded(index))
         return f"{self.outputs['Input']}{name}/"

@@ -1,4 +1,4 @@
-"""What the template grants, protects and tells of."""
+"""What the template allows and protects, and which events send a mail."""
 
 from __future__ import annotations
 
@@ -205,12 +205,12 @@ def test_the_shipped_artifact_is_used_unless_one_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "job", "container", "told"),
+    ("queue", "job", "container", "mails"),
     [
         ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-finish", {"exitCode": 3}, ["Rejected"]),
         ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-finish", {"exitCode": 5}, ["Failed"]),
         ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-finish", {}, ["Failed"]),  # unrun: an array failed before it
-        ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-work", {"exitCode": 6}, []),  # the job that depends on it tells
+        ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-work", {"exitCode": 6}, []),  # the job that depends on it sends one
         ("boxcar", "boxcar-driver", {"exitCode": 2}, ["Failed"]),
         ("boxcar-training", "tuesday", {"exitCode": 1}, ["Failed"]),
         ("somebody-else's", "boxcar-driver", {"exitCode": 1}, []),
@@ -218,7 +218,7 @@ def test_the_shipped_artifact_is_used_unless_one_is_named() -> None:
 )
 @pytest.mark.parametrize("status", ["FAILED", "RUNNING", "SUCCEEDED"])
 def test_failed_and_rejected_runs_are_told_of_once(
-    status: str, queue: str, job: str, container: dict[str, int], told: list[str]
+    status: str, queue: str, job: str, container: dict[str, int], mails: list[str]
 ) -> None:
     resources = rendered(FULL)
     event = {
@@ -237,7 +237,7 @@ def test_failed_and_rejected_runs_are_told_of_once(
         pattern = resources[rule]["EventPattern"]
         if EventPattern(json.dumps(pattern), pattern).matches_event(event):  # type: ignore[arg-type]
             matched.append(rule)
-    assert matched == (told if status == "FAILED" else [])
+    assert matched == (mails if status == "FAILED" else [])
 
 
 def test_the_template_has_no_aliases_which_cloudformation_does_not_read() -> None:

@@ -64,7 +64,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 @pytest.fixture
 def submit(bucket: Bucket, artifact: Path, tmp_path: Path) -> list[str]:
-    """The command over six pictures in three parts; OUTPUT is its third word."""
+    """The command over six images in three parts; OUTPUT is its third word."""
     bucket.upload(write_photos(tmp_path / "photos", 6), "photos")
     return [
         "submit", f"{bucket.uri}/photos/", f"{bucket.uri}/boxes/", "--model", str(artifact), "--part-size", "2",
@@ -213,12 +213,12 @@ def test_the_schedule_names_the_run_in_utc_and_without_colons(
     [
         ("s3://b/{scheduled_time}/", [], "belong together"),
         ("s3://b/o/", ["--scheduled-time", "2024-06-01T02:00:00Z"], "belong together"),
-        ("s3://b/{scheduled_time}/", ["--scheduled-time", "Ref::scheduled_time"], "is no time"),
+        ("s3://b/{scheduled_time}/", ["--scheduled-time", "Ref::scheduled_time"], "is not a time"),
         ("s3://b/{scheduled_time}/", ["--scheduled-time", "2024-06-01T02:00:00"], "no time zone"),
         ("s3://b/o/", ["--shards", "10001"], "from 1 to 10,000"),
         ("s3://b/o/", ["--shards", "0"], "from 1 to 10,000"),
         ("s3://b/o/", ["--shards", "many"], "takes auto"),
-        ("boxes/", [], "see no folder"),
+        ("boxes/", [], "cannot read a folder"),
     ],
 )
 def test_wrong_usage_of_submit(queue: Queue, boxcar: Boxcar, output: str, options: list[str], message: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detector.common.errors import ImageError
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 from tests.jobs.faults.checks import assert_ended
 from tests.support.faults.corpus import Hostile, corpus, middles
 from tests.support.faults.hostile import run_over_all
@@ -69,7 +69,7 @@ _PEAK = """
 import resource
 from tests.support.faults.corpus import bombs, corpus
 from detector.common.errors import ImageError
-from detector.runtime.predictor import decode_image
+from detector.runtime.images import decode_image
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 decode_image(corpus()["baseline.jpg"].make())
 made = [image.make() for image in bombs().values()]

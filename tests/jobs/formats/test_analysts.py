@@ -195,7 +195,7 @@ ANSWERS: dict[str, Callable[[Nights], Rows]] = {
     "5. Which images could not be read?": _failed,
     "6. What would be left at a higher threshold?": _thresholds,
     "7. What is seen together?": _together,
-    "8. Where does one object fill a third of the picture?": _large,
+    "8. Where does one object fill a third of the image?": _large,
     "9. In which images was nothing found?": _nothing,
     "10. What was new last night?": _new,
 }

@@ -25,10 +25,10 @@ from jobs.convert.sagemaker import whole_pixels
 from jobs.convert.table import COLUMNS
 from jobs.errors import StorageError
 from jobs.formats import BoxRecord, Manifest, Record
-from jobs.published import PublishedRun
-from tests.conftest import CLASSES
+from jobs.published_run import PublishedRun
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def _manifest(output: Path) -> Manifest:
@@ -46,9 +46,9 @@ def _rows(records: list[Record]) -> list[dict[str, Any]]:
 
 def _converted(boxcar: Boxcar, output: Path, to: str, folder: Path) -> list[Path]:
     """The files that the command names, which are all that it leaves."""
-    told = boxcar("convert", output, "--to", to, "--out", folder).stdout
+    printed = boxcar("convert", output, "--to", to, "--out", folder).stdout
     paths = sorted(folder.iterdir())
-    assert told.split("written")[1].strip() == ", ".join(map(str, paths))
+    assert printed.split("written")[1].strip() == ", ".join(map(str, paths))
     assert [path.name for path in paths] == [_manifest(output).run + suffix for suffix in FORMATS[to].suffixes]
     return paths
 
@@ -204,8 +204,8 @@ def test_whole_pixels_lie_inside_the_image(x: float, y: float, width: float, hei
 
 
 def test_images_in_a_folder_are_not_for_sagemaker_as_they_are(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
-    told = boxcar("convert", made_runs.first, "--to", "sagemaker", "--out", tmp_path).stderr
-    assert f"the images lie in {made_runs.photos}/, and SageMaker reads s3:// only" in told
+    printed = boxcar("convert", made_runs.first, "--to", "sagemaker", "--out", tmp_path).stderr
+    assert f"the images lie in {made_runs.photos}/, and SageMaker reads s3:// only" in printed
 
 
 def test_a_rejected_run_is_converted_with_a_warning(boxcar: Boxcar, first: Path, tmp_path: Path) -> None:
@@ -271,8 +271,8 @@ def test_a_disk_that_is_full_in_the_middle(first: Path, tmp_path: Path, to: str)
 
 def test_where_no_file_can_be(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = boxcar("convert", made_runs.first, "--to", "csv", "--out", tmp_path / "file/sub", code=5).stderr
-    assert f"{tmp_path}/file/sub: " in told and "--out" in told
+    printed = boxcar("convert", made_runs.first, "--to", "csv", "--out", tmp_path / "file/sub", code=5).stderr
+    assert f"{tmp_path}/file/sub: " in printed and "--out" in printed
     assert "--out s3://b/: give a folder" in boxcar(
         "convert", made_runs.first, "--to", "csv", "--out", "s3://b/", code=2
     ).stderr  # fmt: skip

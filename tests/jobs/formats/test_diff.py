@@ -1,4 +1,4 @@
-"""Two runs side by side: every image and every box is accounted for once, whichever order it is looked at in."""
+"""Two runs side by side: every image and every box is accounted for once, whichever order it is read in."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from jobs.diff import EXAMPLES, MATCHED, Difference, compare_boxes, diff, side_by_side
 from jobs.formats import BoxRecord, Record
-from jobs.published import PublishedRun
-from tests.conftest import CLASSES
+from jobs.published_run import PublishedRun
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def _box(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import IncompleteError, ModelError, UsageError
-from jobs.published import PublishedRun
-from tests.conftest import CLASSES
+from jobs.published_run import PublishedRun
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def test_records_come_in_order_with_their_keys(made_runs: Runs) -> None:
@@ -34,7 +34,7 @@ def test_a_run_that_is_not_published(boxcar: Boxcar, first: Path, tmp_path: Path
 
 @pytest.mark.parametrize("damage", ["missing", "changed since it was published"])
 def test_a_part_that_is_not_the_published_one(boxcar: Boxcar, first: Path, tmp_path: Path, damage: str) -> None:
-    """And the advice mends it."""
+    """And the advice repairs it."""
     path = first / "boxes/part-0000001.jsonl"
     good = path.read_bytes()
     if damage == "missing":

@@ -44,8 +44,12 @@ def test_it_is_one_valid_document_in_which_every_property_is_described() -> None
     assert seen == set(UNITS)
 
 
-def _validator(kind: str) -> jsonschema.Draft202012Validator:
+def _validator(kind: str, *, strict: bool = False) -> jsonschema.Draft202012Validator:
+    """strict: properties that are not declared are an error."""
     schema = json_schema()
+    if strict:
+        for definition in schema["$defs"].values():
+            definition["additionalProperties"] = False
     return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]})
 
 
@@ -67,7 +71,8 @@ def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: P
         assert paths
         for path in paths:
             for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
-                _validator(kind).validate(json.loads(text))
+                _validator(kind, strict=True).validate(json.loads(text))
+                _validator(kind).validate(json.loads(text) | {"added_later": 1})
                 whole.validate(json.loads(text))
 
 

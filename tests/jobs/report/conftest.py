@@ -14,7 +14,7 @@ from tests.jobs.helpers import Boxcar, encoded, write_photos
 
 __all__ = ["browser"]
 
-# As a path: the folder "<script>alert(1)<" and a picture in it.
+# As a path: the folder "<script>alert(1)<" and an image in it.
 SCRIPT = "<script>alert(1)</script>.png"
 
 

@@ -12,9 +12,10 @@ from jobs.errors import ItemError, StorageError
 from jobs.formats import Validation, sha256
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
-from jobs.report import Collector, render
+from jobs.report import Samples, render
 from jobs.report.thumbnails import Thumbnails
 from jobs.storage import Content, Entry, FolderStore, open_store
+from jobs.tally import Tally
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, records_of, write_photos
 from tests.jobs.report.conftest import judged, plan_of, rule
@@ -48,9 +49,9 @@ def test_examples_of_broken_rules_are_shown_and_linked(boxcar: Boxcar, worked: P
     )
     boxcar("report", worked)
     page = _page(worked)
-    link = re.search(rf'<a href="#(picture-\d+)">{re.escape(images[1])}</a>', page)
+    link = re.search(rf'<a href="#(image-\d+)">{re.escape(images[1])}</a>', page)
     figure = page.partition(f'id="{link[1]}"')[2].partition("</figure>")[0] if link else ""
-    assert "breaks drift" in figure and "doubtful:" in figure and figure.count(" marked") == 1
+    assert "breaks drift" in figure and "score near .5: " in figure and figure.count(" marked") == 1
     assert "<li><bdi>/elsewhere/unplanned.jpg</bdi></li>" in page
     assert 'value="rules"' in page and "breaks fine" not in page
 
@@ -59,7 +60,7 @@ def test_an_image_outside_the_sample_is_looked_up_for_a_rule(
     boxcar: Boxcar, worked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("A_LABEL", "DOUBTFUL", "A_STATUS"):
-        monkeypatch.setattr(f"jobs.report.collect.{name}", 1)
+        monkeypatch.setattr(f"jobs.report.samples.{name}", 1)
     boxcar("report", worked)
     without = _page(worked).count("<figure id=")
     images = [record.image for record in records_of(worked)]
@@ -70,12 +71,12 @@ def test_an_image_outside_the_sample_is_looked_up_for_a_rule(
 
 def test_images_that_are_gone_or_changed_leave_a_word(boxcar: Boxcar, worked: Path, tmp_path: Path) -> None:
     (tmp_path / "photos/0001.png").unlink()
-    (tmp_path / "photos/0002.png").write_bytes(b"another picture")
+    (tmp_path / "photos/0002.png").write_bytes(b"another image")
     boxcar("report", worked)
     page = _page(worked)
     assert page.count("data:image/jpeg") == 5
     assert "no such image any more" in page and "not the version that was planned" in page
-    assert "2 pictures are missing" in page
+    assert "2 images are missing" in page
 
 
 def test_a_run_in_a_bucket_has_its_report_there(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
@@ -159,11 +160,11 @@ def test_what_is_missing_is_named(boxcar: Boxcar, worked: Path) -> None:
     validation = worked / "quality/validation.json"
     good = validation.read_bytes()
     (worked / "boxes/part-0000001.jsonl").unlink()
-    assert "part-0000001 is not there (missing)" in boxcar("report", worked, code=4).stderr
+    assert "1 of 3 parts are not there: part-0000001 (missing)" in boxcar("report", worked, code=4).stderr
     validation.write_bytes(good.replace(plan_of(worked).run.encode(), b"00000000"))
     assert "of run 00000000" in boxcar("report", worked, code=2).stderr
     validation.write_bytes(b"{}")
-    assert "cannot be read" in boxcar("report", worked, code=2).stderr
+    assert "not a verdict" in boxcar("report", worked, code=2).stderr
     validation.unlink()
     assert "boxcar validate" in boxcar("report", worked, code=2).stderr
     assert not (worked / "report.html").exists()
@@ -171,14 +172,15 @@ def test_what_is_missing_is_named(boxcar: Boxcar, worked: Path) -> None:
 
 def test_a_page_stays_small_when_every_box_and_rule_is_shown(worked: Path) -> None:
     output, plan = open_store(str(worked)), plan_of(worked)
-    collector = Collector(plan, ("cat", "dog", "tree"))
-    for item in find_parts(output, plan, plan.parts):
-        assert isinstance(item.found, WholePart)
-        crowded = [r.model_copy(update={"boxes": r.boxes * 40}) for r in item.found.records]
-        collector.add(item.images, crowded)
+    tally, samples = Tally(("cat", "dog", "tree")), Samples(plan, ("cat", "dog", "tree"))
+    for part in find_parts(output, plan, plan.parts):
+        assert isinstance(part, WholePart)
+        crowded = [r.model_copy(update={"boxes": r.boxes * 40}) for r in part.records]
+        tally.add_records(crowded)
+        samples.add(part.images, crowded)
     from detector.runtime.artifact import load_artifact
 
     artifact = load_artifact(worked / "model")
-    page = render(output, plan, artifact, judged(worked), collector, None).decode()
+    page = render(output, plan, artifact, judged(worked), tally, samples, None).decode()
     assert max(figure.count("data-score") for figure in page.split("</figure>")) == 24
     assert "more boxes are not drawn" in page

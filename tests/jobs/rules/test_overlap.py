@@ -1,4 +1,4 @@
-"""The custom expectation agrees with the suppression that it checks."""
+"""The rule about overlapping boxes agrees with the suppression that it checks."""
 
 from __future__ import annotations
 

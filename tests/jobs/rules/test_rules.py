@@ -13,10 +13,12 @@ import pytest
 
 from detector.common.quality.judge import MAX_EXAMPLES
 from detector.runtime.artifact import Artifact
+from detector.runtime.baseline import Histograms
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, PlanPart, Record, Validation
 from jobs.rules import review
 from jobs.rules.policy import Policy
 from jobs.rules.review import Review
+from jobs.tally import Tally
 
 PLAN = Plan(
     run="0" * 8, digest="0" * 64, planned_at="2024-01-01T00:00:00+00:00", input="/p/", artifact_sha256="0" * 64,
@@ -48,9 +50,10 @@ def _add(review: Review, number: int, images: list[str], records: list[Record]) 
 
 
 def _judge(artifact: Artifact, records: list[Record], policy: Policy = DEFAULT) -> Validation:
-    review = Review(PLAN, artifact, policy)
+    review, tally = Review(PLAN, artifact, policy), Tally(artifact.classes)
     _add(review, 0, IMAGES, records)
-    return review.verdict()
+    tally.add_records(records)
+    return review.verdict(tally.histograms)
 
 
 def _broken(validation: Validation) -> list[str]:
@@ -78,7 +81,7 @@ def test_good_records_are_valid(artifact_model: Artifact) -> None:
 
 
 def test_a_run_without_images_is_valid(artifact_model: Artifact) -> None:
-    validation = Review(PLAN, artifact_model, Policy(max_failed=0)).verdict()
+    validation = Review(PLAN, artifact_model, Policy(max_failed=0)).verdict(Histograms(3))
     assert validation.status == "valid" and len(validation.rules) == 15
 
 
@@ -175,7 +178,7 @@ def test_findings_of_several_batches_add_up_and_examples_stay_few(
     for part in range(5):
         images = [f"/p/{part}-{index}.jpg" for index in range(10)]
         _add(judging, part, images, [_record(image, boxes=bad) for image in images])
-    (broken,) = (rule for rule in judging.verdict().rules if rule.verdict == "rejected")
+    (broken,) = (rule for rule in judging.verdict(Histograms(3)).rules if rule.verdict == "rejected")
     assert (broken.rule, broken.checked, broken.broken) == ("scores_in_range", 50, 50)
     assert broken.examples == [f"/p/{index // 10}-{index % 10}.jpg" for index in range(MAX_EXAMPLES)]
 
@@ -205,7 +208,9 @@ def test_a_planted_drift_trips_its_rule_and_no_other_and_only_warns(measured: Ar
             apart = [next(boxes).model_copy(update={"x": 9.0 * place, "width": 8.0}) for place in range(count)]
             records.append(_record(name, boxes=sorted(apart, key=lambda box: -box.score)))
         _add(judging, 0, names, records)
-        validation = judging.verdict()
+        tally = Tally(measured.classes)
+        tally.add_records(records)
+        validation = judging.verdict(tally.histograms)
         assert _broken(validation) == rules
         assert validation.status == status
         assert {rule.verdict for rule in validation.rules if rule.rule in rules} <= {
@@ -249,20 +254,20 @@ def test_an_expectation_that_does_not_answer_is_no_consent(
 
 
 CHILD = """
-import os, socket, sys
+import os, socket
 asked = []
 def refuse(*arguments, **options):
     asked.append(arguments)
     raise OSError("no network here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from pathlib import Path
 from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.baseline import Histograms
 from jobs.rules.policy import Policy
 from jobs.rules.review import Review
+from jobs.tally import Tally
 from tests.jobs.rules.test_rules import PLAN
 review = Review(PLAN, load_artifact(SHIPPED), Policy())
-print(review.verdict().status, os.environ["GX_ANALYTICS_ENABLED"])
-review.write_docs(Path(sys.argv[1]))
+print(review.verdict(Histograms(20)).status, os.environ["GX_ANALYTICS_ENABLED"])
 print(asked)
 """
 
@@ -273,7 +278,7 @@ def test_quiet_and_private(tmp_path: Path) -> None:
     home.mkdir(mode=0o500)
     before = {name: value for name, value in os.environ.items() if not name.startswith("GX_")}
     result = subprocess.run(
-        [sys.executable, "-c", CHILD, str(tmp_path / "docs")],
+        [sys.executable, "-c", CHILD],
         env=before | {"HOME": str(home)},
         capture_output=True,
         text=True,
@@ -281,4 +286,3 @@ def test_quiet_and_private(tmp_path: Path) -> None:
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "valid false\n[]\n", "")
     assert list(home.iterdir()) == []
-    assert (tmp_path / "docs/index.html").is_file()

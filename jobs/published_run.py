@@ -1,4 +1,4 @@
-"""A published run, read again: its manifest, its records as a stream, its artifact's labels."""
+"""A run that was published: its manifest, its records as a stream, and its artifact's labels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ValidationError
 
 from jobs.errors import IncompleteError, ModelError, UsageError
-from jobs.formats import Manifest, OtherSchemaError, Record, sha256, summary
-from jobs.manifest_file import MANIFEST, published_records, read_manifest
+from jobs.formats import Manifest, OtherSchemaError, PartEntry, Record, decode_lines, parse, sha256, summary
 from jobs.storage import Store, open_store, read_ahead
 
+MANIFEST = "manifest.json"
 CARD = "model/model.json"
 
 
+def read_manifest(output: Store) -> Manifest | None:
+    """The published manifest in `output`; None where there is none."""
+    data = output.read(MANIFEST)
+    return None if data is None else parse_manifest(output, data)
+
+
+def parse_manifest(output: Store, data: bytes) -> Manifest:
+    """The manifest whose bytes were read from `output`; raises UsageError."""
+    return parse(Manifest, data, output.uri + MANIFEST, "a manifest", "choose another OUTPUT")
+
+
+def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
+    """The records of a part that the manifest lists, from the bytes at its key.
+
+    Raises ValueError when the bytes are not the published ones; OtherSchemaError, a kind of it, when the records have a
+    newer schema version.
+    """
+    if data is None:
+        raise ValueError("missing")
+    if sha256(data) != entry.sha256:
+        raise ValueError("changed since it was published")
+    return decode_lines(Record, data)
+
+
 class _Card(BaseModel):
-    """What is needed of the artifact's description, whichever version it has."""
+    """The part of the artifact's description that is needed here, whichever version it has."""
 
     classes: tuple[str, ...]
 
@@ -42,7 +66,8 @@ class PublishedRun:
         return cls(store, manifest)
 
     def records(self) -> Generator[Record]:
-        """Every record in the plan's order, each part held against the manifest; a few dozen parts are held at a time.
+        """Every record in the plan's order, from parts that are checked against the manifest; a few dozen are held at a
+        time.
 
         Raises IncompleteError when a part is not the one that was published, and UsageError when it is of another
         schema version.
@@ -67,7 +92,7 @@ class PublishedRun:
         return record.image.removeprefix(self.manifest.input)
 
     def labels(self) -> list[str]:
-        """The artifact's classes in their order, and after them what else occurs, which only a rejected run has.
+        """The artifact's classes in their order, and after them other labels, which only a rejected run can have.
 
         Raises ModelError when OUTPUT does not hold the artifact's description that made the run.
         """

@@ -19,7 +19,7 @@ def lineage(output: str, image: str | None) -> None:
     """
     from jobs.lineage import checks, trace, trace_image
     from jobs.plan import require_plan
-    from jobs.published import PublishedRun
+    from jobs.published_run import PublishedRun
 
     run = PublishedRun.open(output)
     plan = require_plan(run.store)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli.options import Wanted, latest_option, plan_options, policy_options
-from jobs.cli.planning import freeze, show_plan
-from jobs.cli.running import conclude
+from jobs.cli.options import latest_option, plan_options, policy_options
+from jobs.cli.shared import conclude, freeze_plan, open_pointer, show_plan
 from jobs.cli.text import print_lines, say, warn
 from jobs.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from jobs.aws.submit import Submitted
+    from jobs.aws.submit import Submission
     from jobs.formats import Manifest, Plan
     from jobs.rules.policy import Policy
     from jobs.storage import Store
@@ -33,7 +32,7 @@ def _shards(_context: click.Context, _parameter: click.Parameter, value: str) ->
 
 
 def _time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """As it stands in names: in UTC, and without colons, which tools for Windows and Hadoop refuse."""
+    """The time as it is written into a name: UTC, without colons, which tools for Windows and Hadoop refuse."""
     if value is None:
         return None
     try:
@@ -41,9 +40,9 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
         if found.tzinfo is not None:
             found = found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{value} is no time as in 2024-06-01T02:00:00Z") from error
+        raise click.BadParameter(f"{value} is not a time such as 2024-06-01T02:00:00Z") from error
     if found.tzinfo is None:
-        raise click.BadParameter(f"{value} names no time zone; give a time as in 2024-06-01T02:00:00Z")
+        raise click.BadParameter(f"{value} has no time zone; give a time such as 2024-06-01T02:00:00Z")
     return found.strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
@@ -55,7 +54,7 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--definition",
     required=True,
-    help="AWS Batch definition of the jobs: a name, which means its newest revision, or an ARN.",
+    help="Job definition of AWS Batch: an ARN, or a name, which means its newest revision.",
 )
 @click.option(
     "--shards",
@@ -63,21 +62,22 @@ def _time(_context: click.Context, _parameter: click.Parameter, value: str | Non
     show_default=True,
     metavar="N|auto",
     callback=_shards,
-    help="Jobs that share the missing parts, at most 10,000; auto gives each a quarter of an hour of work.",
+    help="Number of jobs that share the missing parts, at most 10,000; auto gives each about 15 minutes of work.",
 )
 @click.option(
     "--scheduled-time",
     metavar="TIME",
     callback=_time,
-    help="Replaces {scheduled_time} in OUTPUT, so that a schedule names a run: ISO 8601, as in 2024-06-01T02:00:00Z.",
+    help="Replaces {scheduled_time} in OUTPUT, so that each run of a schedule has its own; ISO 8601, such as "
+    "2024-06-01T02:00:00Z.",
 )
-@click.option("--wait", is_flag=True, help="Follow the jobs to the verdict.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict, and show what the jobs do.")
 @policy_options
 @latest_option
 def submit(
     source: str,
     output: str,
-    wanted: Wanted,
+    chosen: dict[str, Any],
     dry_run: bool,
     queue: str,
     definition: str,
@@ -87,10 +87,10 @@ def submit(
     policy: Policy,
     latest: str | None,
 ) -> None:
-    """Plan, and submit the rest to AWS Batch: an array of jobs that make parts, and one that publishes after it.
+    """Plan a run, and submit its work to AWS Batch: an array of jobs that make parts, and one that publishes after it.
 
-    Submit again to resume: what is planned stays, only missing parts are made, and jobs of this run that have not
-    ended are followed, with the options they have, not doubled. Both INPUT and OUTPUT are in S3.
+    Submit again to resume: the plan stays, and only missing parts are made. Jobs of this run that have not ended are
+    used, with the options that they have, and no others are submitted. Both INPUT and OUTPUT must be in S3.
 
     \b
     Example:
@@ -98,20 +98,21 @@ def submit(
     """
     from jobs.aws.batch import Batch
     from jobs.aws.submit import submit as submit_run
-    from jobs.latest import LatestPointer
     from jobs.storage import open_store
 
     output = _named(output, scheduled_time)
     origin, destination = open_store(source), open_store(output)
     for name, store in (("INPUT", origin), ("OUTPUT", destination)):
         if not store.uri.startswith("s3://"):
-            raise UsageError(f"{name} {store.uri}: jobs on AWS Batch see no folder of this machine; give s3://...")
-    pointer = None if latest is None else LatestPointer(latest, origin.uri, destination)
+            raise UsageError(
+                f"{name} {store.uri}: jobs on AWS Batch cannot read a folder of this machine; give s3://..."
+            )
+    pointer = open_pointer(latest, origin.uri, destination)
     if dry_run:
-        show_plan(origin, destination, wanted)
+        show_plan(origin, destination, chosen)
         return
-    batch = Batch(queue, definition)  # settings that cannot be used cost no listing
-    plan = freeze(origin, destination, wanted)
+    batch = Batch(queue, definition)  # before the listing, so that wrong settings are found at once
+    plan = freeze_plan(origin, destination, chosen)
     manifest = _without_jobs(destination, plan, policy)
     if manifest is not None:
         conclude(destination, manifest, None, pointer)
@@ -127,7 +128,7 @@ def submit(
 
 
 def _named(output: str, scheduled_time: str | None) -> str:
-    """OUTPUT of this run of a schedule, or as it is."""
+    """OUTPUT with its placeholder replaced by the scheduled time."""
     if (PLACEHOLDER in output) != (scheduled_time is not None):
         raise UsageError(f"--scheduled-time and {PLACEHOLDER} in OUTPUT belong together; give both, or neither")
     return output if scheduled_time is None else output.replace(PLACEHOLDER, scheduled_time)
@@ -135,14 +136,19 @@ def _named(output: str, scheduled_time: str | None) -> str:
 
 def _without_jobs(output: Store, plan: Plan, policy: Policy) -> Manifest | None:
     """The manifest of a run that needs no job: it is published as valid, or has no parts and is published now."""
-    from jobs.publish import finish, published
+    from jobs.publish import find_published, finish, repair_pages
 
-    return published(output, plan, policy) if plan.parts else finish(output, plan, policy)
+    if not plan.parts:
+        return finish(output, plan, policy)
+    manifest = find_published(output, plan, policy)
+    if manifest is not None:
+        repair_pages(output, plan, manifest)
+    return manifest
 
 
 def _published(output: Store, plan: Plan) -> Manifest:
-    """What the finishing job wrote."""
-    from jobs.manifest_file import read_manifest
+    """The manifest that the finishing job wrote; raises IncompleteError where there is none."""
+    from jobs.published_run import read_manifest
 
     manifest = read_manifest(output)
     if manifest is None or manifest.lineage.plan_digest != plan.digest:
@@ -150,7 +156,7 @@ def _published(output: Store, plan: Plan) -> Manifest:
     return manifest
 
 
-def _show(output: Store, plan: Plan, submitted: Submitted) -> None:
+def _show(output: Store, plan: Plan, submitted: Submission) -> None:
     parts = "being made by jobs that were submitted before"
     if submitted.missing is not None:
         parts = f"{submitted.missing:,} of {len(plan.parts):,} to be made"

@@ -1,61 +1,20 @@
-"""Commands for those who read what was published: `boxcar convert`, `diff` and `schema`."""
+"""`boxcar diff`."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.text import print_lines, say, warn
-from jobs.errors import UsageError
+from jobs.cli.shared import open_published
+from jobs.cli.text import say, table
 
 if TYPE_CHECKING:
-    from jobs.diff import Difference, Side
+    from jobs.diff import ComparedRun, Difference
     from jobs.formats import BoxRecord
-    from jobs.published import PublishedRun
 
-# Of each kind of change, on a screen; --json has more.
+# Examples of each kind of change on a screen; --json has more.
 SHOWN = 5
-
-
-@click.command()
-@click.argument("output")
-@click.option(
-    "--to",
-    type=click.Choice(["coco", "csv", "parquet", "sagemaker"]),
-    required=True,
-    help="COCO dataset and results, a table with one row a box, or SageMaker Ground Truth's augmented manifest.",
-)
-@click.option("--out", default=".", metavar="FOLDER", help="Where the files are written.  [default: this folder]")
-def convert(output: str, to: str, out: str) -> None:
-    """Write a published run's boxes to files of another format, which bear the run's name.
-
-    \b
-    Example:
-      boxcar convert s3://boxes/2024/ --to parquet --out tables/
-    """
-    from jobs.convert import convert as write
-
-    if "://" in out:
-        raise UsageError(f"--out {out}: give a folder of this machine, and copy the files from there")
-    run = _open(output)
-    if to == "sagemaker" and not run.manifest.input.startswith("s3://"):
-        warn(
-            f"warning: the images lie in {run.manifest.input}, and SageMaker reads s3:// only: copy them to a bucket, "
-            "and put its URI in place of the folder in every source-ref"
-        )
-    say(f"reading {run.manifest.images:,} records")
-    paths = write(run, to, Path(out))
-    print_lines(
-        {
-            "run": f"{run.manifest.run}, {run.manifest.status}",
-            "images": f"{run.manifest.images:,}, of them {run.manifest.statuses.get('ok', 0):,} ok",
-            "boxes": f"{sum(run.manifest.boxes.values()):,}",
-            "written": ", ".join(map(str, paths)),
-        }
-    )
 
 
 @click.command()
@@ -74,40 +33,14 @@ def diff(run_a: str, run_b: str, as_json: bool) -> None:
     """
     from jobs.diff import diff as compare
 
-    a, b = _open(run_a), _open(run_b)
+    a, b = open_published(run_a), open_published(run_b)
     say(f"reading {a.manifest.images + b.manifest.images:,} records")
     found = compare(a, b)
-    click.echo(found.pretty().decode() if as_json else _shown(found), nl=not as_json)
+    click.echo(found.pretty().decode() if as_json else _text(found), nl=not as_json)
 
 
-@click.command()
-def schema() -> None:
-    """Print the JSON Schema of every file in an OUTPUT.
-
-    \b
-    Example:
-      boxcar schema > schema.json
-    """
-    from jobs.schema import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2))
-
-
-def _open(output: str) -> PublishedRun:
-    """A published run; a rejected one is read too, and said to be one."""
-    from jobs.published import PublishedRun
-
-    run = PublishedRun.open(output)
-    if run.manifest.status != "valid":
-        warn(
-            f"warning: {run.store.uri} was published as {run.manifest.status}; "
-            f"{run.store.uri}quality/validation.json says why"
-        )
-    return run
-
-
-def _shown(found: Difference) -> str:
-    """For people: the two runs, what differs between them, the counts, and some examples."""
+def _text(found: Difference) -> str:
+    """The two runs, what differs between them, the counts, and some examples, for people."""
     a, b = found.a, found.b
     rows = [
         ["", "A", "B"],
@@ -122,7 +55,7 @@ def _shown(found: Difference) -> str:
     ]
     images = found.images
     lines = [
-        *_table(rows, "<"),
+        *table(rows),
         "",
         *_notes(a, b),
         f"images: {images.both:,} in both, {images.only_in_a:,} only in A, {images.only_in_b:,} only in B, "
@@ -136,11 +69,11 @@ def _shown(found: Difference) -> str:
     return "\n".join(lines)
 
 
-def _artifact(side: Side) -> str:
+def _artifact(side: ComparedRun) -> str:
     return f"{side.artifact_name} {side.artifact_sha256[:12]}"
 
 
-def _notes(a: Side, b: Side) -> list[str]:
+def _notes(a: ComparedRun, b: ComparedRun) -> list[str]:
     """What makes the runs differ before any image does."""
     notes = []
     if a.plan_digest == b.plan_digest:
@@ -161,7 +94,7 @@ def _labels(found: Difference) -> list[str]:
     counts.append(("all", [sum(row[column] for _, row in counts) for column in range(len(names))]))
     rows = [["label", "A", "B", *names[2:]]]
     rows += [[label, *(f"{count:,}" for count in row)] for label, row in counts]
-    return _table(rows, ">")
+    return table(rows, ">")
 
 
 def _image_examples(found: Difference) -> list[str]:
@@ -186,15 +119,3 @@ def _box_examples(found: Difference) -> list[str]:
 
 def _box(box: BoxRecord) -> str:
     return f"{box.score:.4f} at {box.x:g},{box.y:g} {box.width:g}x{box.height:g}"
-
-
-def _table(rows: list[list[str]], align: str) -> list[str]:
-    """Columns as wide as they need to be; the first one is always aligned to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:{align if number else '<'}{width}}"
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,0 +1,49 @@
+"""`boxcar convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.cli.shared import open_published
+from jobs.cli.text import print_lines, say, warn
+from jobs.errors import UsageError
+
+
+@click.command()
+@click.argument("output")
+@click.option(
+    "--to",
+    type=click.Choice(["coco", "csv", "parquet", "sagemaker"]),
+    required=True,
+    help="COCO dataset and results, a table with one row a box, or SageMaker Ground Truth's augmented manifest.",
+)
+@click.option("--out", default=".", metavar="FOLDER", help="Where the files are written.  [default: this folder]")
+def convert(output: str, to: str, out: str) -> None:
+    """Write a published run's boxes to files of another format, which bear the run's name.
+
+    \b
+    Example:
+      boxcar convert s3://boxes/2024/ --to parquet --out tables/
+    """
+    from jobs.convert import convert as write
+
+    if "://" in out:
+        raise UsageError(f"--out {out}: give a folder of this machine, and copy the files from there")
+    run = open_published(output)
+    if to == "sagemaker" and not run.manifest.input.startswith("s3://"):
+        warn(
+            f"warning: the images lie in {run.manifest.input}, and SageMaker reads s3:// only: copy them to a bucket, "
+            "and put its URI in place of the folder in every source-ref"
+        )
+    say(f"reading {run.manifest.images:,} records")
+    paths = write(run, to, Path(out))
+    print_lines(
+        {
+            "run": f"{run.manifest.run}, {run.manifest.status}",
+            "images": f"{run.manifest.images:,}, of them {run.manifest.statuses.get('ok', 0):,} ok",
+            "boxes": f"{sum(run.manifest.boxes.values()):,}",
+            "written": ", ".join(map(str, paths)),
+        }
+    )

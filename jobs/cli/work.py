@@ -1,0 +1,62 @@
+"""`boxcar work`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli.options import machine_options
+from jobs.cli.text import print_lines, rate_text
+from jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.formats import Plan, PlanPart
+    from jobs.storage import Store
+
+
+@click.command()
+@click.argument("output")
+@click.option("--shard", type=click.IntRange(min=0), envvar="AWS_BATCH_JOB_ARRAY_INDEX", help="This worker, from 0.")
+@click.option("--shards", type=click.IntRange(min=1), envvar="AWS_BATCH_JOB_ARRAY_SIZE", help="Workers in all.")
+@machine_options
+def work(output: str, shard: int | None, shards: int | None, threads: int | None, processes: int | None) -> None:
+    """Make the parts of a plan that are not there yet: those of one shard, or all.
+
+    Without options, AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE choose the shard where they are set.
+
+    \b
+    Example:
+      boxcar work s3://boxes/2024/ --shard 0 --shards 8
+    """
+    if (shard is None) != (shards is None):
+        raise UsageError("--shard and --shards belong together; give both, or neither for all parts")
+    if shard is None or shards is None:
+        shard, shards = 0, 1
+    if shard >= shards:
+        raise UsageError(f"--shard {shard}: the {shards} shards are numbered from 0 to {shards - 1}")
+
+    from jobs.plan import require_plan, shard_parts
+    from jobs.storage import open_store
+
+    destination = open_store(output)
+    found = require_plan(destination)
+    parts = shard_parts(found, shard, shards)
+    rate = make_parts(destination, found, parts, threads, processes)
+    print_lines({"parts": f"{len(parts):,} in place", "images/s": rate_text(rate)})
+
+
+def make_parts(
+    output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None
+) -> float | None:
+    """Make parts on this machine and show progress; returns images a second, or None when nothing was to do."""
+    from detector.common.cores import cores
+    from jobs.engines import local
+    from jobs.parts import missing_parts
+    from jobs.progress import TerminalProgress
+
+    threads = threads or max(cores(), processes or 1)
+    with TerminalProgress(sum(part.count for part in parts)) as progress:
+        todo = missing_parts(output, plan, parts, progress)
+        local.make(output, plan, todo, threads, processes or local.spread(threads), progress)
+        return progress.rate
