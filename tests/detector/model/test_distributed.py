@@ -60,6 +60,7 @@ def process(rank: int, port: int, inputs: Inputs, out: Path) -> None:
         torch.save({"losses": [r.losses for r in reports], "network": trained.state_dict()}, out / f"{rank}.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast_rcnn", "faster_rcnn"])
 def test_two_processes_train_as_one_with_the_doubled_batch(
     model_settings: Callable[..., ModelSettings],

@@ -26,9 +26,9 @@ from jobs.convert.table import COLUMNS
 from jobs.errors import StorageError
 from jobs.formats import BoxRecord, Manifest, Record
 from jobs.published import PublishedRun
-from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def _manifest(output: Path) -> Manifest:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from jobs.diff import EXAMPLES, MATCHED, Difference, compare_boxes, diff, side_by_side
 from jobs.formats import BoxRecord, Record
 from jobs.published import PublishedRun
-from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def _box(

@@ -9,9 +9,9 @@ import pytest
 
 from jobs.errors import IncompleteError, ModelError, UsageError
 from jobs.published import PublishedRun
-from tests.conftest import CLASSES
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
+from tests.support.artifacts import CLASSES
 
 
 def test_records_come_in_order_with_their_keys(made_runs: Runs) -> None:
