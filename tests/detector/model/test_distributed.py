@@ -21,6 +21,8 @@ from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 from tests.support.datasets import image_info
 
+pytestmark = pytest.mark.slow
+
 Inputs = tuple[ModelSettings, TrainSettings, Path, CocoDataset, Proposals]
 
 
@@ -60,7 +62,6 @@ def process(rank: int, port: int, inputs: Inputs, out: Path) -> None:
         torch.save({"losses": [r.losses for r in reports], "network": trained.state_dict()}, out / f"{rank}.pt")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast_rcnn", "faster_rcnn"])
 def test_two_processes_train_as_one_with_the_doubled_batch(
     model_settings: Callable[..., ModelSettings],
