@@ -25,8 +25,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+# Tests that use one of these fixtures are slow: browsers, and runs of the job that are killed or disturbed.
+SLOW_FIXTURES = {"browser", "world"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, so that no worker begins with one when the others have nothing left to do."""
+    """Mark the tests that use a slow fixture, and put files with slow tests first.
+
+    A worker that began with such a file when the others have nothing left to do would keep them waiting.
+    """
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

@@ -19,6 +19,8 @@ from detector.common.digests import sha256_of
 from detector.stages import layout
 from tests.support.local_s3 import LocalS3
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 # Small enough for seconds, large enough to find something to score.
 SMALL = {

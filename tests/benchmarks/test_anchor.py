@@ -44,6 +44,7 @@ def test_batches_are_of_one_orientation_and_flip_boxes_with_the_image(
     assert any(len(target["boxes"]) == 0 for _, targets in seen for target in targets)  # ignored
 
 
+@pytest.mark.slow
 def test_it_trains_for_its_time_and_finds_boxes_in_the_images_own_pixels(
     data: tuple[Path, CocoDataset],
 ) -> None:

@@ -124,6 +124,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SMOKE)
 def test_a_documented_command_runs(command: str, checkout: Path) -> None:
     words = shlex.split(f"{command} {SMOKE[command]}")

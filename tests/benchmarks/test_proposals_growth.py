@@ -76,12 +76,14 @@ def see_peaks() -> None:
     assert peak_memory(lambda: None) < 4 * MIB
 
 
+@pytest.mark.slow
 @linux
 def test_peak_memory_is_seen_whoever_asks_for_it() -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(see_peaks).result()
 
 
+@pytest.mark.slow
 @linux
 def test_each_image_is_measured_in_a_process_of_its_own() -> None:
     wanted = [MadeImage("one colour", 40, 30, one_colour), MadeImage("noise", 400, 300, noise)]

@@ -18,7 +18,7 @@ from tests.conftest import Bucket
 from tests.container.engine import ROOT, Container, Image
 from tests.jobs.helpers import records_of, write_photos
 
-pytestmark = pytest.mark.timeout(1800)  # the first test builds
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first test builds
 
 Folder = Callable[[str], Path]
 PYTHON = ("python", "-c")

@@ -12,7 +12,7 @@ import yaml
 
 from tests.container.engine import ROOT, Engine, Image
 
-pytestmark = pytest.mark.timeout(3600)  # the first test builds
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # the first test builds
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,7 @@ def test_the_image_has_a_cell_for_each_photograph_that_could_be_read(tmp_path: P
     assert photographs.draw([broken]).getcolors() == [(one.width * one.height, (255, 255, 255))]
 
 
+@pytest.mark.slow
 def test_the_whole_part_on_a_folder(tmp_path: Path) -> None:
     """`make demo` runs this part with the shipped artifact, through the command."""
     write_photos(tmp_path / "photos", 3)

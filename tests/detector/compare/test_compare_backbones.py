@@ -25,6 +25,8 @@ from detector.compare.backbones.timing import latencies
 from detector.model.backbones import BACKBONES
 from detector.model.backbones.weights import Package, State
 
+pytestmark = pytest.mark.slow
+
 MACHINE = Machine("Some CPU", 1, "2.11", 5)
 
 

@@ -40,7 +40,7 @@ def params() -> Params:
     content["train"].update(
         device="cpu", epochs=2, batch_size=3, image_sizes=[64], average=0.0, proposals=60, regions=8
     )
-    content["evaluate"].update(max_proposals=30, min_score=0.01, max_detections=10)
+    content["detect"].update(max_proposals=30, min_score=0.01, max_detections=10)
     return Params.model_validate(content)
 
 
@@ -63,7 +63,7 @@ def test_the_members_are_the_family_and_rcnn_twice(params: Params) -> None:
     for own in made.values():
         assert own.train.epochs == 3
         # All share these, so that a difference of figures comes from the member.
-        assert (own.fetch, own.propose, own.evaluate) == (params.fetch, params.propose, params.evaluate)
+        assert (own.fetch, own.propose, own.detect) == (params.fetch, params.propose, params.detect)
         assert own.model.backbone == params.model.backbone and own.train.seed == params.train.seed
     assert params.train.epochs == 2
 
@@ -138,7 +138,7 @@ class Stages:
 
     def train(self, model: Any, settings: Any, dataset: Path, proposals: Path, out: Path, log: Path, _: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "weights.pt").write_bytes(b"x" * 1000)
+        (out / "weights.safetensors").write_bytes(b"x" * 1000)
         self.note("train")
         svm = {"svm": {"cached_bytes": 5000.0, "caching_seconds": 4.0, "fitting_seconds": 3.0, "cpu_seconds": 6.5}}
         write_json(log / "metrics.json", {"seconds": 60.0, "cpu_seconds": 55.0, **(svm if model.head == "svm" else {})})

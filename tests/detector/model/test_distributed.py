@@ -21,6 +21,8 @@ from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 from tests.support.datasets import image_info
 
+pytestmark = pytest.mark.slow
+
 Inputs = tuple[ModelSettings, TrainSettings, Path, CocoDataset, Proposals]
 
 

@@ -18,6 +18,8 @@ from detector.model.training_images import Example, TrainingImages, collate
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 
+pytestmark = pytest.mark.slow
+
 TrainingSet = tuple[Path, CocoDataset, Proposals]
 MEMBERS = sorted(FAMILY)
 READ_PROPOSALS = ("sliding_window", "rcnn", "fast_rcnn")

@@ -13,6 +13,8 @@ from detector.model.training import EpochReport, train
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 
+pytestmark = pytest.mark.slow
+
 TrainingSet = tuple[Path, CocoDataset, Proposals]
 
 

@@ -18,6 +18,8 @@ import pytest
 from detector.proposals import Mode, selective_search, warm_up
 from detector.proposals.compiled import Summary
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 KERNELS = """
 from detector.proposals.compiled import compiled

@@ -30,6 +30,8 @@ from detector.stages import evaluate, export, fetch, propose, train
 from detector.stages.digests import data_digest
 from detector.stages.layout import DRAFT_FILE
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"train": 6, "val": 3, "test": 3}
 
 

@@ -15,6 +15,8 @@ from detector.params import Params
 from detector.proposals.store import save_proposals
 from detector.stages import fetch, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def params() -> Params:

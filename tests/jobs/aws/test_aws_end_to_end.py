@@ -21,6 +21,8 @@ from tests.jobs.aws.conftest import Stack, client
 from tests.jobs.aws.template_tools import FULL, NETWORK, conditioned, load_template, rendered
 from tests.jobs.helpers import Boxcar
 
+pytestmark = pytest.mark.slow
+
 QUEUED = ("--queue", "boxcar", "--definition", "boxcar-worker")
 
 

@@ -14,6 +14,8 @@ import pytest
 from jobs.formats import Manifest
 from tests.jobs.helpers import Boxcar, part_bytes, write_photos
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
 

@@ -19,6 +19,8 @@ from detector.model.backbones.weights import State
 from detector.params import ModelSettings
 from detector.runtime.images import MEAN, SCALE
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = {
     "alexnet": 5, "vgg16": 5, "vgg19": 5, "googlenet": 9, "inception_v3": 11, "inception_v4": 16, "resnet18": 4,
     "resnet50": 4, "resnet101": 4, "resnet152": 4, "efficientnet_lite0": 7,
