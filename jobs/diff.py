@@ -89,7 +89,7 @@ class LabelChanges(FileModel):
 
 
 class Difference(VersionedModel):
-    """What changed from run A to run B."""
+    """The differences between run A and run B."""
 
     a: ComparedRun = Field(description="The run that was named first.")
     b: ComparedRun = Field(description="The run that was named second.")

@@ -130,7 +130,7 @@ class AskedAs:
 
 
 class Filters(FileModel):
-    """Which of the listed files are planned; patterns are shell globs over the key, in which * crosses /."""
+    """The filters that select images from the listing. Patterns are shell globs over the key, in which * crosses /."""
 
     include: Annotated[list[str], AskedAs("--include")] = Field(
         default=[], description="An image must match one of these patterns, if there are any; sorted."
@@ -179,7 +179,7 @@ class PlanHead(VersionedModel):
 
 
 class PlanOptions(FileModel):
-    """What a plan is asked for. With the listing it decides every byte of the records.
+    """The options of a plan. With the listing they decide every byte of the records.
 
     Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when a
     plan is asked for again. To add an option, add a field here, with a default value for older plans, and a click
@@ -294,7 +294,7 @@ class PartEntry(FileModel):
 
 
 class Lineage(FileModel):
-    """What made a run's boxes."""
+    """The origin of a run's boxes."""
 
     plan_digest: str = Field(description="SHA-256 of the plan's content.")
     artifact_name: str = Field(description="The detector's name.")
@@ -310,7 +310,7 @@ class Lineage(FileModel):
 
 
 class Cost(FileModel):
-    """What it cost to make the parts, without work that was lost when a worker was killed."""
+    """The cost of making the parts, without work that was lost when a worker was killed."""
 
     cpu_seconds: float = Field(description="CPU time over all workers, in seconds.")
     bytes_read: int = Field(description="Bytes of images read from the input.")

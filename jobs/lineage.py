@@ -10,7 +10,7 @@ from jobs.published_run import MANIFEST, PublishedRun, published_records
 
 
 def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
-    """What made a published run, from its manifest to the artifact's training data; digests are SHA-256.
+    """The origin of a published run, from its manifest to the artifact's training data; digests are SHA-256.
 
     Raises UsageError when OUTPUT's plan is not the one that was published.
     """
@@ -36,7 +36,7 @@ def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
 
 
 def trace_image(run: PublishedRun, plan: Plan, image: str) -> dict[str, str]:
-    """Where the record of an image lies, and which version of the image it describes; image: a URI or a key below
+    """The place of an image's record, and the version of the image that it describes; image: a URI or a key below
     INPUT.
 
     Raises UsageError when it was not planned, or its part is not the one that was published.

@@ -80,7 +80,7 @@ def plan_options(
 
 @dataclass(frozen=True)
 class Survey:
-    """What a plan holds, or would hold if it was made."""
+    """The content of a plan that is there, or of one that would be made."""
 
     plan: Plan | None  # the one that is there
     since: Since | None
@@ -124,7 +124,7 @@ def _create(output: Store, plan: Plan) -> Plan:
 
 
 def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -> Survey:
-    """What `make_plan` would write or find. Writes nothing, and raises what `make_plan` raises."""
+    """The plan that `make_plan` would write or find. Writes nothing; raises what `make_plan` raises."""
     there = _plan_there(source, output, options)
     if there is not None:
         size, copied = 0, 0

@@ -17,7 +17,7 @@ RECENT = timedelta(minutes=15)
 
 @dataclass
 class Status:
-    """How far a run is. A part with statistics counts as done; only `finish` reads the records themselves."""
+    """The progress of a run. A part with statistics counts as done; only `finish` reads the records themselves."""
 
     parts: int = 0
     images: int = 0

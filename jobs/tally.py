@@ -13,7 +13,7 @@ from jobs.parts import WholePart, records_key
 
 
 class Tally:
-    """What all parts of a run add up to.
+    """The sums over all parts of a run.
 
     parts: as the manifest lists them; statuses, labels: number of records and of boxes of each; detected: images with
     boxes; histograms: boxes whose label the artifact has, in images of a known size.

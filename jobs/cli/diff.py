@@ -74,7 +74,7 @@ def _artifact(side: ComparedRun) -> str:
 
 
 def _notes(a: ComparedRun, b: ComparedRun) -> list[str]:
-    """What makes the runs differ before any image does."""
+    """Notes about differences that concern the runs as a whole."""
     notes = []
     if a.plan_digest == b.plan_digest:
         notes.append("both are of one plan")

@@ -92,6 +92,6 @@ class Samples:
 
 
 def distance_to_half(score: float) -> float:
-    """How far a score is from one half, in steps of 0.0001. Scores are calibrated probabilities, so at one half the
-    detector says that the box is as likely wrong as right."""
+    """The distance of a score from one half, in steps of 0.0001. Scores are calibrated probabilities, so at one half
+    the detector says that the box is as likely wrong as right."""
     return round(abs(score - 0.5), 4)

@@ -30,7 +30,7 @@ DRIFT_RULES: Final = ("boxes_per_image_drift", "label_drift", "score_drift")
 
 @dataclass(frozen=True)
 class Policy:
-    """What a person may choose. max_failed: share of images, 0 to 1, that may fail; strict: drift rules that reject a
+    """The choices of a person. max_failed: share of images, 0 to 1, that may fail; strict: drift rules that reject a
     run in place of a warning, sorted."""
 
     max_failed: float = DEFAULT_MAX_FAILED
