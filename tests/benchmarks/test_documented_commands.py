@@ -62,7 +62,8 @@ SMOKE = {
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
     "python -m benchmarks.proposals.growth": "--kind dots --largest 0.00001",
     "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
-    "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400": "--image-sizes 64 --dataset voc",
+    "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400":
+        "--image-sizes 64 --dataset voc",
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
     "python -m benchmarks.validation": "--images 100 --rounds 1",
     "python -m detector.proposals.warm_up": "",
