@@ -22,6 +22,7 @@ from PIL import Image
 from benchmarks.validation import make_run
 from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
+from detector.runtime.artifact import SHIPPED, load_artifact
 from jobs.rules.policy import DRIFT_IMAGES
 from tests.support.datasets import write_scenes
 
@@ -61,7 +62,8 @@ SMOKE = {
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
     "python -m benchmarks.proposals.growth": "--kind dots --largest 0.00001",
     "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
-    "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400": "--image-sizes 64",
+    "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400":
+        "--image-sizes 64 --dataset voc",
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
     "python -m benchmarks.validation": "--images 100 --rounds 1",
     "python -m detector.proposals.warm_up": "",
@@ -115,6 +117,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     (folder / "detector").mkdir()
     (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
     write_scenes(folder / "build/dataset", SPLITS)
+    write_scenes(folder / "voc", {"test": 2}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
     make_run(folder / "OUTPUT", DRIFT_IMAGES)

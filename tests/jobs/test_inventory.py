@@ -128,6 +128,7 @@ def test_the_same_plan_as_from_the_listing(
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.slow
 def test_without_etags(boxcar: Boxcar, artifact: Path, photos: Bucket, tmp_path: Path, format: str) -> None:
     """And without the columns of versions: those reports list current versions alone."""
     rows = [{name: row[name] for name in ("Bucket", "Key", "Size")} for row in _rows(photos)]

@@ -302,6 +302,7 @@ def _listed(store: Any) -> tuple[dict[str, Entry], list[dict[str, Any]]]:
     return {entry.key: entry for entry in entries}, asked
 
 
+@pytest.mark.slow
 def test_rclone_lists_every_key_once(bucket: Bucket, cut_early: None, tmp_path: Path) -> None:
     keys = _tree(300)
     for key in keys:
@@ -316,6 +317,7 @@ def test_rclone_lists_every_key_once(bucket: Bucket, cut_early: None, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["photos", "photos--use1-az4--x-s3"])
+@pytest.mark.slow
 def test_moto_lists_every_key_once(moto: str, cut_early: None, name: str) -> None:
     client = boto3.session.Session().client("s3")
     client.create_bucket(Bucket="photos")

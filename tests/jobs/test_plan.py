@@ -32,6 +32,7 @@ def _planned(output: Path) -> list[PlannedImage]:
     return [image for part in parts for image in decode_lines(PlannedImage, part.read_bytes())]
 
 
+@pytest.mark.slow
 def test_more_than_a_thousand_keys(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
     """A listing has pages of 1,000 keys."""
     photos = tmp_path / "photos"

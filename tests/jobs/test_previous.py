@@ -82,6 +82,7 @@ def test_what_has_not_changed_is_copied(
     ]
 
 
+@pytest.mark.slow
 def test_from_a_bucket_with_a_latest_json(boxcar: Boxcar, bucket: Bucket, artifact: Path, tmp_path: Path) -> None:
     """Night after night the same command, but for OUTPUT."""
     bucket.upload(write_photos(tmp_path / "photos", 4), "photos")

@@ -41,8 +41,11 @@ def image_info(
     )
 
 
-def write_scenes(folder: Path, splits: Mapping[str, int]) -> Path:
-    """Write generated scenes as `detector fetch` lays them out: a COCO file for each split, and `images/`."""
+def write_scenes(folder: Path, splits: Mapping[str, int], classes: tuple[str, ...] = GENERATED_CLASSES) -> Path:
+    """Write generated scenes as `detector fetch` lays them out: a COCO file for each split, and `images/`.
+
+    classes: other names for the scenes' classes, in their order; there may be more of them.
+    """
     (folder / "images").mkdir(parents=True)
     number = 0
     for split, count in splits.items():
@@ -53,5 +56,5 @@ def write_scenes(folder: Path, splits: Mapping[str, int]) -> Path:
             height, width = scene.pixels.shape[:2]
             images.append(image_info(number, scene.boxes, scene.labels, size=(width, height), ignore=scene.ignore))
             Image.fromarray(scene.pixels).save(folder / "images" / f"{number}.png")
-        save_coco(CocoDataset(GENERATED_CLASSES, tuple(images)), folder / f"{split}.json")
+        save_coco(CocoDataset(classes, tuple(images)), folder / f"{split}.json")
     return folder

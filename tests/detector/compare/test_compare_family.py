@@ -361,6 +361,7 @@ def test_the_command_hands_on_its_options(tmp_path: Path, monkeypatch: pytest.Mo
     assert given == {"out": tmp_path, "members": ("rcnn",), "train_images": 5, "test_images": None, "epochs": 3}
 
 
+@pytest.mark.slow
 def test_two_members_for_real(params: Params, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the stages as they are, on four scenes; then again, when nothing is left to do."""
 

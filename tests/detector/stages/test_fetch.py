@@ -35,6 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+@pytest.mark.slow
 def test_generated_scenes_are_written_the_same_every_time(tmp_path: Path) -> None:
     report = fetch(settings("generated"), 1, tmp_path / "a")
     fetch(settings("generated"), 1, tmp_path / "b")

@@ -272,6 +272,7 @@ print(asked)
 """
 
 
+@pytest.mark.slow
 def test_quiet_and_private(tmp_path: Path) -> None:
     """No analytics, nothing written to the home folder, nothing on the terminal."""
     home = tmp_path / "home"
