@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from detector.common.errors import WeightsError
+from detector.common.files import replaced
 from detector.model.family import build
 from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings
@@ -35,11 +36,11 @@ def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: 
 
     half: store large float32 weights as float16, which halves the file. `load_trained` reads both.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     if half:
         weights = {name: value.half() if _is_large(value) else value for name, value in weights.items()}
-    save_file(weights, path, {"making": json.dumps(asdict(making))})
+    with replaced(path) as file:
+        file.write(save(weights, {"making": json.dumps(asdict(making))}))
 
 
 def load_making(path: Path) -> Making:

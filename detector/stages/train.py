@@ -60,7 +60,7 @@ def run(
         precision, processes = _keep(earlier, precision, processes)
     threads = max(1, usable_threads() // processes)
     if not under_torchrun():
-        click.echo(f"training on {device.type} in {precision}, {processes} processes with {threads} threads each")
+        click.echo(f"training on {device.type} in {precision}; processes: {processes}, threads in each: {threads}")
     sections = {**(making or {}), "model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
     lesson = Lesson(
         model=model,
@@ -96,8 +96,8 @@ def _keep(earlier: dict[str, object], precision: Precision, processes: int) -> t
     kept: tuple[Precision, int] = earlier["precision"], processes if under_torchrun() else earlier["processes"]  # type: ignore[assignment]
     if kept != (precision, processes):
         click.echo(
-            f"resuming in {kept[0]} with {kept[1]} processes, as the training began; "
-            f"this machine alone would take {precision} and {processes}"
+            f"resuming in {kept[0]} (processes: {kept[1]}), as the training began; "
+            f"a new training would take {precision} (processes: {processes}) on this machine"
         )
     return kept
 

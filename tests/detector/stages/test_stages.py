@@ -344,7 +344,7 @@ def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
     monkeypatch.setattr(train, "resolve_precision", lambda wanted, device: "fp32")
     weights = train_again(**epochs)
     said = capsys.readouterr().out
-    assert "resuming in bf16 with 1 processes, as the training began" in said and "epoch 2/2" in said
+    assert "resuming in bf16 (processes: 1), as the training began" in said and "epoch 2/2" in said
     assert load_making(weights).precision == "bf16"
     assert json.loads((tmp_path / "log/metrics.json").read_text())["precision"] == "bf16"
 
