@@ -74,7 +74,8 @@ def run(
     )
     made = Making(sections, load_coco(dataset / "train.json").classes, precision, processes)
     run_together(processes, threads, _train, lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
-    remove_others(checkpoints, checkpoint)
+    if _is_first():
+        remove_others(checkpoints, checkpoint)
 
 
 def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> str:
@@ -102,9 +103,14 @@ def _keep(earlier: dict[str, object], precision: Precision, processes: int) -> t
     return kept
 
 
+def _is_first() -> bool:
+    """Whether this process writes: torchrun and `run_together` number the processes of a training."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _train(lesson: Lesson, making: Making, epochs: int, weights: Path, log: Path) -> None:
     """One process of the training; the first one writes its log and the weights."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_first():
         learn(lesson, report=lambda epoch: None, finish=lambda network, figures: None)
         return
     # DVC snapshots experiments itself (`dvc exp run`); the log must not commit to git from inside a stage. A resume

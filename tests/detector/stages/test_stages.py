@@ -324,6 +324,19 @@ def test_a_finished_training_is_not_repeated_and_its_file_is_the_same(
     assert len(list((tmp_path / "state").iterdir())) == 1  # one state is kept, whatever was trained before
 
 
+@pytest.mark.slow
+def test_two_processes_share_each_batch_and_one_of_them_writes(
+    road: Road, train_again: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Six images in batches of two: each process takes one of them."""
+    weights = train_again(processes=2, batch_size=2, epochs=2)
+    assert load_making(weights).processes == 2
+    log = json.loads((tmp_path / "log/metrics.json").read_text())
+    assert (log["processes"], log["step"]) == (2, 2) and 0 < log["loss"]["class"] < 5
+    said = capfd.readouterr().out
+    assert "processes: 2, threads in each: " in said and said.count("epoch 2/2") == 1
+
+
 def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
     train_again: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
