@@ -63,7 +63,7 @@ class VersionedModel(FileModel):
     schema_version: Literal[1] = Field(default=1, alias="schema", description="Version of this format.")
 
 
-# Whole numbers that fit into the columns of every format, and that no image's size exceeds.
+# 32-bit integers: they fit into every output format, and every image size fits into them.
 Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
@@ -146,7 +146,7 @@ class Filters(FileModel):
 class Since(FileModel):
     """The previous run, from which the records of unchanged images are copied."""
 
-    # What was asked for is compared, not the run that it led to: a latest.json moves on.
+    # Plans are compared by the text of --since, not by the run that it names: a latest.json changes with every run.
     given: Annotated[str, AskedAs("--since")] = Field(
         description="What --since named: the OUTPUT of a run, or a latest.json."
     )
@@ -181,9 +181,9 @@ class PlanHead(VersionedModel):
 class PlanOptions(FileModel):
     """The options of a plan. With the listing they decide every byte of the records.
 
-    Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when a
-    plan is asked for again. To add an option, add a field here, with a default value for older plans, and a click
-    option of the same name.
+    Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when
+    the same OUTPUT is planned again. To add an option, add a field here, with a default value for older plans, and a
+    click option of the same name.
     """
 
     input: Annotated[str, AskedAs("INPUT")] = Field(

@@ -102,7 +102,7 @@ def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, 
         with PlanDraft(source, options, notice) as draft:
             _write_all(output, draft.cut(parts))
         plan = draft.plan(parts)
-        ours, plan = plan, _create(output, plan)  # from here on a plan exists
+        ours, plan = plan, _create(output, plan)  # `plan` is now the one in OUTPUT: ours, or another planner's
         _refuse_other(plan, output, options)
         if plan.digest != ours.digest:
             notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
@@ -119,7 +119,7 @@ def _create(output: Store, plan: Plan) -> Plan:
         there = read_plan(output)
         if there is not None:
             return there
-        time.sleep(attempt)  # S3 refuses too while another planner is writing, which may fail
+        time.sleep(attempt)  # S3 also refuses while another write is in progress; that write may fail, so try again
     raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
@@ -163,7 +163,7 @@ class PlanDraft:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        # The traceback of an error would keep them alive, and with them the threads that read ahead.
+        # Otherwise the traceback of an error would keep the generators and the threads that read ahead for them.
         for drawn in (self._entries, self._earlier):
             if isinstance(drawn, Generator):
                 drawn.close()
@@ -263,7 +263,9 @@ def _plan_there(source: Store, output: Store, options: PlanOptions) -> Plan | No
 def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:
     differences = _differences(plan, options)
     if differences:
-        raise UsageError(f"{output.uri} holds another plan: {differences}. Choose a new OUTPUT, or ask for the same")
+        raise UsageError(
+            f"{output.uri} holds another plan: {differences}. Choose a new OUTPUT, or use the same options"
+        )
 
 
 def _differences(there: PlanOptions, here: PlanOptions, names: Container[str] | None = None) -> str:

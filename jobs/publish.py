@@ -87,8 +87,8 @@ def examine(output: Store, plan: Plan, policy: Policy) -> Examination:
 def validate(output: Store, plan: Plan) -> Validation:
     """Judge a complete run without publishing it, and write its verdict.
 
-    The policy is that of the manifest where one is published, and the default one otherwise. Where the verdict is not
-    the published one, nothing is written: raises UsageError then, and what `examine` raises.
+    The policy is that of the manifest where one is published, and the default one otherwise. Raises UsageError, and
+    writes nothing, when the verdict differs from the published one; also raises what `examine` raises.
     """
     policy = _policy(read_manifest(output))
     examination = examine(output, plan, policy)
@@ -106,7 +106,7 @@ def validate(output: Store, plan: Plan) -> Validation:
 
 
 def write_report(output: Store, plan: Plan) -> Validation:
-    """Write report.html of a complete run that was judged before; its verdict.
+    """Write report.html of a complete run that was judged before, and return its verdict.
 
     Raises UsageError where the verdict is not that of this run, and what `whole_parts` raises.
     """
@@ -148,7 +148,7 @@ def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None
     there = _policy(manifest)
     if there != policy:
         raise UsageError(
-            f"{output.uri}: published as valid with {_options(there)}, which stays, not {_options(policy)}; "
+            f"{output.uri}: published as valid with {_options(there)}, which cannot be changed to {_options(policy)}; "
             f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
         )
     return manifest if _has_its_parts(output, plan, manifest) else None
@@ -157,7 +157,8 @@ def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None
 def repair_pages(output: Store, plan: Plan, manifest: Manifest) -> None:
     """Write the verdict and the report of a published run again if its verdict's file is not the published one.
 
-    A command that is killed while it publishes leaves that. A run that today's rules judge otherwise keeps its pages.
+    This happens when a command is killed while it publishes. If the rules of this version give another verdict, the
+    pages stay as they are.
     """
     data = output.read(VALIDATION)
     if data is None or sha256(data) != manifest.validation_sha256:
@@ -196,7 +197,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
         _write_pages(output, plan, examine(output, plan, _policy(winner)), winner)
     manifest = find_published(output, plan, policy)
     if manifest is None:
-        raise StorageError(f"{output.uri}{MANIFEST}: published otherwise while this run was examined; run again")
+        raise StorageError(f"{output.uri}{MANIFEST}: another command published another verdict meanwhile; run again")
     return manifest
 
 
@@ -254,7 +255,7 @@ def _refuse_changed_parts(output: Store, manifest: Manifest, tally: Tally) -> No
     if manifest.status == "valid" and changed:
         more = " and more" if len(changed) > MOST_NAMED else ""
         raise UsageError(
-            f"{output.uri}: published as valid, with other parts than are there now: "
+            f"{output.uri}: this run was published as valid, but these parts have changed since: "
             f"{', '.join(changed[:MOST_NAMED])}{more}; put the published ones back, or choose a new OUTPUT"
         )
 

@@ -33,7 +33,7 @@ FETCH_THREADS = 16
 AHEAD_BYTES = 256 * 2**20
 # Parts that may wait to be written; a part of 500 photographs has about 300 kB.
 WRITES_AHEAD = 4
-# When the worker is stopped, it waits so long for a PUT. One that hangs is abandoned, and its part is made again.
+# When the worker is stopped, it waits at most this long for a running PUT. Then the part is abandoned, and made again.
 LAST_WRITE_SECONDS = 5.0
 # A few images may be private. When more than this many in a row may not be read, the role or the policy is wrong.
 MOST_FORBIDDEN_IN_A_ROW = 9
@@ -80,15 +80,15 @@ class Worker:
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
         self._forbidden = 0  # images in a row
-        # Complete parts that end within such a row. They are written when an image can be read again.
+        # Complete parts whose last image was denied. They are written when an image can be read again.
         self._held: list[PartDraft] = []
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # After an error, wait only for parts that are being written: all other work belongs to parts that never will
-        # be.
+        # After an error, wait only for parts that are being written: all other work belongs to parts that will not
+        # be written.
         failed = exception[0] is not None
         if failed:
             wait(self._writes, LAST_WRITE_SECONDS)
@@ -165,8 +165,8 @@ class Worker:
         self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
 
     def _put(self, draft: PartDraft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
-        # A part that another worker has made since stays: it may be published already, and on another type of processor
-        # its bytes would differ.
+        # If another worker has written this part, keep it: it may be published already, and our bytes may differ where
+        # that worker has another type of processor.
         found = find_part(self._output, self._plan, draft.part, draft.images)
         if isinstance(found, WholePart):
             return found.stats
@@ -194,7 +194,7 @@ class Worker:
     def _written(self, at_most: int) -> Iterator[PartStats]:
         """The parts that were written since the last call; waits until at most `at_most` are still to be written."""
         while self._writes and (len(self._writes) > at_most or self._writes[0].done()):
-            wait([self._writes[0]])  # it must stay in the queue meanwhile, because a stop waits for what is there
+            wait([self._writes[0]])  # it stays in the queue, because `__exit__` waits for everything there
             yield self._writes.popleft().result()
 
 

@@ -110,8 +110,8 @@ def train(
         learner.restore(state)
     if world.sum({"epochs": float(len(reports))})["epochs"] != world.size * len(reports):
         raise TrainingError(
-            f"process {world.rank} found the state of {len(reports)} epochs, others found another: all processes need "
-            f"the same {checkpoint}, on a disk that they share"
+            f"process {world.rank} resumed after {len(reports)} epochs, and another process after another number: all "
+            f"need the same {checkpoint}, on a disk that they share"
         )
     for earlier in reports if world.first else ():
         report(earlier)
@@ -133,7 +133,7 @@ def train_one_epoch(
     learner: Learner, images: TrainingImages, truth: CocoDataset, settings: TrainSettings, epoch: int, world: World
 ) -> dict[str, float]:
     """One pass over the training images -> the mean of each part of the loss, without the total."""
-    # No two small seeds, and no two processes, share an epoch's numbers.
+    # Different seeds, epochs and processes get different random numbers.
     torch.manual_seed(settings.seed * 1_000_003 + epoch + world.rank * 1_000_000_007)  # dropout
     sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
     loaders = _CPU_LOADERS if learner.device.type == "cpu" else min(_GPU_LOADERS, cores())

@@ -45,5 +45,6 @@ def main() -> None:
     (AWS_ENDPOINT_URL, profiles, roles). In a folder, names that begin with a dot and links to folders are left out.
 
     Exit codes: 0 published and valid, 1 a bug, 2 wrong usage or another plan in OUTPUT, 3 rejected, 4 parts are
-    missing (run again), 5 storage or permission, 6 the artifact cannot be used, 143 stopped by SIGTERM (run again).
+    missing (run again), 5 storage or permission, 6 the artifact cannot be used, 130 and 143 stopped by
+    Ctrl-C or SIGTERM (run again).
     """

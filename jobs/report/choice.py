@@ -17,13 +17,13 @@ DOUBTFUL = Group("doubtful", "scores nearest to .5")
 SAMPLED = Group("sample", "sample of each label")
 FAILED = Group("failed", "failed")
 GROUPS = (RULES, DOUBTFUL, SAMPLED, FAILED)
-# Examples of one rule; a verdict names as many.
+# The most examples of one rule; validation.json stores the same number.
 EXAMPLES = 20
 
 
 @dataclass
 class GalleryImage:
-    """An image of the gallery, and why it is there; marked: the box that is the reason, if one is."""
+    """An image of the gallery and why it is there. marked: the box for which it is shown, or None."""
 
     sampled: SampledImage
     groups: list[str] = field(default_factory=list)

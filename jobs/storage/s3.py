@@ -18,12 +18,13 @@ from jobs.storage.store import Content, Entry, ImageVersion
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-# Tries of a request in all, unless AWS_MAX_ATTEMPTS or the profile says otherwise. When one try in five fails, one
-# request in 400,000 still fails.
+# Tries of a request in all, unless AWS_MAX_ATTEMPTS or the profile says otherwise. When one try in
+# five fails, one request in 400,000 fails all of them.
 ATTEMPTS = 8
 # S3 answers within two seconds even when it is slow. A connection that is silent for longer is lost.
 TIMEOUT_SECONDS = 10.0
-# An answer that lacks what every S3 server sends may have been cut on its way. A login page comes every time.
+# An answer that lacks what every S3 server sends may have been cut on its way, so it is asked for again; the login page
+# of a proxy comes every time, so tries end after these.
 GARBLED_ATTEMPTS = 5
 # The pause between tries doubles each time up to this, with full jitter.
 LONGEST_PAUSE_SECONDS = 20.0
@@ -133,8 +134,8 @@ class S3Store:
             self._put(key, data)
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """A conditional PUT; see Store. On a server that does not know it, a plain PUT: of two at once the last one
-        wins."""
+        """A conditional PUT; see Store. On a server that does not know it, a plain PUT: the last one of
+        two at once stays."""
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
@@ -223,8 +224,7 @@ def _tries(error: ClientError) -> int:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in PASSING or status == 429 or status >= 500:
         return sys.maxsize
-    # A refusal without a word: S3 says which bucket or key it means, in a body that may have been cut. That a condition
-    # does not hold is said by the number alone.
+    # An error with an HTTP number alone: its body was probably lost, so try again. 412 normally has no body.
     return GARBLED_ATTEMPTS if code.isdigit() and code != "412" else 1
 
 
@@ -283,7 +283,7 @@ def _item_error(error: ClientError, uri: str) -> ItemError | StorageError:
         # InvalidRequest: it is encrypted with a key that every request must bring along (SSE-C).
         case "AccessDenied" | "InvalidObjectState" | "InvalidRequest":
             return ItemError("forbidden")
-        # The key that encrypts this object is out of use. Other KMS codes speak of limits and outages, which pass.
+        # The key that encrypts this object is out of use. Other KMS codes mean temporary limits or outages.
         case (
             "KMS.AccessDeniedException"
             | "KMS.DisabledException"

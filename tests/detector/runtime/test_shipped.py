@@ -56,7 +56,7 @@ def test_it_is_whole_small_and_finds_the_classes_of_voc() -> None:
 
 
 def test_its_training_weights_are_those_of_the_graph_that_ships(tmp_path: Path) -> None:
-    """Both are stored in half precision, one before and one after the exporter joined layers: numbers differ a little."""
+    """Both are stored in half precision, one before and one after the exporter joined layers."""
     artifact = load_artifact(SHIPPED)
     network, making = load_trained(WEIGHTS)
     assert making.classes == artifact.classes and making.settings["model"]["name"] == artifact.name
