@@ -22,6 +22,7 @@ from detector.data.formats.voc import VOC_CLASSES
 from detector.export.card import BEGIN, renewed, tables
 from detector.export.onnx_export import export_onnx
 from detector.model.trained import load_trained
+from detector.params import load_params
 from detector.runtime.artifact import SHIPPED, load_artifact, save_artifact
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
@@ -55,20 +56,18 @@ def test_it_is_whole_small_and_finds_the_classes_of_voc() -> None:
     assert WEIGHTS.stat().st_size <= 20_000_000
 
 
-def test_its_training_weights_are_those_of_the_graph_that_ships(tmp_path: Path) -> None:
-    """Both are stored in half precision, one before and one after the exporter joined layers."""
+def test_training_weights_of_the_same_recipe_lie_beside_it(tmp_path: Path) -> None:
+    """They are of another training than the graph, as the card says, and see the same things."""
     artifact = load_artifact(SHIPPED)
     network, making = load_trained(WEIGHTS)
     assert making.classes == artifact.classes and making.settings["model"]["name"] == artifact.name
+    shipped = load_params(ROOT / "settings/shipped.yaml")
+    assert making.settings["model"] == shipped.model.model_dump(mode="json")
     export_onnx(network, tmp_path / "model.onnx", 100)
-    again = artifact.model_copy(update={"onnx_sha256": sha256_of(tmp_path / "model.onnx")})
-    save_artifact(again, tmp_path)
-    for name in ("chelsea.png", "astronaut.png", "motorcycle_left.png"):
-        pixels = decode_image(photograph(name).read_bytes())
-        ours, shipped = Predictor(tmp_path).predict(pixels), Predictor(SHIPPED).predict(pixels)
-        assert ours.labels.tolist() == shipped.labels.tolist() and len(shipped.labels)
-        np.testing.assert_allclose(ours.scores, shipped.scores, atol=0.02)
-        np.testing.assert_allclose(ours.boxes, shipped.boxes, atol=2.0)
+    save_artifact(artifact.model_copy(update={"onnx_sha256": sha256_of(tmp_path / "model.onnx")}), tmp_path)
+    for name, label in (("chelsea.png", "cat"), ("astronaut.png", "person"), ("motorcycle_left.png", "motorbike")):
+        found = Predictor(tmp_path).predict(decode_image(photograph(name).read_bytes()))
+        assert artifact.classes[found.labels[0]] == label and found.scores[0] > 0.8
 
 
 def test_wheel_and_repository_carry_it() -> None:
