@@ -1,4 +1,4 @@
-"""Progress bars: live on a terminal, a line every half minute in a log."""
+"""Shows progress bars: live on a terminal, and as a line every half minute in a log."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def read_json(path: Path, kind: TypeAdapter[Content]) -> Content:
             raise AnnotationError(f"{path}: is not JSON ({first['ctx']['error']})") from error
         where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
         reason = first["msg"].removeprefix("Value error, ")
-        given = "" if first["type"] == "missing" else f", not {reprlib.repr(first['input'])}"
+        given = "" if isinstance(first["input"], dict | list) else f", not {reprlib.repr(first['input'])}"
         raise AnnotationError(f"{path}: {where or 'the document'}: {reason}{given}") from error
 
 
