@@ -52,8 +52,8 @@ def fetch() -> None:
         save_settings(layout.DATASET, params, "fetch")
     for name, split in report.splits.items():
         repairs = split.repairs
-        mended = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
-        click.echo(f"{name}: {split.images} images, {split.boxes} boxes{mended}")
+        counts = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
+        click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
     for finding in report.findings:
         if not finding.passed:
             click.echo(f"warning: {finding.rule.sentence} Not so: {', '.join(finding.examples)}", err=True)

@@ -1,1 +1,4 @@
-"""What both programs share: errors, progress, digests, pages, the engine of the rules. Imports nothing of ours."""
+"""Code that both programs share: errors, progress, digests, pages and the engine of the rules.
+
+It imports nothing else of this project.
+"""

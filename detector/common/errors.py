@@ -1,4 +1,4 @@
-"""The errors that a person can act on: each says what is wrong, where, and what to do."""
+"""Errors for people: each says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 
 class DetectorError(Exception):
-    """Base of every error that the commands report in one line, without a traceback."""
+    """The base of all errors that the commands report in one line, without a traceback."""
 
 
 class ParamsError(DetectorError):
@@ -14,7 +14,7 @@ class ParamsError(DetectorError):
 
 
 class ArchiveError(DetectorError):
-    """An archive is missing, truncated, has the wrong checksum, or may not be unpacked safely."""
+    """An archive is missing or truncated, has the wrong checksum, or cannot be unpacked safely."""
 
 
 class AnnotationError(DetectorError):
@@ -26,17 +26,17 @@ class ArtifactError(DetectorError):
 
 
 class WeightsError(DetectorError):
-    """A backbone's weights cannot be had; the message says which file to place where."""
+    """A backbone's weights are not available; the message says which file to put where."""
 
 
 class TrainingError(DetectorError):
-    """Training cannot start or go on with these settings."""
+    """A training cannot start or continue with these settings."""
 
 
 class ImageError(DetectorError):
-    """One image cannot be turned into pixels.
+    """One image cannot be decoded.
 
-    `status` is the record status that the batch job writes for it.
+    `status` is the status that the batch job writes into its record.
     """
 
     def __init__(self, status: Literal["empty", "unreadable", "too_large"], reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear as a whole or not at all."""
+"""Writes files that appear as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write the new content of `path` to, which takes its place when the block ends without an error.
+    """Give a file for the new content of `path`, and put it in place when the block ends without an error.
 
-    A kill leaves the old file or the new one, and perhaps a `.part` file beside it, which the next try overwrites.
+    If the process is killed, `path` is the old file or the new one. A `.part` file may be left beside it, which the
+    next call overwrites.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.part")

@@ -1,4 +1,4 @@
-"""The source files that a module is made of: its own, and those of its package that it imports, and they in turn."""
+"""Finds the source files that a module depends on: its own and those of its package that it imports, recursively."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def imported_sources(module: str, file: Path) -> dict[str, bytes]:
-    """Source by module name, for `module`, which lies in `file`, and every module of its package that it reaches.
+    """Return the source of `module`, which is in `file`, and of all modules of its package that it needs, by name.
 
-    Imports inside functions count; those by relative names do not.
+    Imports inside functions are followed; relative imports are not.
     """
     sources = {module: file.read_bytes()}
     package, *inner = module.split(".")
@@ -26,7 +26,7 @@ def imported_sources(module: str, file: Path) -> dict[str, bytes]:
 
 
 def _imports(source: bytes) -> list[str]:
-    """The modules, and the names that may be modules, that a source imports by absolute names."""
+    """Return all modules, and names that may be modules, that a source imports absolutely."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -1,1 +1,1 @@
-"""From files to images and annotations."""
+"""Reads images and annotations of any source as the internal dataset."""

@@ -1,4 +1,4 @@
-"""The internal dataset: COCO JSON on disk, frozen arrays in memory.
+"""The internal dataset, which is COCO JSON on disk and frozen arrays in memory.
 
 `file_name` is relative to the folder `images/` beside the JSON file. Image, annotation and category ids start at 1:
 the COCO evaluators read a match with annotation 0 as no match. VOC's "difficult" is written as `ignore`, never as
@@ -7,14 +7,29 @@ the COCO evaluators read a match with annotation 0 as no match. VOC's "difficult
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
+import reprlib
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from detector.common.errors import AnnotationError
 from detector.runtime.geometry.boxes import Boxes
@@ -25,7 +40,7 @@ class ImageInfo:
     """One image and its truths, in the frame after the EXIF orientation.
 
     boxes: float32 (N, 4) xyxy; labels: int64 (N,), indices into the dataset's classes; ignore, crowd: bool (N,).
-    An ignored truth is neither to be found nor wrong to find; a crowd is a region of many objects.
+    A detector need not find an ignored truth, and finding it is no mistake. A crowd is a region of many objects.
     """
 
     id: int
@@ -40,7 +55,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, eq=False)
 class CocoDataset:
-    """Classes in label order, and images. `category_ids` are the classes' ids on disk; () stands for 1, 2, ..."""
+    """Classes in label order, and images. `category_ids` are the ids of the classes on disk; () means 1, 2, ..."""
 
     classes: tuple[str, ...]
     images: tuple[ImageInfo, ...]
@@ -52,14 +67,14 @@ class CocoDataset:
 
 
 def _number(value: float) -> int | float:
-    """12.0 -> 12: whole numbers without a fraction keep the JSON short and the same whatever wrote it."""
+    """Return 12 for 12.0, so that the JSON is short and does not depend on the type that the number had."""
     return int(value) if value == int(value) else float(value)
 
 
 def save_coco(dataset: CocoDataset, path: Path) -> None:
-    """Write COCO JSON: compact, keys sorted, images by id, so that equal datasets are equal bytes.
+    """Write compact COCO JSON with sorted keys and images in the order of their ids: equal datasets give equal bytes.
 
-    Widths are differences in float64, which `load_coco` adds back: float32 corners survive the trip exactly.
+    Widths are differences in float64, and `load_coco` adds them back, so that float32 corners are restored exactly.
     """
     annotations: list[dict[str, Any]] = []
     images = sorted(dataset.images, key=lambda image: image.id)
@@ -93,143 +108,115 @@ def save_coco(dataset: CocoDataset, path: Path) -> None:
     path.write_bytes(text.encode() + b"\n")
 
 
-class _Reader:
-    """Typed access to one COCO document; every complaint begins with the file's name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fail(self, reason: str) -> AnnotationError:
-        return AnnotationError(f"{self.path}: {reason}")
-
-    def document(self) -> dict[str, Any]:
-        try:
-            document = json.loads(self.path.read_bytes())
-        except FileNotFoundError as error:
-            raise self.fail("there is no such file") from error
-        except (ValueError, RecursionError) as error:  # bad UTF-8 is a ValueError too
-            raise self.fail(f"is not JSON ({error})") from error
-        if not isinstance(document, dict):
-            raise self.fail("is not a COCO document: the top level must be an object")
-        return document
-
-    def rows(self, document: dict[str, Any], key: str) -> list[dict[str, Any]]:
-        if key not in document:
-            raise self.fail(f"the key '{key}' is missing")
-        rows = document[key]
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise self.fail(f"'{key}' must be a list of objects")
-        return rows
-
-    def whole(self, row: dict[str, Any], key: str, where: str, least: int = 0) -> int:
-        if key not in row:
-            raise self.fail(f"{where} has no '{key}'")
-        value = row[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.fail(f"{where}: '{key}' must be a whole number of at least {least}, not {value!r}")
-        return value
-
-    def text(self, row: dict[str, Any], key: str, where: str) -> str:
-        value = row.get(key)
-        if not isinstance(value, str) or not value:
-            raise self.fail(f"{where} has no '{key}' (a text)")
-        return value
-
-    def flag(self, row: dict[str, Any], key: str, where: str) -> bool:
-        value = row.get(key, 0)
-        if value not in (0, 1):
-            raise self.fail(f"{where}: '{key}' must be 0 or 1, not {value!r}")
-        return bool(value)
-
-    def box(self, row: dict[str, Any], where: str) -> list[float]:
-        value = row.get("bbox")
-        if (
-            not isinstance(value, list)
-            or len(value) != 4
-            or not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value)
-        ):
-            raise self.fail(f"{where}: 'bbox' must be four finite numbers, not {value!r}")
-        x, y, width, height = map(float, value)
-        if width < 0 or height < 0:
-            raise self.fail(f"{where}: 'bbox' has a negative size: {value}")
-        return [x, y, x + width, y + height]
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
 
 
-def _check_file_name(reader: _Reader, name: str, where: str) -> None:
+_Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+CocoBox = tuple[FiniteFloat, FiniteFloat, _Size, _Size]  # x, y, width, height
+_Flag = Annotated[bool, Field(strict=False)]  # 0 or 1
+
+
+def _inside(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise reader.fail(f"{where}: file_name {name!r} must stay inside the image folder")
+        raise ValueError("must stay inside the image folder")
+    return name
+
+
+class _Category(_Row):
+    id: NonNegativeInt
+    name: Annotated[str, Field(min_length=1)]
+
+
+class _Image(_Row):
+    id: NonNegativeInt
+    file_name: Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+    width: PositiveInt
+    height: PositiveInt
+
+
+class _Annotation(_Row):
+    id: NonNegativeInt
+    image_id: NonNegativeInt
+    category_id: NonNegativeInt
+    bbox: CocoBox
+    ignore: _Flag = False
+    iscrowd: _Flag = False
+
+
+class _Document(_Row):
+    categories: Annotated[list[_Category], FailFast()]
+    images: Annotated[list[_Image], FailFast()]
+    annotations: Annotated[list[_Annotation], FailFast()]
+
+
+Content = TypeVar("Content")
+_DOCUMENT = TypeAdapter(_Document)
+
+
+def read_json(path: Path, kind: TypeAdapter[Content]) -> Content:
+    """Return the content of a JSON file, checked by `kind`.
+
+    Raises AnnotationError, which names the file and the first entry that is wrong, as in `annotations[3].bbox`.
+    """
+    try:
+        return kind.validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    except FileNotFoundError as error:
+        raise AnnotationError(f"{path}: there is no such file") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise AnnotationError(f"{path}: is not JSON ({first['ctx']['error']})") from error
+        where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
+        reason = first["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(first["input"], dict | list) else f", not {reprlib.repr(first['input'])}"
+        raise AnnotationError(f"{path}: {where or 'the document'}: {reason}{given}") from error
+
+
+def _refuse_repeated(path: Path, what: str, values: Iterable[Hashable]) -> None:
+    """Raise AnnotationError if a value comes twice."""
+    value, count = next(iter(Counter(values).most_common(1)), (None, 0))
+    if count > 1:
+        raise AnnotationError(f"{path}: {what} {value!r} is listed twice")
 
 
 def load_coco(path: Path) -> CocoDataset:
     """Read COCO JSON from any writer; classes in the order of their category ids, images in the order of theirs.
 
-    Boxes are as written (not clipped); `ignore` and `iscrowd` default to 0, other keys are not read.
-    Raises AnnotationError, naming the file and the entry: not JSON, a missing key, a value of the wrong kind, an
-    id or class name given twice, a category or an image that is not listed, a box that is not four finite numbers.
+    Boxes are returned as written, without clipping. `ignore` and `iscrowd` default to 0; other keys are not read.
+    Raises AnnotationError, which names the file and the entry: the file is not JSON, a key is missing, a value has the
+    wrong type, an id, a class name or a file name is listed twice, a category or an image is not listed, a file name
+    leaves the image folder, or a box is not four finite numbers with sizes of at least 0.
     """
-    reader = _Reader(path)
-    document = reader.document()
+    document = read_json(path, _DOCUMENT)
+    _refuse_repeated(path, "category", (row.id for row in document.categories))
+    _refuse_repeated(path, "category", (row.name for row in document.categories))
+    _refuse_repeated(path, "image", (row.id for row in document.images))
+    _refuse_repeated(path, "image", (row.file_name for row in document.images))
+    _refuse_repeated(path, "annotation", (row.id for row in document.annotations))
+    categories = sorted(document.categories, key=lambda row: row.id)
+    label_of = {row.id: label for label, row in enumerate(categories)}
+    truths: dict[int, list[_Annotation]] = {image.id: [] for image in document.images}
+    for row in document.annotations:
+        if row.image_id not in truths:
+            raise AnnotationError(f"{path}: annotation {row.id} belongs to image {row.image_id}, which is not listed")
+        if row.category_id not in label_of:
+            raise AnnotationError(f"{path}: annotation {row.id} has category {row.category_id}, which is not listed")
+        truths[row.image_id].append(row)
 
-    names: dict[int, str] = {}
-    for row in reader.rows(document, "categories"):
-        number = reader.whole(row, "id", "a category")
-        name = reader.text(row, "name", f"category {number}")
-        if number in names or name in names.values():
-            raise reader.fail(f"category {number} ({name}) is listed twice")
-        names[number] = name
-    category_ids = tuple(sorted(names))
-    label_of = {number: label for label, number in enumerate(category_ids)}
-
-    images: dict[int, tuple[str, int, int]] = {}
-    seen_names: set[str] = set()
-    for row in reader.rows(document, "images"):
-        number = reader.whole(row, "id", "an image")
-        where = f"image {number}"
-        name = reader.text(row, "file_name", where)
-        _check_file_name(reader, name, where)
-        if number in images or name in seen_names:
-            raise reader.fail(f"image {number} ({name}) is listed twice")
-        seen_names.add(name)
-        images[number] = (name, reader.whole(row, "width", where, 1), reader.whole(row, "height", where, 1))
-
-    seen_annotations: set[int] = set()
-    truths: dict[int, list[tuple[list[float], int, bool, bool]]] = {number: [] for number in images}
-    for row in reader.rows(document, "annotations"):
-        number = reader.whole(row, "id", "an annotation")
-        where = f"annotation {number}"
-        if number in seen_annotations:
-            raise reader.fail(f"{where} is listed twice")
-        seen_annotations.add(number)
-        image_id = reader.whole(row, "image_id", where)
-        if image_id not in truths:
-            raise reader.fail(f"{where} belongs to image {image_id}, which is not listed")
-        category = reader.whole(row, "category_id", where)
-        if category not in label_of:
-            raise reader.fail(f"{where} has category {category}, which is not listed")
-        truths[image_id].append(
-            (
-                reader.box(row, where),
-                label_of[category],
-                reader.flag(row, "ignore", where),
-                reader.flag(row, "iscrowd", where),
+    images = []
+    for image in sorted(document.images, key=lambda row: row.id):
+        own = truths[image.id]
+        boxes = np.array([row.bbox for row in own], np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        images.append(
+            ImageInfo(
+                **dict(image),
+                boxes=boxes.astype(np.float32),
+                labels=np.array([label_of[row.category_id] for row in own], np.int64),
+                ignore=np.array([row.ignore for row in own], np.bool_),
+                crowd=np.array([row.iscrowd for row in own], np.bool_),
             )
         )
-
-    return CocoDataset(
-        classes=tuple(names[number] for number in category_ids),
-        images=tuple(
-            ImageInfo(
-                id=number,
-                file_name=name,
-                width=width,
-                height=height,
-                boxes=np.array([truth[0] for truth in truths[number]], np.float64).reshape(-1, 4).astype(np.float32),
-                labels=np.array([truth[1] for truth in truths[number]], np.int64),
-                ignore=np.array([truth[2] for truth in truths[number]], np.bool_),
-                crowd=np.array([truth[3] for truth in truths[number]], np.bool_),
-            )
-            for number, (name, width, height) in sorted(images.items())
-        ),
-        category_ids=category_ids,
-    )
+    return CocoDataset(tuple(row.name for row in categories), tuple(images), tuple(label_of))

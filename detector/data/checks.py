@@ -1,4 +1,4 @@
-"""What every source checks of its images and boxes before they become the internal dataset."""
+"""Checks and repairs of images and boxes, which every source makes before they become the internal dataset."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from detector.runtime.images import decode_image
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was put right in a split: boxes clipped to their image, boxes dropped because nothing of them lay
-    inside it, and images whose decoded size is not the one that the annotation states."""
+    """The numbers of repairs in a split. clipped: boxes that were cut at the edges of their image; dropped: boxes that
+    lay outside their image; mismatched: images whose decoded size is not the one that the annotation states."""
 
     clipped: int = 0
     dropped: int = 0
@@ -29,7 +29,7 @@ class Repairs:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What a source hands over: the dataset, where each `file_name` lies now, and what was repaired."""
+    """One split as it was read: the dataset, the path of each `file_name`, and the numbers of repairs."""
 
     dataset: CocoDataset
     files: dict[str, Path]
@@ -37,7 +37,10 @@ class Split:
 
 
 def fit_boxes(boxes: Boxes, height: int, width: int) -> tuple[Boxes, NDArray[np.bool_], Repairs]:
-    """(N, 4) xyxy -> the boxes clipped to the image and not empty (M, 4), which were kept (N,), and the counts."""
+    """Clip boxes (N, 4) xyxy to their image and drop empty ones.
+
+    Returns the boxes (M, 4) that are left, which of the N boxes these are, bool (N,), and the numbers of repairs.
+    """
     inside = clip(boxes, height, width)
     kept = area(inside) > 0
     clipped = (inside != boxes).any(axis=1) & kept
@@ -45,7 +48,7 @@ def fit_boxes(boxes: Boxes, height: int, width: int) -> tuple[Boxes, NDArray[np.
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the decoded, upright picture. Raises AnnotationError naming the file if it cannot be read."""
+    """Return (height, width) of the decoded, upright image. Raises AnnotationError if it cannot be read."""
     try:
         data = path.read_bytes()
     except OSError as error:

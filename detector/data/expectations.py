@@ -1,4 +1,4 @@
-"""The rules that guard the way in, judged by Great Expectations: what `fetch` hands on, what `evaluate` is given."""
+"""Rules over the output of `fetch` and the input of `evaluate`, judged by Great Expectations."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
 from detector.runtime.geometry.boxes import Boxes, empty
 
-# Proposals are two thousand an image: rows that are judged at a time.
+# Rows that are judged at a time; an image has up to two thousand proposals.
 BATCH_ROWS = 250_000
-# Examples in an error's one line.
+# The number of examples in an error's message.
 NAMED = 3
 
 
 class PerImage(Protocol):
-    """Boxes (N_i, 4) xyxy of image i, as `proposals.store` holds them, or a list does."""
+    """Boxes of every image by its index, such as the arrays of `proposals.store` or a list."""
 
     def __getitem__(self, index: int, /) -> Boxes:
-        """Those of one image."""
+        """Return the boxes (N, 4) xyxy of one image."""
 
 
 def judge_splits(splits: Mapping[str, Split]) -> list[Finding]:
-    """The findings of every rule over all splits' images and annotations; reads every image's bytes."""
+    """Return the findings of every rule over the images and annotations of all splits; reads every image's bytes."""
     engine = start()
     datasets = {name: split.dataset for name, split in splits.items()}
     apart = _judge_apart(engine, splits)
@@ -38,13 +38,13 @@ def judge_splits(splits: Mapping[str, Split]) -> list[Finding]:
 
 
 def judge_inputs(truth: CocoDataset, proposals: PerImage) -> list[Finding]:
-    """The findings over a split's annotations, and over proposals (N_i, 4) xyxy, one array an image."""
+    """Return the findings over a split's annotations and over its proposals, one array (N, 4) xyxy for each image."""
     engine = start()
     return [*_judge_boxes(engine, {"test": truth}), *_judge_proposals(engine, truth, proposals)]
 
 
 def require(findings: Sequence[Finding], advice: str) -> None:
-    """Raise AnnotationError when a rule that rejects is broken: which, by what, and `advice`."""
+    """Raise AnnotationError if a rule that rejects is broken; it names rule and examples and ends with `advice`."""
     for finding in findings:
         if finding.rule.severity == "reject" and not finding.passed:
             named = "; ".join(finding.examples[:NAMED])
@@ -55,7 +55,7 @@ def require(findings: Sequence[Finding], advice: str) -> None:
 
 
 def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
-    """A test image that was seen in training makes every figure a lie: neither names nor contents may be shared."""
+    """Judge that splits share neither names nor contents of images: figures on images seen in training are too good."""
     import pandas as pd
 
     images = [(name, file, path) for name, split in splits.items() for file, path in split.files.items()]
@@ -72,7 +72,7 @@ def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
         return [between(column=column, max_value=1)]
 
     judge = Judge(engine, "images", [
-        Rule("names_apart", "No two splits hold an image of one name.", once("splits_by_name")),
+        Rule("names_apart", "No two splits hold an image of the same name.", once("splits_by_name")),
         Rule("contents_apart", "No two splits hold the same image.", once("splits_by_content")),
         Rule("contents_once", "No split holds an image twice.", once("copies"), "warn"),
     ])  # fmt: skip
@@ -144,7 +144,7 @@ def _box_rules(expect: Any, prefix: str, noun: str) -> list[Rule]:
 
 
 def _box_frame(dataset: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, Any]:
-    """Columns of one row a box; `subject` is the image's index in the dataset."""
+    """Return the columns of a table with one row for each box; `subject` is the index of its image in the dataset."""
     subject = np.repeat(np.arange(len(boxes)), [len(own) for own in boxes])
     edges = np.concatenate([empty(), *boxes]).astype(np.float64)
     sizes = np.array([(image.width, image.height) for image in dataset.images], np.float64).reshape(-1, 2)[subject]
@@ -153,7 +153,7 @@ def _box_frame(dataset: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, Any]:
 
 
 def _judge_classes(engine: Engine, datasets: Mapping[str, CocoDataset]) -> list[Finding]:
-    """A class that training never shows is never found, and one that test never shows has no AP."""
+    """Judge that every split shows every class: without training boxes it is never found, without test boxes no AP."""
     import pandas as pd
 
     between = engine.expectations.ExpectColumnValuesToBeBetween

@@ -1,7 +1,7 @@
-"""Scenes that the project draws itself: data that every machine has, and a problem that is not trivial.
+"""Draws scenes: data that needs no download, and a detection problem that is not trivial.
 
 A scene holds objects of eight classes, told apart by shape alone: colour, texture, size, rotation and light are drawn
-from the same distributions for every class. Objects hide each other, leave the picture, cast shadows and lie among
+from the same distributions for every class. Objects hide each other, leave the image, cast shadows and lie among
 clutter on a textured ground.
 """
 
@@ -22,9 +22,9 @@ from detector.runtime.images import Pixels
 
 GENERATED_CLASSES = ("arrow", "cross", "disc", "gear", "house", "ring", "star", "triangle")
 
-# Edges are drawn this many times finer and averaged.
+# Shapes are drawn this many times larger and then averaged, which makes smooth edges.
 _FINE = 3
-# An object that shows less than this part of itself cannot fairly be asked for.
+# An object of which less than this part is visible is ignored.
 _LEAST_VISIBLE = 0.25
 _EMPTY_SCENES = 0.04
 
@@ -34,8 +34,8 @@ Points = NDArray[np.float64]  # (P, 2) x, y; a unit shape lies within the circle
 
 
 class Scene(NamedTuple):
-    """pixels uint8 (H, W, 3); boxes float32 (N, 4) xyxy, tight around each object's visible pixels; labels int64
-    (N,), indices into GENERATED_CLASSES; ignore bool (N,): less than a quarter of the object shows."""
+    """One scene. pixels: uint8 (H, W, 3); boxes: float32 (N, 4) xyxy, tight around the visible pixels; labels: int64
+    (N,), indices into GENERATED_CLASSES; ignore: bool (N,), less than a quarter of the object is visible."""
 
     pixels: Pixels
     boxes: Boxes
@@ -45,7 +45,7 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True)
 class _Shape:
-    """An outline, the holes cut out of it, and details painted onto it in a darker shade."""
+    """An outline, the holes that are cut out of it, and details that are painted onto it in a darker shade."""
 
     outline: Points
     holes: tuple[Points, ...] = ()
@@ -58,7 +58,7 @@ def _circle(radius: float, corners: int = 48) -> Points:
 
 
 def _spokes(radii: list[float]) -> Points:
-    """A closed outline through points at equal angles, the first at the top."""
+    """Return a closed outline through points at equal angles, the first of them at the top."""
     angles = np.linspace(0, 2 * math.pi, len(radii), endpoint=False) - math.pi / 2
     return np.array(radii)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
@@ -124,20 +124,20 @@ def _colour(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _colour_unlike(rng: np.random.Generator, other: NDArray[np.float32], distance: float) -> NDArray[np.float32]:
-    """A colour at least `distance` from `other` (Euclidean RGB), or the farthest of twelve."""
+    """Return a colour at least `distance` from `other` (Euclidean RGB), or the farthest of twelve."""
     choices = [_colour(rng) for _ in range(12)]
     far = [float(np.linalg.norm(choice - other)) for choice in choices]
     return next((c for c, d in zip(choices, far, strict=True) if d >= distance), choices[int(np.argmax(far))])
 
 
 def _cloud(rng: np.random.Generator, height: int, width: int, grain: int) -> Plane:
-    """Smooth noise 0..1 (H, W): random values every `grain` pixels, interpolated."""
+    """Return smooth noise 0..1 (H, W): random values every `grain` pixels, interpolated."""
     small = rng.random((max(2, height // grain + 2), max(2, width // grain + 2)), np.float32)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _pattern(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
-    """A texture 0..1 over coordinates (H, W) that grow by 1 across an object's radius."""
+    """Return a texture 0..1 over coordinates (H, W), which grow by 1 over the length of an object's radius."""
     kind = rng.integers(6)
     waves = rng.uniform(5, 13)
     if kind == 0:
@@ -155,7 +155,7 @@ def _pattern(rng: np.random.Generator, u: Plane, v: Plane) -> Plane:
 
 
 def _ground(rng: np.random.Generator, height: int, width: int) -> Canvas:
-    """Two colours mixed by noise of several grains, sometimes laid in planks or tiles."""
+    """Return a background: two colours mixed by noise of several grains, sometimes laid in planks or tiles."""
     first = _colour(rng)
     second = first + rng.normal(0, 30, 3).astype(np.float32)
     mix = sum(
@@ -177,7 +177,7 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> Canvas:
 
 
 def _clutter(rng: np.random.Generator, canvas: Canvas, strokes: int) -> NDArray[np.bool_]:
-    """Paint bars, bent wires and shards, none of them of a class; returns where (H, W)."""
+    """Paint bars, bent wires and shards, which belong to no class. Returns the painted pixels, bool (H, W)."""
     height, width = canvas.shape[:2]
     mask = Image.new("L", (width, height))
     draw = ImageDraw.Draw(mask)
@@ -210,7 +210,7 @@ def _clutter(rng: np.random.Generator, canvas: Canvas, strokes: int) -> NDArray[
 
 
 def _rasterise(shapes: tuple[Points, ...], holes: tuple[Points, ...], size: int) -> Image.Image:
-    """Polygons in patch pixels -> coverage, L (size, size)."""
+    """Draw polygons, given in pixels of the patch. Returns their coverage as an image of mode L (size, size)."""
     image = Image.new("L", (size * _FINE, size * _FINE))
     draw = ImageDraw.Draw(image)
     for points, fill in [(points, 255) for points in shapes] + [(points, 0) for points in holes]:
@@ -220,7 +220,7 @@ def _rasterise(shapes: tuple[Points, ...], holes: tuple[Points, ...], size: int)
 
 @dataclass(frozen=True)
 class _Object:
-    """One object ready to be laid down: its patch's top left corner, coverage 0..1 (S, S) and colours (S, S, 3)."""
+    """One object as it is painted: its patch's top left corner, coverage and shadow 0..1 (S, S), colours (S, S, 3)."""
 
     left: int
     top: int
@@ -235,7 +235,7 @@ def _object(rng: np.random.Generator, x: float, y: float, radius: float, ground:
     shape = _SHAPES[label](rng)
     upright = GENERATED_CLASSES[label] == "house"
     angle = rng.normal(0, 0.25) if upright else rng.uniform(0, 2 * math.pi)
-    # A view from aside: narrower across one axis, as a coin on a table.
+    # Seen at an angle, the object is narrower along one axis, as a coin on a table is.
     squeeze = np.diag([1.0, rng.uniform(0.72, 1.0)])
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     matrix = radius * turn @ squeeze
@@ -272,7 +272,7 @@ def _object(rng: np.random.Generator, x: float, y: float, radius: float, ground:
 
 
 def _window(left: int, top: int, size: int, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of the canvas that a patch meets, and the same part of the patch."""
+    """Return the part of the canvas that a patch covers, and the same part of the patch."""
     x1, x2 = max(0, left), max(0, min(width, left + size))
     y1, y2 = max(0, top), max(0, min(height, top + size))
     x2, y2 = max(x1, x2), max(y1, y2)
@@ -280,7 +280,7 @@ def _window(left: int, top: int, size: int, height: int, width: int) -> tuple[tu
 
 
 def _places(rng: np.random.Generator, count: int, height: int, width: int) -> list[tuple[float, float, float]]:
-    """Centres and radii (x, y, radius): mostly apart, some over each other, some half outside."""
+    """Return centres and radii (x, y, radius): most are apart, some overlap, and some lie half outside."""
     places: list[tuple[float, float, float]] = []
     for _ in range(count):
         radius = float(np.exp(rng.uniform(math.log(13), math.log(62))))
@@ -294,7 +294,7 @@ def _places(rng: np.random.Generator, count: int, height: int, width: int) -> li
 
 
 def _finish(rng: np.random.Generator, canvas: Canvas) -> Pixels:
-    """Light that falls from one side, a little blur, sensor noise."""
+    """Return the canvas with light from one side, a little blur and sensor noise."""
     height, width = canvas.shape[:2]
     angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0.05, 0.45)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
@@ -307,7 +307,7 @@ def _finish(rng: np.random.Generator, canvas: Canvas) -> Pixels:
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """The scene of that number: 240 to 340 pixels a side, up to seven objects, one in 25 without any.
+    """Return a scene of 240 to 340 pixels a side with up to seven objects; one scene in 25 has none.
 
     The same (seed, index) gives the same scene, whatever was drawn before.
     """

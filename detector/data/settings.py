@@ -12,7 +12,7 @@ class _Frozen(BaseModel):
 
 
 class GeneratedSettings(_Frozen):
-    """How many scenes to draw for each split."""
+    """The number of scenes to draw for each split."""
 
     train: int = Field(ge=1)
     val: int = Field(ge=1)
@@ -20,14 +20,14 @@ class GeneratedSettings(_Frozen):
 
 
 class ArchiveSettings(_Frozen):
-    """One archive and how to know it again."""
+    """One archive and its checksum."""
 
     url: str = Field(min_length=1, description="a path, file://, http(s):// or s3://")
     checksum: str = Field(pattern="^(md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64})$")
 
 
 class VocSettings(_Frozen):
-    """Devkit archives: those of a preset, or one's own, never both."""
+    """Devkit archives: either those of a preset or listed ones, never both."""
 
     preset: Literal["voc2007"] | None
     archives: tuple[ArchiveSettings, ...]
@@ -49,7 +49,7 @@ class CocoSplitSettings(_Frozen):
 
 
 class CocoSettings(_Frozen):
-    """The three splits; an archive that several name is fetched and unpacked once."""
+    """The three splits; an archive that several splits name is fetched and unpacked once."""
 
     train: CocoSplitSettings
     val: CocoSplitSettings
@@ -58,16 +58,16 @@ class CocoSettings(_Frozen):
 
 
 class FetchSettings(_Frozen):
-    """Stage `fetch`: only the section that `source` names is used."""
+    """Settings of the stage `fetch`; only the section that `source` names is used."""
 
     source: Literal["generated", "voc", "coco"]
-    seed: int = Field(ge=0, description="of the generated scenes")
+    seed: int = Field(ge=0, description="random seed of the generated scenes")
     generated: GeneratedSettings
     voc: VocSettings
     coco: CocoSettings
 
 
-# The official distribution; the checksums are those that the research community's tools agree on.
+# The official files. torchvision and other libraries state the same checksums.
 VOC_PRESETS: dict[str, tuple[ArchiveSettings, ...]] = {
     "voc2007": (
         ArchiveSettings(

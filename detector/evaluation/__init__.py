@@ -1,1 +1,1 @@
-"""How good detections and proposals are."""
+"""Measures detections and proposals against the truth."""

@@ -1,4 +1,4 @@
-"""Average precision as PASCAL VOC defines it, and the score thresholds that its curves suggest."""
+"""Measures average precision as PASCAL VOC defines it, and chooses score thresholds from its curves."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet, check_detections
 from detector.evaluation.matching import IGNORED, TRUE_POSITIVE, class_overlaps, outcomes
 
-# "Decent", "pretty good" and "almost perfect".
+# Boxes at these IoUs fit decently, well and almost perfectly.
 IOU_THRESHOLDS = (0.5, 0.7, 0.9)
-# Where no detection is right, no threshold is better than another.
+# If no detection is right, no threshold is better than another.
 _NO_OPERATING_SCORE = 0.5
 
 
 def eleven_point(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """VOC 2007: the mean over recall 0, .1, ..., 1 of the best precision at that recall or beyond.
+    """Return VOC 2007's AP: the mean over recall 0, .1, ..., 1 of the best precision at that recall or a higher one.
 
-    recall, precision: (K,), recall not falling; a recall that is never reached has precision 0.
+    recall, precision: (K,), recall never falls; a recall that is never reached has precision 0.
     """
-    total = 0.0
-    for step in range(11):
-        # Tenths by division: 3 of 10 found reach recall .3, where a sum of tenths would ask for .30000000000000004.
-        reached = precision[recall >= step / 10]
-        total += float(reached.max()) if len(reached) else 0.0
-    return total / 11
+    # Tenths by division: 3 of 10 found reach recall .3, where a sum of tenths would ask for .30000000000000004.
+    return sum(float(precision[recall >= step / 10].max(initial=0.0)) for step in range(11)) / 11
 
 
 def all_point(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    """VOC 2010 and later: the area under the precision made falling. recall, precision: (K,), recall not falling."""
+    """Return the AP of VOC 2010 and later: the area under the precision, after each value is raised to the highest one
+    at the same or a higher recall. recall, precision: (K,), recall never falls."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
 
@@ -42,7 +39,7 @@ class ClassResult:
     """One class at one IoU threshold.
 
     The curve runs over the K detections that are right or wrong, best score first: scores, recall, precision float64
-    (K,). `truths` counts the truths to be found; without any, both APs are NaN and recall is empty of meaning (NaN).
+    (K,). `truths` is the number of truths that a detector should find; if it is 0, both APs and recall are NaN.
     """
 
     name: str
@@ -56,24 +53,28 @@ class ClassResult:
     precision: NDArray[np.float64]
 
     def at_scores(self, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(recall, precision) (U,) of the detections that score at least each threshold (U,); 0 where none do."""
+        """Return (recall, precision), each (U,), of the detections from each threshold (U,) on; 0 if there are none."""
         kept = np.searchsorted(-self.scores, -thresholds, side="right")
         return np.append(0.0, self.recall)[kept], np.append(0.0, self.precision)[kept]
 
     def f1(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(U,) harmonic means of recall and precision of the detections that score at least each threshold."""
+        """Return the harmonic means (U,) of recall and precision of the detections from each threshold (U,) on."""
         recall, precision = self.at_scores(thresholds)
         total = recall + precision
         return np.divide(2 * recall * precision, total, out=np.zeros_like(total), where=total > 0)
 
     def best_f1(self) -> tuple[float, float]:
-        """(score threshold, F1) where F1 is highest, the highest such threshold; (NaN, 0) if no detection is right."""
+        """Return (threshold, F1) of the highest F1, with the highest such threshold; (NaN, 0) if nothing is right."""
         thresholds = np.unique(self.scores)[::-1]
-        f1 = self.f1(thresholds)
-        if not f1.max(initial=0.0) > 0:
-            return float("nan"), 0.0
-        best = int(np.argmax(f1))
-        return float(thresholds[best]), float(f1[best])
+        return _best(thresholds, self.f1(thresholds))
+
+
+def _best(thresholds: NDArray[np.float64], f1: NDArray[np.float64]) -> tuple[float, float]:
+    """Return (threshold, F1) of the first highest F1, or (NaN, 0) if none is above 0."""
+    if not f1.max(initial=0.0) > 0:
+        return float("nan"), 0.0
+    best = int(np.argmax(f1))
+    return float(thresholds[best]), float(f1[best])
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -83,23 +84,26 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class VocResult:
-    """Every class's result, in label order, for each IoU threshold."""
+    """The results of all classes, in label order, for each IoU threshold."""
 
     by_iou: Mapping[float, tuple[ClassResult, ...]]
 
     def map_11point(self, iou: float) -> float:
-        """Mean 11-point AP over the classes that have truths; NaN if none has."""
+        """Return the mean 11-point AP over the classes that have truths, or NaN if none has."""
         return _mean([result.ap_11point for result in self.by_iou[iou]])
 
     def map_all_point(self, iou: float) -> float:
-        """Mean all-point AP over the classes that have truths; NaN if none has."""
+        """Return the mean all-point AP over the classes that have truths, or NaN if none has."""
         return _mean([result.ap_all_point for result in self.by_iou[iou]])
 
 
 def evaluate_voc(
     truth: CocoDataset, detections: DetectionSet, iou_thresholds: Sequence[float] = IOU_THRESHOLDS
 ) -> VocResult:
-    """Match every class's detections at every threshold. Raises AnnotationError: an image or label not in `truth`."""
+    """Match every class's detections at every threshold.
+
+    Raises AnnotationError if `truth` does not list an image or a label.
+    """
     check_detections(truth, detections)
     results: dict[float, list[ClassResult]] = {iou: [] for iou in iou_thresholds}
     for label, name in enumerate(truth.classes):
@@ -129,15 +133,14 @@ def evaluate_voc(
 
 
 def operating_score(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> float:
-    """The one score threshold with the highest mean F1 over the classes that have truths.
+    """Return the score threshold with the highest mean F1 over the classes that have truths.
 
-    It is the score of some detection, the highest among equals; 0.5 if no detection is right.
+    It is the score of some detection. If several are equally good it is the highest, and .5 if no detection is right.
     """
     results = [result for result in evaluate_voc(truth, detections, (iou,)).by_iou[iou] if result.truths]
     thresholds = np.unique(np.concatenate([result.scores for result in results] or [np.zeros(0)]))[::-1]
     f1 = np.zeros(len(thresholds))
     for result in results:
         f1 += result.f1(thresholds) / len(results)
-    if not f1.max(initial=0.0) > 0:
-        return _NO_OPERATING_SCORE
-    return float(thresholds[np.argmax(f1)])
+    score, best = _best(thresholds, f1)
+    return score if best > 0 else _NO_OPERATING_SCORE

@@ -1,7 +1,7 @@
-"""Do scores mean what they say? Of the detections with score .8, eight in ten should be right.
+"""Calibrates scores and measures how well they are calibrated: of the detections with score .8, 80 % should be right.
 
-Reliability diagrams and the expected calibration error: Guo et al., "On Calibration of Modern Neural Networks" (ICML
-2017). A detection is right as the VOC devkit matches it at IoU .5; ignored ones are left out.
+Reliability diagrams and the expected calibration error follow Guo et al., "On Calibration of Modern Neural Networks"
+(ICML 2017). The VOC devkit's matching at IoU .5 decides which detections are right; ignored ones are left out.
 
 Shapes: D detections of all classes and images.
 """
@@ -20,13 +20,13 @@ from detector.evaluation.matching import IGNORED, TRUE_POSITIVE, class_overlaps,
 from detector.runtime.postprocess import calibrate
 
 BINS = 10
-# Fewer right or wrong detections than this say nothing sure about a curve.
+# With fewer right or wrong detections than this, a curve is too uncertain.
 _FEWEST = 20
 
 
 @dataclass(frozen=True)
 class Judged:
-    """scores float64 (D,) and whether each detection is right, bool (D,)."""
+    """Detections with their outcome. scores: float64 (D,); right: bool (D,)."""
 
     scores: NDArray[np.float64]
     right: NDArray[np.bool_]
@@ -34,7 +34,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Bin:
-    """The detections with scores in one tenth of [0, 1]: their number, mean score and the part that is right."""
+    """One tenth of [0, 1]: the number of detections with such scores, their mean score, and the part that is right."""
 
     count: int
     score: float
@@ -42,7 +42,7 @@ class Bin:
 
 
 def judge(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> Judged:
-    """Every detection that is right or wrong. Raises AnnotationError: an image or label not in `truth`."""
+    """Return every detection that is right or wrong. Raises AnnotationError if `truth` lacks an image or a label."""
     check_detections(truth, detections)
     scores, right = [np.zeros(0)], [np.zeros(0, bool)]
     for label in range(len(truth.classes)):
@@ -54,14 +54,15 @@ def judge(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> Jud
 
 
 def fit(judged: Judged) -> tuple[float, float]:
-    """(slope, offset) of `postprocess.calibrate` that make the scores most likely (Platt 1999).
+    """Return (slope, offset) for `postprocess.calibrate` that make the outcomes most likely (Platt 1999).
 
-    As there, right and wrong count as not quite 1 and 0, so that a clean separation does not make a step of the curve.
-    (1, 0), which changes nothing, where too few detections are right or wrong, or higher scores are not better.
+    As in that paper, right and wrong count as slightly less than 1 and more than 0, so that a clean separation does not
+    turn the curve into a step. Returns (1, 0), which changes nothing, if too few detections are right or wrong, or if
+    higher scores are not better.
     """
     if min(judged.right.sum(), (~judged.right).sum()) < _FEWEST:
         return 1.0, 0.0
-    inner = np.clip(judged.scores, 1e-4, 1 - 1e-4)  # as scores are rounded
+    inner = np.clip(judged.scores, 1e-4, 1 - 1e-4)  # scores are rounded to 1e-4
     odds = np.log(inner / (1 - inner))[:, None]
     rights, wrongs = int(judged.right.sum()), int((~judged.right).sum())
     wanted = np.where(judged.right, (rights + 1) / (rights + 2), 1 / (wrongs + 2))
@@ -75,12 +76,12 @@ def fit(judged: Judged) -> tuple[float, float]:
 
 
 def calibrated(judged: Judged, slope: float, offset: float) -> Judged:
-    """The same detections with calibrated scores."""
+    """Return the same detections with calibrated scores."""
     return Judged(calibrate(judged.scores, slope, offset), judged.right)
 
 
 def reliability(judged: Judged) -> list[Bin]:
-    """One row for each tenth of [0, 1] that holds detections, low scores first."""
+    """Return one bin for each tenth of [0, 1] that has detections, low scores first."""
     place = np.minimum((judged.scores * BINS).astype(np.int64), BINS - 1)
     rows = []
     for number in np.unique(place):
@@ -90,9 +91,10 @@ def reliability(judged: Judged) -> list[Bin]:
 
 
 def expected_calibration_error(judged: Judged, least: float = 0.0) -> float:
-    """The mean distance between score and precision over the bins, weighted by their detections; NaN without any.
+    """Return the mean distance between score and precision over the bins, weighted by their numbers of detections.
 
-    least: leaves out lower scores; most detections are boxes with hardly any, which are easily right about themselves.
+    It is NaN without detections. least: lower scores are left out; most detections have scores near 0 and are wrong, so
+    that they are well calibrated and would hide the others.
     """
     kept = judged.scores >= least
     rows = reliability(Judged(judged.scores[kept], judged.right[kept]))

@@ -1,24 +1,26 @@
-"""COCO's average precision, through faster-coco-eval."""
+"""Measures COCO's average precision with faster-coco-eval."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet, check_detections
+from detector.runtime.geometry.boxes import Boxes
 
 
 @dataclass(frozen=True)
 class CocoResult:
-    """The summary of the COCO challenge, 0..1; NaN where no truth is to be found (no small object, say).
+    """The summary of the COCO challenge, 0..1; a figure is NaN if no truth belongs to it, such as no small object.
 
-    ap: mean over IoU .5, .55, ..., .95; ap_small, ap_medium, ap_large: boxes below 32^2, below 96^2 and larger;
-    ar_100: recall with at most 100 detections an image, over the same thresholds.
+    ap: mean over IoU .5, .55, ..., .95; ap_small, ap_medium, ap_large: for boxes below 32^2 pixels, from there to 96^2,
+    and larger; ar_100: recall with at most 100 detections per image, mean over the same thresholds.
     """
 
     ap: float
@@ -31,7 +33,10 @@ class CocoResult:
 
 
 class _KeepsIgnore(COCOeval_faster):  # type: ignore[misc]
-    """The evaluator overwrites `ignore` with `iscrowd`, as pycocotools does: difficult truths would count as misses."""
+    """An evaluator that keeps `ignore`.
+
+    The original overwrites it with `iscrowd`, as pycocotools does, and difficult truths would count as misses.
+    """
 
     def _prepare(self) -> None:
         wanted = {number: int(truth["ignore"] or truth["iscrowd"]) for number, truth in self.cocoGt.anns.items()}
@@ -42,50 +47,48 @@ class _KeepsIgnore(COCOeval_faster):  # type: ignore[misc]
             self.gt_dataset.append_ref(truth["image_id"], truth["category_id"], truth)
 
 
-def _entry(number: int, image_id: int, label: int, box: Sequence[float]) -> dict[str, Any]:
-    width, height = box[2] - box[0], box[3] - box[1]
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": label + 1,
-        "bbox": [box[0], box[1], width, height],
-        "area": width * height,
-    }
+def _entries(images: Iterable[tuple[int, Boxes, NDArray[np.int64], list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Return COCO annotations of the boxes of all images, given as (image id, boxes, labels, further keys of each)."""
+    entries: list[dict[str, Any]] = []
+    for image_id, boxes, labels, more in images:
+        for (x1, y1, x2, y2), label, keys in zip(boxes.astype(np.float64).tolist(), labels.tolist(), more, strict=True):
+            entries.append({
+                "id": len(entries) + 1, "image_id": image_id, "category_id": label + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), **keys,
+            })  # fmt: skip
+    return entries
 
 
 def evaluate_coco(truth: CocoDataset, detections: DetectionSet) -> CocoResult:
-    """COCO's AP and AR; no detections at all give zeros. Areas are those of the boxes.
+    """Return COCO's AP and AR, which are zero without detections. Areas are those of the boxes.
 
-    Raises AnnotationError: an image or label not in `truth`.
+    Raises AnnotationError if `truth` does not list an image or a label.
     """
     check_detections(truth, detections)
-    document: dict[str, list[dict[str, Any]]] = {
+    document = {
         "images": [{"id": image.id, "width": image.width, "height": image.height} for image in truth.images],
         "categories": [{"id": label + 1, "name": name} for label, name in enumerate(truth.classes)],
-        "annotations": [],
     }
-    for image in truth.images:
-        for box, label, ignore, crowd in zip(
-            image.boxes.astype(np.float64).tolist(), image.labels.tolist(), image.ignore, image.crowd, strict=True
-        ):
-            entry = _entry(len(document["annotations"]) + 1, image.id, label, box)
-            document["annotations"].append(entry | {"ignore": int(ignore), "iscrowd": int(crowd)})
-    # Not loadRes, which fails on no detections at all.
-    found = document | {"annotations": []}
-    for image in truth.images:
-        mine = detections.get(image.id)
-        if mine is None:
-            continue
-        for box, score, label in zip(
-            mine.boxes.astype(np.float64).tolist(), mine.scores.tolist(), mine.labels.tolist(), strict=True
-        ):
-            entry = _entry(len(found["annotations"]) + 1, image.id, label, box)
-            found["annotations"].append(entry | {"score": score, "iscrowd": 0})
-    evaluator = _KeepsIgnore(COCO(document), COCO(found), "bbox")
+    wanted = _entries(
+        (
+            image.id,
+            image.boxes,
+            image.labels,
+            [{"ignore": int(i), "iscrowd": int(c)} for i, c in zip(image.ignore, image.crowd, strict=True)],
+        )
+        for image in truth.images
+    )
+    found = _entries(
+        (image.id, own.boxes, own.labels, [{"score": score, "iscrowd": 0} for score in own.scores.tolist()])
+        for image in truth.images
+        if (own := detections.get(image.id)) is not None
+    )
+    # `loadRes` is not used, because it fails if there are no detections at all.
+    truths, results = COCO({**document, "annotations": wanted}), COCO({**document, "annotations": found})
+    evaluator = _KeepsIgnore(truths, results, "bbox")
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()
-    # -1 is COCO's word for "no truth here".
+    # COCO gives -1 where there is no truth.
     stats = [float(value) if value >= 0 else float("nan") for value in evaluator.stats]
-    ap, ap_50, ap_75, ap_small, ap_medium, ap_large = stats[:6]
-    return CocoResult(ap, ap_50, ap_75, ap_small, ap_medium, ap_large, ar_100=stats[8])
+    return CocoResult(*(stats[number] for number in (0, 1, 2, 3, 4, 5, 8)))

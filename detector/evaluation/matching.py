@@ -1,7 +1,7 @@
-"""Which detections are right: the matching of the PASCAL VOC devkit (`VOCevaldet.m`).
+"""Decides which detections are right, by the matching of the PASCAL VOC devkit (`VOCevaldet.m`).
 
 Shapes: D detections of one class over all images, T truths of that class. The devkit adds 1 to every width because its
-edges are inclusive; half-open edges hold the same areas without it.
+edges are inclusive; with half-open edges the areas are the same without the 1.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet
 
-# What a detection turned out to be. IGNORED is neither right nor wrong.
+# Outcomes of a detection. One that is IGNORED is neither right nor wrong.
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
 
 @dataclass(frozen=True)
 class ClassOverlaps:
-    """One class's detections, best score first, each with its truth; all that no threshold changes.
+    """One class's detections, best score first, each with its truth; no threshold changes these numbers.
 
-    scores float64 (D,); truth int64 (D,): which truth overlaps it most, an index into `ignored`, or -1; iou float64
-    (D,): how much; crowd float64 (D,): the largest part of the detection inside one crowd; ignored bool (T,).
+    scores: float64 (D,). truth: int64 (D,), the truth that overlaps the detection most, as an index into `ignored`, or
+    -1; iou: float64 (D,), their IoU. crowd: float64 (D,), the largest part of the detection inside one crowd. ignored:
+    bool (T,). places: int64 (D, 2), each detection's image, by its position in the dataset, and its index in the image;
+    truth_places: int64 (T, 2), the same for each truth.
     """
 
     scores: NDArray[np.float64]
@@ -31,19 +33,21 @@ class ClassOverlaps:
     iou: NDArray[np.float64]
     crowd: NDArray[np.float64]
     ignored: NDArray[np.bool_]
+    places: NDArray[np.int64]
+    truth_places: NDArray[np.int64]
 
     @property
     def positives(self) -> int:
-        """Truths that are to be found."""
+        """Return the number of truths that a detector should find."""
         return int((~self.ignored).sum())
 
 
 def _overlaps(
     found: NDArray[np.float64], truths: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(D, 4), (T, 4) xyxy -> IoU (D, T) and the part of each detection inside each truth (D, T).
+    """Return the IoU (D, T) of detections (D, 4) and truths (T, 4), and the part of each detection inside each truth.
 
-    In float64, as the devkit: in float32 an overlap of exactly the threshold may fall on either side of it.
+    Numbers are float64, as in the devkit: in float32 an IoU equal to the threshold may be rounded below or above it.
     """
     low = np.maximum(found[:, None, :2], truths[None, :, :2])  # (D, T, 2)
     high = np.minimum(found[:, None, 2:], truths[None, :, 2:])
@@ -57,54 +61,60 @@ def _overlaps(
 
 
 def class_overlaps(truth: CocoDataset, detections: DetectionSet, label: int) -> ClassOverlaps:
-    """Pair the detections of a class with the truths of their own images. Equal scores keep the order of the images,
-    then of the detections in their image."""
-    scores: list[NDArray[np.float64]] = []
-    truths: list[NDArray[np.int64]] = []
-    ious: list[NDArray[np.float64]] = []
-    crowds: list[NDArray[np.float64]] = []
-    ignored: list[NDArray[np.bool_]] = []
+    """Pair the detections of a class with the truths of their own images.
+
+    Detections with equal scores keep the order of the images, and within an image the order of its detections.
+    """
+    scores, ious, crowds = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
+    truths, ignored = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
+    places, truth_places = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
     count = 0
-    for image in truth.images:
-        of_class = image.labels == label
-        single = of_class & ~image.crowd
+    for number, image in enumerate(truth.images):
+        single, crowd = (np.flatnonzero((image.labels == label) & (image.crowd == kind)) for kind in (False, True))
         found = detections.get(image.id)
         if found is not None:
-            mine = found.labels == label
+            mine = np.flatnonzero(found.labels == label)
             boxes = found.boxes[mine].astype(np.float64)
             scores.append(found.scores[mine])
-            best = np.full(len(boxes), -1, np.int64)
-            best_iou = np.zeros(len(boxes))
-            in_crowd = np.zeros(len(boxes))
-            if single.any():
+            places.append(_places(number, mine))
+            best, best_iou, in_crowd = np.full(len(boxes), -1), np.zeros(len(boxes)), np.zeros(len(boxes))
+            if len(single):
                 iou, _ = _overlaps(boxes, image.boxes[single].astype(np.float64))
                 best, best_iou = iou.argmax(axis=1) + count, iou.max(axis=1)
-            crowd = of_class & image.crowd
-            if crowd.any():
+            if len(crowd):
                 _, inside = _overlaps(boxes, image.boxes[crowd].astype(np.float64))
                 in_crowd = inside.max(axis=1)
             truths.append(best)
             ious.append(best_iou)
             crowds.append(in_crowd)
         ignored.append(image.ignore[single])
-        count += int(single.sum())
-    all_scores = np.concatenate(scores or [np.zeros(0)])
+        truth_places.append(_places(number, single))
+        count += len(single)
+    all_scores = np.concatenate(scores)
     order = np.argsort(-all_scores, kind="stable")
     return ClassOverlaps(
         scores=all_scores[order],
-        truth=np.concatenate(truths or [np.zeros(0, np.int64)])[order],
-        iou=np.concatenate(ious or [np.zeros(0)])[order],
-        crowd=np.concatenate(crowds or [np.zeros(0)])[order],
-        ignored=np.concatenate(ignored or [np.zeros(0, np.bool_)]),
+        truth=np.concatenate(truths)[order],
+        iou=np.concatenate(ious)[order],
+        crowd=np.concatenate(crowds)[order],
+        ignored=np.concatenate(ignored),
+        places=np.concatenate(places)[order],
+        truth_places=np.concatenate(truth_places),
     )
 
 
-def outcomes(overlaps: ClassOverlaps, threshold: float) -> NDArray[np.int64]:
-    """(D,) TRUE_POSITIVE, FALSE_POSITIVE or IGNORED at an IoU of at least `threshold`, best score first.
+def _places(image: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return pairs (image, index), int64 (N, 2), for indices (N,)."""
+    return np.stack([np.full(len(indices), image), indices], axis=1)
 
-    A detection goes to the truth that it overlaps most. An ignored truth makes it IGNORED, however many there are; the
-    first on a truth is right and later ones are false: the devkit never hands them to the next best truth. A false
-    one with at least `threshold` of its own area inside a crowd is IGNORED, as COCO does; VOC has no crowds.
+
+def outcomes(overlaps: ClassOverlaps, threshold: float) -> NDArray[np.int64]:
+    """Return TRUE_POSITIVE, FALSE_POSITIVE or IGNORED for each detection (D,), best score first.
+
+    A detection belongs to the truth that it overlaps most, if their IoU is at least `threshold`. If that truth is
+    ignored, all its detections are IGNORED. Otherwise its first detection is right and the later ones are false: as in
+    the devkit, they do not go to the next best truth. A false detection with at least `threshold` of its own area
+    inside a crowd is IGNORED, as in COCO's evaluation; VOC has no crowds.
     """
     result = np.full(len(overlaps.scores), FALSE_POSITIVE, np.int64)
     candidates = np.flatnonzero((overlaps.truth >= 0) & (overlaps.iou >= threshold))

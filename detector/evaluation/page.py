@@ -1,4 +1,4 @@
-"""evaluation.html: the figures of a test split with what they mean, and the mistakes that cost most, as pictures."""
+"""Makes evaluation.html: the figures of a test split and their meanings, and images of the worst mistakes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from detector.runtime.geometry.boxes import iou
 
 FALSE_POSITIVES, MISSES = 30, 30
 MOST_BOXES = 30
-PICTURE_BYTES = 3_000_000
+IMAGE_BYTES = 3_000_000
 GROUPS = (
     Group("wrong", "false positives"),
     *(Group(kind, f"false positives: {kind}") for kind in KINDS),
@@ -32,7 +33,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Headline:
-    """One figure, its value as it is shown, and what it means."""
+    """One figure, its value as text, and what it means."""
 
     name: str
     value: str
@@ -41,11 +42,15 @@ class Headline:
 
 _MEANINGS = (
     ("map_50_11point", "mAP, IoU .5", "average precision by VOC 2007's 11-point rule, mean over the classes"),
-    ("map_70_11point", "mAP, IoU .7", "the same for boxes that fit pretty well"),
+    ("map_70_11point", "mAP, IoU .7", "the same for boxes that fit well"),
     ("coco_ap", "COCO AP", "mean over the classes and over IoU .5, .55, … .95"),
-    ("coco_ar_100", "COCO AR", "recall with 100 detections an image, over the same IoUs"),
+    ("coco_ar_100", "COCO AR", "recall with 100 detections per image, over the same IoUs"),
     ("localisation_accuracy", "Main object", "images whose best detection is their main object"),
-    ("proposal_recall_50", "Proposal recall", "objects that a proposal overlaps by half: no detector finds the others"),
+    (
+        "proposal_recall_50",
+        "Proposal recall",
+        "objects that a proposal overlaps with IoU .5; no detector can find the others",
+    ),
 )
 
 
@@ -58,18 +63,16 @@ def evaluation_page(
     recall: Sequence[RecallPoint],
     read: Callable[[ImageInfo], Pixels],
 ) -> bytes:
-    """The page of one split; UTF-8 HTML.
+    """Return the page of one split as HTML in UTF-8.
 
-    score: detections below count for the curves only, not as mistakes. recall: of the proposals, by their number; empty
-    where the detector finds its own. read: an image's pixels, uint8 RGB (H, W, 3).
+    score: detections below it appear in the curves only, and never as mistakes. recall: the recall of the proposals by
+    their number; empty if the detector makes its own. read: returns an image's pixels, uint8 RGB (H, W, 3).
     """
     mistakes = find_mistakes(truth, detections, score)
     wrong, missed = mistakes.false_positives[:FALSE_POSITIVES], mistakes.misses[:MISSES]
-    budget = PICTURE_BYTES // (FALSE_POSITIVES + MISSES)
-    pictures: dict[int, str] = {}
-    for number in sorted({item.image for item in wrong} | {item.image for item in missed}):
-        pictures[number] = thumbnail(read(truth.images[number]), budget)
-    draw = _Pictures(truth, detections, score, pictures)
+    budget = IMAGE_BYTES // (FALSE_POSITIVES + MISSES)
+    numbers = sorted({item.image for item in wrong} | {item.image for item in missed})
+    draw = _Figures(truth, detections, score, {i: thumbnail(read(truth.images[i]), budget) for i in numbers})
     figures = [draw.wrong(item) for item in wrong] + [draw.missed(item) for item in missed]
     used = {box.label for figure in figures for box in figure.boxes}
     groups = {group for figure in figures for group in figure.groups}
@@ -94,15 +97,16 @@ def evaluation_page(
     )
 
 
-class _Pictures:
-    """Figures of mistakes: the mistake marked, with the truths and the confident detections around it."""
+class _Figures:
+    """Makes the figures of mistakes: each shows the marked mistake with the truths and the confident detections."""
 
-    def __init__(self, truth: CocoDataset, detections: DetectionSet, score: float, pictures: Mapping[int, str]) -> None:
+    def __init__(
+        self, truth: CocoDataset, detections: DetectionSet, score: float, thumbnails: Mapping[int, str]
+    ) -> None:
         self._truth = truth
         self._detections = detections
         self._score = score
-        self._pictures = pictures
-        self._count = 0
+        self._thumbnails = thumbnails
 
     def wrong(self, item: FalsePositive) -> Figure:
         name = self._truth.classes[item.label]
@@ -114,11 +118,11 @@ class _Pictures:
         return self._figure(item.image, ["wrong", item.kind], note, detection=item.detection)
 
     def missed(self, item: Miss) -> Figure:
-        note = f"{self._truth.classes[item.label]} missed, {100 * item.share:.0f} % of the picture"
+        note = f"{self._truth.classes[item.label]} missed, {100 * item.share:.0f} % of the image"
         return self._figure(item.image, ["missed"], f"{note}: {self._instead(item)}", truth=item.truth)
 
     def _instead(self, item: Miss) -> str:
-        """What was found where a truth is."""
+        """Say what the detector found in the place of a truth."""
         info = self._truth.images[item.image]
         found = self._detections.get(info.id, no_detections())
         kept = np.flatnonzero(found.scores >= self._score)
@@ -142,21 +146,17 @@ class _Pictures:
             for index, (label, corners) in enumerate(zip(info.labels.tolist(), info.boxes.tolist(), strict=True))
         ]
         found = self._detections.get(info.id, no_detections())
-        for index in np.flatnonzero(found.scores >= self._score).tolist():
-            marked = index == detection
-            boxes.append(
-                self._box(
-                    int(found.labels[index]), float(found.scores[index]), found.boxes[index].tolist(), marked=marked
-                )
-            )
+        boxes += [
+            self._box(int(found.labels[i]), float(found.scores[i]), found.boxes[i].tolist(), marked=i == detection)
+            for i in np.flatnonzero(found.scores >= self._score).tolist()
+        ]
         drawn = drawn_first(boxes)[-MOST_BOXES:]
-        self._count += 1
         return Figure(
-            name=f"picture-{self._count}",
+            name=f"{groups[0]}-{image}-{detection if truth is None else truth}",
             title=info.file_name,
             width=info.width,
             height=info.height,
-            picture=self._pictures[image],
+            picture=self._thumbnails[image],
             reason=None,
             boxes=drawn,
             groups=groups,
@@ -166,17 +166,8 @@ class _Pictures:
 
     def _box(self, label: int, score: float | None, corners: Sequence[float], *, marked: bool) -> Box:
         x1, y1, x2, y2 = corners
-        return Box(
-            label=self._truth.classes[label],
-            number=label,
-            score=score,
-            x=x1,
-            y=y1,
-            width=x2 - x1,
-            height=y2 - y1,
-            kind="truth" if score is None else "found",
-            marked=marked,
-        )
+        kind: Literal["truth", "found"] = "truth" if score is None else "found"
+        return Box(self._truth.classes[label], label, score, x1, y1, x2 - x1, y2 - y1, kind, marked)
 
 
 def _number(value: float) -> str:
@@ -184,7 +175,7 @@ def _number(value: float) -> str:
 
 
 def _class_rows(voc: VocResult) -> list[Row]:
-    """Best class first; classes without objects are left out."""
+    """Return one row for each class with objects, best first."""
     first = [result for result in voc.by_iou[IOU_THRESHOLDS[0]] if result.truths]
     first.sort(key=lambda result: -result.ap_11point)
     at = {iou: {result.name: result for result in results} for iou, results in voc.by_iou.items()}
@@ -201,11 +192,11 @@ def _class_rows(voc: VocResult) -> list[Row]:
 
 
 def _precision_recall(voc: VocResult) -> list[Curve]:
-    """One curve a class with objects, best first."""
+    """Return one curve for each class with objects, best first."""
     results = [result for result in voc.by_iou[IOU_THRESHOLDS[0]] if result.truths]
     points: dict[str, list[tuple[float, float]]] = {}
     for row in precision_recall_rows(results):
-        # The first detection reaches its recall at once: the curve starts at the axis.
+        # The first detection alone has some recall; the curve is drawn from recall 0.
         points.setdefault(row["label"], [(0.0, row["precision"])]).append((row["recall"], row["precision"]))
     results.sort(key=lambda result: -result.ap_11point)
     return [
@@ -219,7 +210,7 @@ def _precision_recall(voc: VocResult) -> list[Curve]:
 
 
 def _recall_curves(recall: Sequence[RecallPoint]) -> list[Curve]:
-    """Recall over the logarithm of the number of proposals."""
+    """Return curves of recall over the logarithm of the number of proposals."""
     if not recall:
         return []
     measures: tuple[tuple[str, Callable[[RecallPoint], float]], ...] = (

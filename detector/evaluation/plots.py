@@ -1,4 +1,4 @@
-"""What `dvc plots` and a reader look at: precision-recall curves, and pictures of detections beside the truth."""
+"""Makes the rows of the precision-recall plot, and a grid of images with detections and truths."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detector.common.drawing import PALETTE, TRUTH_COLOUR, draw_boxes
+from detector.common.drawing import TRUTH_COLOUR, draw_boxes, draw_found
 from detector.data.annotations import ImageInfo
 from detector.evaluation.average_precision import ClassResult
 from detector.runtime.postprocess import Detections
 
-# More points than this cannot be told apart in a plot, and make its file slow to open.
+# With more points a plot looks the same, and its file opens slowly.
 CURVE_POINTS = 200
 
 
@@ -28,14 +28,16 @@ class CurvePoint(TypedDict):
 
 
 def precision_recall_rows(results: Sequence[ClassResult], points: int = CURVE_POINTS) -> list[CurvePoint]:
-    """Rows of each class's curve, at most `points` a class, its first and last among them, spread evenly over its
-    recall; a class without truths or without detections has none."""
+    """Return the rows of each class's curve: at most `points`, spread evenly over its recall, with its first and last.
+
+    A class without truths or without detections has no rows.
+    """
     rows: list[CurvePoint] = []
     for result in results:
         count = len(result.scores)
         if not result.truths or not count:
             continue
-        # Where each step of recall is reached first: half of the detections may share the last few hundredths.
+        # The first row of each step of recall, because half of the detections may share its last few hundredths.
         steps = np.linspace(0.0, result.recall[-1], points - 1)
         for i in np.unique(np.append(np.searchsorted(result.recall, steps), count - 1)):
             rows.append(
@@ -50,7 +52,7 @@ def precision_recall_rows(results: Sequence[ClassResult], points: int = CURVE_PO
 
 @dataclass(frozen=True)
 class Example:
-    """One picture of the grid: pixels uint8 RGB (H, W, 3), what it holds, and what was found in it."""
+    """One image of the grid: pixels uint8 RGB (H, W, 3), its truths and its detections."""
 
     pixels: NDArray[np.uint8]
     truth: ImageInfo
@@ -60,7 +62,7 @@ class Example:
 def draw_grid(
     examples: Sequence[Example], classes: Sequence[str], columns: int = 4, cell: int = 360, gap: int = 8
 ) -> Image.Image:
-    """Pictures in rows, each fitted into `cell` pixels, with truths in white and detections in their class's colour.
+    """Return a grid of images, each fitted into `cell` pixels, truths in white and detections in their class's colour.
 
     Truths that are ignored are marked "(ignored)".
     """
@@ -74,11 +76,11 @@ def draw_grid(
         height, width = example.pixels.shape[:2]
         factor = cell / max(height, width)
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        picture = Image.fromarray(example.pixels).convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        image = Image.fromarray(example.pixels).convert("RGB").resize(size, Image.Resampling.BILINEAR)
         scale = np.array([size[0] / width, size[1] / height] * 2, np.float32)
         truth, found = example.truth, example.found
         draw_boxes(
-            picture,
+            image,
             truth.boxes * scale,
             [
                 classes[label] + (" (ignored)" if ignored else "")
@@ -87,13 +89,7 @@ def draw_grid(
             [TRUTH_COLOUR] * len(truth.boxes),
             below=True,
         )
-        order = np.argsort(found.scores, kind="stable")  # the best on top
-        draw_boxes(
-            picture,
-            found.boxes[order] * scale,
-            [f"{classes[found.labels[i]]} {found.scores[i]:.2f}" for i in order],
-            [PALETTE[found.labels[i] % len(PALETTE)] for i in order],
-        )
+        draw_found(image, found.boxes * scale, found.labels, found.scores, classes)
         row, column = divmod(number, columns)
-        grid.paste(picture, (gap + column * step + (cell - size[0]) // 2, gap + row * step + (cell - size[1]) // 2))
+        grid.paste(image, (gap + column * step + (cell - size[0]) // 2, gap + row * step + (cell - size[1]) // 2))
     return grid

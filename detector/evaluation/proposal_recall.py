@@ -1,6 +1,6 @@
-"""How much of the truth the proposals cover: the ceiling of every detector built on them.
+"""Measures how many truths the proposals cover. No detector that uses these proposals can find the others.
 
-Measures of Uijlings et al. 2013, "Selective Search for Object Recognition".
+The measures are those of Uijlings et al. 2013, "Selective Search for Object Recognition".
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from detector.data.annotations import CocoDataset
 from detector.runtime.geometry.boxes import Boxes, empty, iou
 
-# Where the curve of recall over the number of proposals is drawn; its end is the number that there are.
+# Numbers of proposals at which the curve of recall has a point; its last point is at the number asked for.
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
 class RecallPoint(TypedDict):
-    """One point of the curve: what an image's first `proposals` boxes reach."""
+    """One point of the curve: what the first `proposals` boxes of each image reach."""
 
     proposals: int
     recall_50: float
@@ -30,8 +30,11 @@ class RecallPoint(TypedDict):
 
 @dataclass(frozen=True)
 class ProposalRecall:
-    """recall[budget][iou]: the part of all truths that one of an image's first `budget` proposals overlaps by at least
-    `iou`. mabo[budget]: mean over classes of the mean best overlap of their truths. NaN without truths."""
+    """The measures by the number of proposals per image; they are NaN without truths.
+
+    recall[budget][iou]: the part of all truths that one of the image's first `budget` proposals overlaps by at least
+    `iou`. mabo[budget]: the best overlap of each truth, as the mean over the classes of their means.
+    """
 
     recall: Mapping[int, Mapping[float, float]]
     mabo: Mapping[int, float]
@@ -43,9 +46,9 @@ def proposal_recall(
     budgets: Sequence[int] = (100, 300, 1000, 2000),
     ious: Sequence[float] = (0.5, 0.7),
 ) -> ProposalRecall:
-    """proposals: by image id, float32 (N, 4) xyxy, best first; an image that is not a key has none.
+    """Measure the proposals; ignored truths and crowds are left out.
 
-    Ignored truths and crowds are left out.
+    proposals: float32 (N, 4) xyxy by image id, best first; an image that is not a key has none.
     """
     labels: list[NDArray[np.int64]] = []
     best: list[NDArray[np.float32]] = []  # each (T, len(budgets))
@@ -69,7 +72,7 @@ def proposal_recall(
 
 
 def recall_curve(truth: CocoDataset, proposals: Mapping[int, Boxes], most: int) -> list[RecallPoint]:
-    """Recall and MABO from an image's first proposal to its first `most`, at steps that a logarithm spaces evenly."""
+    """Return recall and MABO for 1 to `most` proposals per image, at steps that are even on a logarithmic axis."""
     budgets = [*(step for step in _STEPS if step < most), most]
     result = proposal_recall(truth, proposals, budgets)
     return [

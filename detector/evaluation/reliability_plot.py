@@ -1,4 +1,4 @@
-"""The reliability diagram: precision over score."""
+"""Draws the reliability diagram, which is precision over score."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
+from detector.common.plotting import STYLE
 from detector.evaluation.calibration import Bin
 
 
 def draw_reliability(curves: Mapping[str, Sequence[Bin]]) -> Image.Image:
-    """One line a curve; on the diagonal scores say how many are right."""
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    """Return the diagram with one line for each curve; on the diagonal, precision equals the score."""
+    with matplotlib.rc_context(STYLE | {"font.size": 9}):
         figure = Figure(figsize=(4.6, 4.4), dpi=160, layout="constrained")
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, linestyle="--", label="calibrated")

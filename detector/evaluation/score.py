@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.common.tables import aligned_table
 from detector.data.annotations import load_coco
 from detector.evaluation.average_precision import IOU_THRESHOLDS, evaluate_voc
 from detector.evaluation.detections import load_results
@@ -16,29 +17,21 @@ def _cell(value: float) -> str:
 
 
 def score_table(truth_path: Path, detections_path: Path, ious: Sequence[float] = IOU_THRESHOLDS) -> str:
-    """11-point and all-point AP of each class and their means, at each IoU threshold, as lines of text.
+    """Return a table of 11-point and all-point AP of each class, and their means, at each IoU threshold.
 
-    truth_path: any COCO ground truth (`ignore` and `iscrowd` count); detections_path: COCO results. A class without
-    truths shows "-" and is left out of the mean. Raises AnnotationError naming the file that is wrong.
+    truth_path: any COCO ground truth; `ignore` and `iscrowd` count. detections_path: COCO results. A class without
+    truths shows "-" and is left out of the mean. Raises AnnotationError, which names the file that is wrong.
     """
     truth = load_coco(truth_path)
     result = evaluate_voc(truth, load_results(detections_path, truth), ious)
-    header = ["class", "truths"]
-    rows = [[name, str(result.by_iou[ious[0]][label].truths)] for label, name in enumerate(truth.classes)]
-    mean = ["mean", str(sum(item.truths for item in result.by_iou[ious[0]]))]
+    rows = [["class", "truths"]]
+    rows += [[name, str(result.by_iou[ious[0]][label].truths)] for label, name in enumerate(truth.classes)]
+    rows.append(["mean", str(sum(item.truths for item in result.by_iou[ious[0]]))])
     for iou in ious:
-        header += [f"AP11@{iou:g}", f"AP@{iou:g}"]
-        for row, item in zip(rows, result.by_iou[iou], strict=True):
+        rows[0] += [f"AP11@{iou:g}", f"AP@{iou:g}"]
+        for row, item in zip(rows[1:-1], result.by_iou[iou], strict=True):
             row += [_cell(item.ap_11point), _cell(item.ap_all_point)]
-        mean += [_cell(result.map_11point(iou)), _cell(result.map_all_point(iou))]
-    table = [header, *rows, mean]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    rule = "-" * len(lines[0])
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        rows[-1] += [_cell(result.map_11point(iou)), _cell(result.map_all_point(iou))]
+    head, *lines, mean = aligned_table(rows)
+    rule = "-" * len(head)
+    return "\n".join([head, rule, *lines, rule, mean])

@@ -1,1 +1,1 @@
-"""A trained network as an artifact: its ONNX graph, its description, its model card."""
+"""Makes an artifact of a trained network: its ONNX graph and its model card."""

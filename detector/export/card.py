@@ -1,32 +1,38 @@
-"""The tables of a model card, from model.json alone: no figure of a card is typed."""
+"""Makes the tables of a model card from model.json, so that no figure of a card is typed by hand."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from detector.common.errors import ArtifactError
+from detector.common.tables import markdown_table
 from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact
 
-# What stands between these lines of a page is the command's.
+# The command writes everything between these lines of a page.
 BEGIN, END = "<!-- begin: detector card -->", "<!-- end: detector card -->"
 
 _METHODS = {"selective_search": "Selective Search", "sliding_window": "sliding windows"}
-# Keys of `metrics` by IoU; what an artifact does not have is a dash.
+# The IoUs in the keys of `metrics`. If an artifact lacks a figure, the table shows a dash.
 _IOUS = (50, 70, 90)
 
 
 def tables(folder: Path) -> str:
-    """Markdown: what the artifact in `folder` is, what it achieves, and AP and operating score of each class.
+    """Return Markdown tables: what the artifact in `folder` is, its figures, and those of each class.
 
-    Raises ArtifactError when it is none, or when its two files do not belong together.
+    Raises ArtifactError if the folder is not an artifact, or its two files do not belong together.
     """
     artifact = load_artifact(folder)
     size = (folder / MODEL_FILE).stat().st_size
-    return "\n".join([*_facts(artifact, size), "", *_figures(artifact), "", *_classes(artifact)]) + "\n"
+    rows = [
+        (name, _number(artifact.class_ap.get(name)), _number(artifact.class_scores.get(name)))
+        for name in artifact.classes
+    ]
+    classes = markdown_table(["class", "AP at IoU .5, 11-point, test", "score with the best F1, val"], rows)
+    return "\n\n".join([_facts(artifact, size), *_figures(artifact), classes]) + "\n"
 
 
 def renewed(page: Path, made: str) -> str:
-    """The page's text with `made` between its two marks. Raises ArtifactError when it has no marks."""
+    """Return the page's text with `made` between its two marks. Raises ArtifactError if it has no marks."""
     before, begin, rest = page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -34,7 +40,7 @@ def renewed(page: Path, made: str) -> str:
     return f"{before}{BEGIN}\n\n{made}\n{END}{after}"
 
 
-def _facts(artifact: Artifact, size: int) -> list[str]:
+def _facts(artifact: Artifact, size: int) -> str:
     search = artifact.proposals
     proposals = "the network's own"
     if search is not None:
@@ -51,13 +57,17 @@ def _facts(artifact: Artifact, size: int) -> list[str]:
         "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
         "data, settings": f"sha256 `{artifact.data_digest[:12]}…`, `{artifact.params_digest[:12]}…`",
     }
-    return ["| what | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return markdown_table(["what", "value"], list(rows.items()))
 
 
 def _figures(artifact: Artifact) -> list[str]:
-    def cells(*names: str) -> str:
-        return " | ".join(_number(artifact.metrics.get(name)) for name in names)
+    def row(title: str, *names: str) -> list[str]:
+        return [title, *(_number(artifact.metrics.get(name)) for name in names)]
 
+    average = [
+        row("mAP, 11-point (VOC 2007)", *(f"map_{iou}_11point" for iou in _IOUS)),
+        row("mAP, all-point", *(f"map_{iou}_all_point" for iou in _IOUS)),
+    ]
     single = {
         "COCO AP, IoU .5 to .95": "coco_ap",
         "COCO AP of small objects (below 32 x 32 pixels)": "coco_ap_small",
@@ -68,23 +78,9 @@ def _figures(artifact: Artifact) -> list[str]:
         "expected calibration error from the operating score on": "calibration_error_operating",
     }
     return [
-        f"| on {artifact.baseline.images:,} test images | {' | '.join(f'IoU .{iou}' for iou in _IOUS)} |",
-        f"| --- |{' --- |' * len(_IOUS)}",
-        f"| mAP, 11-point (VOC 2007) | {cells(*(f'map_{iou}_11point' for iou in _IOUS))} |",
-        f"| mAP, all-point | {cells(*(f'map_{iou}_all_point' for iou in _IOUS))} |",
-        "",
-        "| also on test | value |",
-        "| --- | --- |",
-        *(f"| {title} | {cells(name)} |" for title, name in single.items()),
+        markdown_table([f"on {artifact.baseline.images:,} test images", *(f"IoU .{iou}" for iou in _IOUS)], average),
+        markdown_table(["also on test", "value"], [row(title, name) for title, name in single.items()]),
     ]
-
-
-def _classes(artifact: Artifact) -> list[str]:
-    rows = [
-        f"| {name} | {_number(artifact.class_ap.get(name))} | {_number(artifact.class_scores.get(name))} |"
-        for name in artifact.classes
-    ]
-    return ["| class | AP at IoU .5, 11-point, test | score with the best F1, val |", "| --- | --- | --- |", *rows]
 
 
 def _number(value: float | None) -> str:

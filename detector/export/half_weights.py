@@ -1,4 +1,4 @@
-"""Half-precision storage of an ONNX graph's weights: half the bytes, while the sums stay in float32."""
+"""Stores the weights of an ONNX graph in half precision, which halves its size; it still computes in float32."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# Small constants (anchors, sizes, scales) keep every bit.
+# Smaller constants, such as anchors, sizes and scales, stay in float32.
 _FEWEST = 1024
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 def store_in_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Large float32 weights become float16 with a cast behind them, which ONNX Runtime folds when it loads the graph.
+    """Turn large float32 weights into float16, in place, and return the model.
 
-    A weight beyond float16's range (65,504) stays as it is. The model is changed in place.
+    Each gets a cast to float32, which ONNX Runtime computes once, when it loads the graph. A tensor with a value beyond
+    float16's range (65,504) is not changed.
     """
     graph = model.graph
     casts = []

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph (`detector.runtime.artifact` describes its inputs and outputs)."""
+"""Exports a trained network as an ONNX graph; `detector.runtime.artifact` describes its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ class _Graph(nn.Module):
 
 
 def export_onnx(network: DetectionNetwork, path: Path, max_proposals: int) -> None:
-    """Write `network` (in evaluation mode, on the CPU) with sizes and the number of proposals left open.
+    """Write `network`, which is in evaluation mode on the CPU, with open image sizes and number of proposals.
 
-    max_proposals: of a network that makes its own; the graph of such a one has no input `proposals`. The scripted
-    exporter is used: it carries RoIAlign and NMS over open shapes. Weights are stored in half precision.
+    max_proposals: the number of proposals of a network that makes its own; its graph has no input `proposals`. torch's
+    older exporter is used, because it exports RoIAlign and NMS with open shapes. Weights are stored in half precision.
     """
     image = torch.zeros(1, 3, 96, 160)
-    # One box for each pyramid level, so that every branch is traced with content.
+    # Each pyramid level gets a box, so that no branch is traced with empty tensors.
     proposals = torch.tensor([[0.0, 0.0, 40.0, 50.0], [0.0, 0.0, 150.0, 90.0], [0.0, 0.0, 600.0, 500.0]])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch announces its other exporter; tracing notes constants that are meant
+        warnings.simplefilter(
+            "ignore"
+        )  # torch advertises its newer exporter; tracing warns of constants that are intended
         torch.onnx.export(
-            _Graph(network, max_proposals).eval(),  # else the exporter would leave the network in training mode
+            _Graph(network, max_proposals).eval(),  # otherwise the exporter would leave the network in training mode
             (image, proposals),
             str(path),
             dynamo=False,

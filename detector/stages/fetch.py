@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from detector.common.errors import AnnotationError, ArchiveError
+from detector.common.progress import progress
 from detector.common.quality.judge import Finding
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
 from detector.data.archives import fetch_archive, unpack
@@ -76,7 +76,7 @@ class FetchReport:
 def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     counts = {name: getattr(settings, name) for name in SPLITS}
-    with tqdm(total=sum(counts.values()), desc="draw scenes", unit="image", delay=2, leave=False, disable=None) as bar:
+    with progress(None, sum(counts.values()), "draw scenes") as bar:
         for order, (name, count) in enumerate(counts.items()):
             images: list[ImageInfo] = []
             files: dict[str, Path] = {}
@@ -169,7 +169,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                 splits = _read_coco(settings.coco, scratch)
         findings = judge_splits(splits)
         write_json(out / "validation.json", [finding.summary() for finding in findings])
-        require(findings, "Mend the source, then fetch again")
+        require(findings, "Correct the source, then fetch again")
         for split in splits.values():
             for file_name, path in split.files.items():
                 target = images / file_name

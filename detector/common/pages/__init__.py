@@ -1,4 +1,4 @@
-"""Pages that people open: one self-contained HTML file each, which loads nothing and runs no script but its own."""
+"""Makes pages for people: each is one self-contained HTML file, which loads nothing and runs only its own script."""
 
 from detector.common.pages.charts import Columns, Curve, Row, columns, curve, rows
 from detector.common.pages.gallery import Box, Figure, Group, drawn_first

@@ -1,19 +1,21 @@
-"""Charts as numbers that a template draws with: rows with bars, columns of a histogram, curves. Every one keeps its
-values as texts, for those who do not see it."""
+"""Computes the numbers that a template needs to draw charts: rows with bars, columns of a histogram, and curves.
+
+Every chart also has its values as texts, for readers who do not see it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A column chart's drawing, in units of its viewBox.
+# The size of a column chart and the height of its base line, in units of its viewBox.
 WIDTH, HEIGHT, BASE = 440.0, 190.0, 160.0
 _TOP = 22.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One bar of a table: its length and its mark's place are parts of 100. texts: the table's cells."""
+    """One bar of a table. length, mark: from 0 to 100; texts: the other cells of the row."""
 
     name: str
     length: float
@@ -28,8 +30,11 @@ def rows(
     texts: Sequence[tuple[str, ...]],
     top: float | None = None,
 ) -> list[Row]:
-    """One row a name; references: what each value is held against; top: the value at 100, the largest of all unless
-    given."""
+    """Return one row for each name.
+
+    references: a value to compare with each of `values`, which becomes the row's mark. top: the value of a bar of
+    length 100, by default the largest of all.
+    """
     top = top or max([*values, *(references or []), 0.0]) or 1.0
     marks = [None] * len(names) if references is None else [round(100 * value / top, 2) for value in references]
     return [
@@ -40,7 +45,7 @@ def rows(
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its rectangle, and the height of its mark, in units of the drawing."""
+    """One column: its rectangle, and the y of its mark, in units of the drawing."""
 
     name: str
     x: float
@@ -54,7 +59,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """A histogram; ticks: (x, text) of the bins' edges."""
+    """A histogram. ticks: (x, text) of the edges of its bins."""
 
     columns: tuple[Column, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -63,7 +68,10 @@ class Columns:
 def columns(
     edges: Sequence[float], values: Sequence[float], references: Sequence[float] | None, decimals: int = 1
 ) -> Columns:
-    """edges: one more than values, ascending; values, references: shares 0..1, which texts give as percentages."""
+    """Return the histogram of `values`.
+
+    edges: ascending, one more than values; values, references: shares 0..1, which the texts give as percentages.
+    """
     top = max([*values, *(references or []), 0.0]) or 1.0
     step = WIDTH / max(1, len(values))
     reach = BASE - _TOP
@@ -88,7 +96,7 @@ def columns(
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve in a unit square drawn 100 by 100, y upwards: an SVG path, and the one of the area below it."""
+    """A curve in a square of 100 by 100 units. line, area: SVG paths of the curve and of the area below it."""
 
     name: str
     line: str
@@ -97,7 +105,7 @@ class Curve:
 
 
 def curve(name: str, points: Sequence[tuple[float, float]], texts: tuple[str, ...]) -> Curve:
-    """points: (x, y), 0..1, x not falling; none gives an empty path."""
+    """Return the curve through points (x, y) in 0..1, whose x never falls; without points its paths are empty."""
     if not points:
         return Curve(name, "", "", texts)
     drawn = " ".join(f"{100 * x:.1f} {100 - 100 * y:.1f}" for x, y in points)

@@ -1,4 +1,4 @@
-"""What a gallery shows: pictures, each with its boxes as the browser draws them, and why it is there."""
+"""The contents of a gallery: images, each with its boxes, which the browser draws, and the reasons to show it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 
 from detector.common.pages.render import colour_class
 
-# A gallery's cell; letters are sized for it, and the script sizes them again where a picture is shown larger.
+# Pixels of a gallery's cell and of its letters. The script sizes the letters again when an image is shown larger.
 _CELL_WIDTH, _CELL_HEIGHT, _LETTERS = 290.0, 217.0, 12.5
-# More texts than this hide the picture, and each other.
+# More texts than this hide the image and each other.
 _TEXTS = 3
-# Of a letter's height; for places only.
+# The width of a letter as a part of its height, used only to place texts.
 _LETTER_WIDTH = 0.56
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels of its picture, `x`, `y` its upper left corner; the colour is that of the label with `number`.
+    """A box in pixels of its image, with the upper left corner `x`, `y` and the colour of the label with `number`.
 
-    score: None for a truth. marked: the box for which the picture is shown.
+    score: None for a truth. marked: whether the image is shown because of this box.
     """
 
     label: str
@@ -35,18 +35,18 @@ class Box:
 
     @property
     def text(self) -> str:
-        """What stands at the box."""
+        """Return the text beside the box: the label, and the score if there is one."""
         return self.label if self.score is None else f"{self.label} {self.score:.2f}"
 
     @property
     def colour(self) -> str:
-        """A class of the style."""
+        """Return the CSS class of the box's colour."""
         return colour_class(self.number)
 
 
 @dataclass(frozen=True)
 class Group:
-    """One reason for pictures to be in a gallery, by which it can be filtered."""
+    """A reason to show an image; readers can filter the gallery by it."""
 
     name: str  # letters only
     title: str
@@ -54,14 +54,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture of a gallery.
+    """One image of a gallery.
 
-    title: as a person knows it. picture: a `data:` URI, or None, where `reason` says why. width, height: of the
-    picture in pixels, the frame of the boxes; None where nobody knows. notes: why it is here. more: boxes that are
-    not drawn.
+    name: the id of its anchor. title: the image's path or URI. picture: a `data:` URI, or None; then `reason` says why.
+    width, height: the image's size in pixels, to which the boxes refer, or None if it is unknown. notes: why the image
+    is shown. more: the number of boxes that are not drawn.
     """
 
-    name: str  # of its anchor
+    name: str
     title: str
     width: int | None
     height: int | None
@@ -74,23 +74,23 @@ class Figure:
 
     @property
     def short(self) -> str:
-        """The last step of the title."""
+        """Return the last part of the title."""
         return self.title.rstrip("/").rpartition("/")[2] or self.title
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Width and height of the drawing, at least 1 by 1."""
+        """Return width and height of the drawing, at least 1 by 1."""
         return max(1, self.width or 4), max(1, self.height or 3)
 
     @property
     def letters(self) -> float:
-        """Height of a letter, in pixels of the picture."""
+        """Return the height of a letter in pixels of the image."""
         width, height = self.frame
         return round(_LETTERS * max(width / _CELL_WIDTH, height / _CELL_HEIGHT), 1)
 
     @property
     def crowded(self) -> bool:
-        """Whether texts wait for the larger view, except that of a marked box."""
+        """Return whether only the larger view shows texts, apart from that of a marked box."""
         return len(self.boxes) > _TEXTS or (len(self.boxes) > 1 and any(box.marked for box in self.boxes))
 
     @property
@@ -99,8 +99,10 @@ class Figure:
         return ", ".join(box.text for box in self.boxes) or "no boxes"
 
     def place(self, box: Box) -> tuple[float, float, str]:
-        """Where the text of a box starts (or ends, as the third value says): above it, or inside where that is
-        outside the picture."""
+        """Return (x, y, "start" or "end"): where the text of a box starts or ends.
+
+        The text lies above the box, or inside it if there is no room above.
+        """
         width, _ = self.frame
         y = box.y - 0.3 * self.letters
         if y < self.letters:
@@ -111,5 +113,5 @@ class Figure:
 
 
 def drawn_first(boxes: Sequence[Box]) -> list[Box]:
-    """In the order of drawing: the best and the marked ones last, on top."""
+    """Return the boxes in the order of drawing: the best and the marked ones are last, on top."""
     return sorted(boxes, key=lambda box: (box.marked, box.kind == "truth", box.score or 0.0))

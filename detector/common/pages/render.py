@@ -1,7 +1,7 @@
-"""Templates to bytes: everything that is not a template of ours is escaped, and the browser is told to trust no more.
+"""Renders templates as pages. Every text is escaped, except the templates themselves.
 
-The page's policy allows the one style and the one script that are in it, by their digests, and pictures in `data:`
-URIs. What slipped through the escaping could still neither run nor load nor send anything.
+The page's content security policy allows the one style and the one script that are in it, by their digests, and images
+in `data:` URIs. If a text escaped the escaping, it could still not run, load or send anything.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from markupsafe import Markup
 
 from detector.common.drawing import PALETTE
 
-# Those of the project's other pictures, then more, so that twenty labels differ; they lie on photographs, within black.
+# The colours of all other drawings, then more, so that twenty labels differ. Boxes are drawn on photographs, with a
+# black outline.
 COLOURS = (
     *PALETTE,
     "#FF6B6B", "#7BDFF2", "#B8F24A", "#C77DFF", "#FFB3C6", "#00C2A8",
@@ -28,7 +29,7 @@ COLOURS = (
 
 @dataclass(frozen=True)
 class Look:
-    """The shared style or script: its text, and the digest by which the page's policy admits it."""
+    """The shared style or script: its text, and the digest by which the page's policy allows it."""
 
     text: Markup
     digest: str = field(init=False)
@@ -39,9 +40,9 @@ class Look:
 
 
 def render_template(package: str, template: str, **context: Any) -> bytes:
-    """The page of a template that lies in `package`/templates and extends page.html; UTF-8.
+    """Return the page of a template in `package`/templates, which extends page.html, in UTF-8.
 
-    Texts in `context` may hold anything. A name that the template wants and the context lacks is an error.
+    Texts in `context` may contain anything. It is an error if the context lacks a name that the template uses.
     """
     environment = _environment(package)
     page = environment.get_template(template).render(style=_style(), script=_script(), **context)
@@ -79,30 +80,30 @@ def _script() -> Look:
 
 
 def _trusted(name: str, more: str = "") -> Markup:
-    """A file of ours, as it is: none holds what would close its element."""
+    """Return one of our own files without escaping; none contains text that would close its element."""
     text = files("detector.common.pages").joinpath("templates", name).read_text("utf-8")
     return Markup(text + more)
 
 
 def visible(text: str) -> str:
-    """Characters that print nothing, or turn the direction of what follows, as their escapes."""
+    """Return the text with escapes for characters that are invisible or change the direction of writing."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def share(value: float | None) -> str:
-    """0..1 as a percentage; a dash for nothing."""
+    """Return a share 0..1 as a percentage, or a dash for None."""
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def moment(iso: str) -> str:
-    """A time in UTC as ISO 8601 has it, as people read it."""
+    """Return a time in UTC, given as ISO 8601, in a form that is easy to read."""
     return iso.replace("T", " ").replace("+00:00", " UTC")
 
 
 def byte_size(count: int) -> str:
-    """Bytes as people say them."""
+    """Return a number of bytes in B, kB, MB, GB or TB."""
     size, unit = float(count), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:
@@ -112,5 +113,5 @@ def byte_size(count: int) -> str:
 
 
 def colour_class(number: int) -> str:
-    """The style's class for the label with this number: the same in every picture and on every page."""
+    """Return the CSS class of the label with this number, which is the same in every image and on every page."""
     return f"c{number % len(COLOURS)}"

@@ -1,4 +1,4 @@
-"""Pictures small enough to lie in a page by the hundred."""
+"""Makes thumbnails, small enough for a page with hundreds of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Longer side in pixels, JPEG quality, and the characters that photographs take on average; from what a good screen
-# shows to what is still recognised. Fewer pixels at a fair quality look better than more at a poor one.
+# Longer side in pixels, JPEG quality, and the number of characters of an average photograph. The first step is sharp on
+# a good screen; on the last one objects can just be recognised. Few pixels of fair quality look better than many of
+# poor quality.
 _STEPS = (
     (480, 72, 34_000),
     (400, 70, 27_000),
@@ -21,15 +22,15 @@ _STEPS = (
     (160, 35, 3_600),
     (96, 30, 1_600),
 )
-# A picture of less detail than most may fit a step above those that its budget suggests.
+# An image with little detail may fit the budget at a larger step than an average one.
 _HOPE = 1.3
 _HEAD = "data:image/jpeg;base64,"
 
 
 def thumbnail(pixels: NDArray[np.uint8], budget: int) -> str:
-    """uint8 RGB (H, W, 3) -> a `data:` URI of at most `budget` characters, or else of the smallest step.
+    """Return uint8 RGB pixels (H, W, 3) as a `data:` URI of at most `budget` characters, if a step is small enough.
 
-    A picture is never enlarged.
+    Otherwise the URI is that of the smallest step. An image is never enlarged.
     """
     image = Image.fromarray(pixels)
     step, wanted = 0, _HOPE * budget
@@ -43,7 +44,7 @@ def thumbnail(pixels: NDArray[np.uint8], budget: int) -> str:
 
 
 def _first_step(start: int, wanted: float) -> int:
-    """From `start` on, the first step that photographs on average take with `wanted` characters; or the last one."""
+    """Return the first step from `start` on at which an average photograph has `wanted` characters, or the last."""
     fitting = (step for step in range(start, len(_STEPS)) if _STEPS[step][2] <= wanted)
     return next(fitting, len(_STEPS) - 1)
 

@@ -1,1 +1,1 @@
-"""Rules over tables, judged by Great Expectations: used for the annotations of a training and the records of a run."""
+"""Judges rules over tables with Great Expectations: over annotations, and over the records of a run."""

@@ -1,5 +1,7 @@
-"""Imports Great Expectations when it is needed, and keeps it quiet: it sends nothing, prints nothing, and writes
-nothing to the home folder."""
+"""Imports Great Expectations when it is needed, and keeps it quiet.
+
+It then sends nothing, prints nothing, and writes nothing to the home folder.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from typing import Any
 
 
 def missing_package() -> str | None:
-    """The name of a needed package that is not installed, or None; imports nothing."""
+    """Return the name of a needed package that is not installed, or None. Imports nothing."""
     for package in ("great_expectations", "pandas"):
         if importlib.util.find_spec(package) is None:
             return package

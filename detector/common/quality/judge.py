@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_EXAMPLES = 20
-# The column of a table that holds the number of what a row describes, such as an image.
+# The column with the number of a row's subject, such as an image.
 SUBJECT = "subject"
 
 Severity = Literal["reject", "warn"]
@@ -20,7 +20,7 @@ Severity = Literal["reject", "warn"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that a table must keep: all of its expectations, which are Great Expectations' own, must hold."""
+    """A rule for a table: it holds if all of its expectations, which are Great Expectations' own, hold."""
 
     name: str
     sentence: str
@@ -30,8 +30,10 @@ class Rule:
 
 @dataclass
 class Finding:
-    """What one rule found in the batches so far: rows checked, rows that break it, and the names of some of their
-    subjects."""
+    """The result of one rule for all batches so far.
+
+    checked: the number of rows; broken: the number that break the rule; examples: names of some of their subjects.
+    """
 
     rule: Rule
     passed: bool = True
@@ -41,11 +43,11 @@ class Finding:
 
     @property
     def verdict(self) -> Literal["passed", "warned", "rejected"]:
-        """What the finding means for the whole."""
+        """Return what the finding means for the whole table."""
         return "passed" if self.passed else "rejected" if self.rule.severity == "reject" else "warned"
 
     def summary(self) -> dict[str, Any]:
-        """The finding as plain data, for a JSON file that people read."""
+        """Return the finding as plain data for a JSON file that people read."""
         return {
             "rule": self.rule.name,
             "sentence": self.rule.sentence,
@@ -84,8 +86,8 @@ class Judge:
     def judge(self, frame: pd.DataFrame, subjects: Sequence[str]) -> None:
         """Judge one batch; its column `subject` holds the number of a row's subject in `subjects`."""
         batch = self._definition.get_batch(batch_parameters={"dataframe": frame})
-        # If it were asked for names, every row that breaks a rule would become a dictionary, which takes 70 times as
-        # long.
+        # If it were asked for the names, it would make a dictionary of every row that breaks a rule, which takes 70
+        # times as long.
         results = batch.validate(self._suite, result_format="COMPLETE").results
         answered = {tuple(result.expectation_config.meta.values()) for result in results}
         if answered != self._asked or len(results) != len(self._asked):  # a missing answer must not count as success

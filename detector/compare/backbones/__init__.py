@@ -1,1 +1,1 @@
-"""The backbones as the classifiers that they were published as: counted, measured, and beside the lecture's table."""
+"""Counts and measures the backbones as published classifiers, beside the lecture's table."""

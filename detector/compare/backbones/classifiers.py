@@ -1,4 +1,4 @@
-"""The whole networks with their classifiers, as torchvision and timm build them, and what was published about the very
+"""The whole networks with their classifiers, as torchvision and timm build them, and the published accuracy of the
 weights that the backbones use."""
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Transform = Callable[[Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class Published:
-    """Top-1 accuracy on ImageNet's validation images, one model and one crop, in per cent; of which weights, and who
-    says so."""
+    """Top-1 accuracy in per cent on ImageNet's validation images, with one model and one crop; the weights and the
+    source of the figure."""
 
     top1: float
     weights: str
@@ -35,7 +35,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Classifier:
-    """One network: `build(auxiliary)` gives it with random weights, with or without its auxiliary classifiers."""
+    """One network; `build(auxiliary)` makes it with random weights, with or without its auxiliary classifiers."""
 
     title: str
     family: str
@@ -43,12 +43,12 @@ class Classifier:
     size: int  # pixels of a side, as published
     build: Callable[[bool], nn.Module]
     published: Published
-    fill: Callable[[nn.Module, State], None]  # weights into a network without auxiliary classifiers
+    fill: Callable[[nn.Module, State], None]  # puts weights into a network without auxiliary classifiers
     transform: Callable[[], Transform]  # the one that belongs to the weights
 
 
 def _torchvision(name: str, title: str, family: str, year: int, size: int = 224, **options: Any) -> Classifier:
-    """options: of torchvision's builder, as it sets them itself for its weights."""
+    """Return one of torchvision's networks; options: those that torchvision's builder needs for its weights."""
     source = BACKBONES[name].imagenet
     assert isinstance(source, Torchvision)
     entry = source.entry
@@ -68,7 +68,7 @@ def _torchvision(name: str, title: str, family: str, year: int, size: int = 224,
 
 
 def _timm(name: str, size: int, **changes: Any) -> tuple[Callable[[bool], nn.Module], Callable[[], Transform]]:
-    """How to build timm's network, which has no auxiliary classifiers, and the transform of its weights."""
+    """Return builders of timm's network, which has no auxiliary classifiers, and of the transform for its weights."""
 
     def build(auxiliary: bool) -> nn.Module:
         network: nn.Module = timm.create_model(name, pretrained=False)
@@ -85,17 +85,17 @@ def _timm(name: str, size: int, **changes: Any) -> tuple[Callable[[bool], nn.Mod
 
 
 _V4, _V4_TRANSFORM = _timm("inception_v4", 299)
-# The package's weights are Google's, which saw (RGB - 127) / 128, as the pipeline does.
+# The package's weights are Google's; they were trained with (RGB - 127) / 128, the pipeline's normalisation.
 _LITE0, _LITE0_TRANSFORM = _timm(
     "tf_efficientnet_lite0", 224, mean=(float(MEAN) / 255,) * 3, std=(1 / (255 * float(SCALE)),) * 3
 )
 
-# The order of the tables and plots: families by their first year, each from its smallest network on.
+# The order of the tables and plots: families by their first year, and within each the smallest network first.
 CLASSIFIERS = {
     "alexnet": _torchvision("alexnet", "AlexNet", "AlexNet", 2012),
     "vgg16": _torchvision("vgg16", "VGG-16", "VGGNet", 2014),
     "vgg19": _torchvision("vgg19", "VGG-19", "VGGNet", 2014),
-    # transform_input: from torchvision's normalisation to the one of TensorFlow's slim, where these weights are from.
+    # transform_input turns torchvision's normalisation into that of TensorFlow's slim, where these weights come from.
     "googlenet": _torchvision("googlenet", "GoogLeNet", "Inception", 2014, transform_input=True),
     "inception_v3": _torchvision("inception_v3", "Inception v3", "Inception", 2015, 299, transform_input=True),
     "inception_v4": Classifier(

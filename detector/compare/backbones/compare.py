@@ -1,4 +1,4 @@
-"""Count and measure all networks; write the table, for people and for programs, and the plots."""
+"""Counts and measures all networks; writes the table, for people and for programs, and the plots."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ TABLE, FIGURES = "table.md", "table.json"
 def run(out: Path, images: Path | None, repeats: int, workers: int, names: Sequence[str] = tuple(CLASSIFIERS)) -> str:
     """Compare the networks `names`, write everything into `out`, and return the table.
 
-    images: ImageNet's validation images, one folder a class, for measuring top-1; None: do not. Raises AnnotationError
-    when they are laid out otherwise. A network whose weights cannot be had is reported in the table.
+    images: ImageNet's validation images, one folder for each class, to measure top-1, or None. Raises AnnotationError
+    if the folders are others. If the weights of a network are not available, the table says so.
     """
     if images is not None:
         imagenet.check_layout(images)
@@ -84,7 +84,7 @@ def _document(rows: Sequence[Row], machine: Machine) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it."""
+    """Return the processor's name, or its kind if the system does not give the name."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Parameters, operations and layers, counted on the real modules. On torch's meta device: shapes without numbers."""
+"""Counts parameters, operations and layers on the real modules, on torch's meta device, which has only shapes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from detector.compare.backbones.classifiers import Classifier
 
 @dataclass(frozen=True)
 class Count:
-    """What one network is made of, and what one image costs."""
+    """The size of one network, and the cost of one image."""
 
     parameters: int  # without auxiliary classifiers, which only training uses
-    auxiliary: int  # parameters of those
+    auxiliary: int  # parameters of the auxiliary classifiers
     operations: int  # multiplications and additions of a forward pass, each counted as one
-    layers: int  # convolutions and fully connected layers on the longest way through
+    layers: int  # convolutions and fully connected layers on the longest path
 
 
 def count(classifier: Classifier) -> Count:
@@ -47,13 +47,15 @@ _WEIGHTED = ("aten::convolution", "aten::addmm", "aten::mm")
 
 
 class _Depth(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Longest chain of weighted layers: a result lies as deep as the deepest of what it is made of, and a weighted
-    layer one deeper."""
+    """Finds the longest chain of layers with weights.
+
+    The depth of a result is that of its deepest input, and one more if the layer has weights.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.deepest = 0
-        self._depth: dict[int, tuple[Tensor, int]] = {}  # by id; the tensor is kept, so that no other gets its id
+        self._depth: dict[int, tuple[Tensor, int]] = {}  # by id; tensors are kept, so that no id is used twice
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

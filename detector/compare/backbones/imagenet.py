@@ -1,4 +1,4 @@
-"""Top-1 accuracy, measured on a folder of ImageNet's validation images."""
+"""Measures top-1 accuracy on a folder of ImageNet's validation images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BATCH = 32
 
 
 def check_layout(folder: Path, classes: int = CLASSES) -> None:
-    """One folder a class, named by its WordNet id (n01440764, ...): in their order they are the classes 0 to 999.
+    """Raise AnnotationError unless the folder has one folder for each class.
 
-    Raises AnnotationError.
+    Their names are WordNet ids (n01440764, ...), and in the order of these the classes are 0 to 999.
     """
     found = sum(path.is_dir() for path in folder.iterdir())
     if found != classes:
@@ -31,9 +31,9 @@ def check_layout(folder: Path, classes: int = CLASSES) -> None:
 
 
 def measure_top1(network: nn.Module, transform: Transform, folder: Path, workers: int, title: str = "top-1") -> float:
-    """Per cent of all images in `folder` whose best class is the folder's; workers: processes that read images.
+    """Return the percentage of the images in `folder` whose best class is that of their folder.
 
-    Raises AnnotationError when there is no image.
+    workers: the number of processes that read images. Raises AnnotationError if there is no image.
     """
     data = ImageFolder(str(folder), transform, allow_empty=True)
     if not len(data):

@@ -1,4 +1,4 @@
-"""The lecture's table of networks, as it stands there, and why our figures are others."""
+"""The lecture's table of networks, unchanged, and the reasons why our figures differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Span = tuple[Decimal, Decimal]
 
 @dataclass(frozen=True)
 class Row:
-    """One family. Numbers have as many decimals as the lecture gives."""
+    """One family; numbers have the same decimals as in the lecture."""
 
     family: str
     year: int
@@ -38,7 +38,7 @@ LECTURE = (
     Row("ResNet", 2015, _span("50", "152"), "residual connections", "He et al.", Decimal("75.3"), _span("25.6", "60")),
 )  # fmt: skip
 
-# By family, or by network where it concerns one.
+# Reasons by family, or by network if they concern one.
 REASONS = {
     "AlexNet": "torchvision's AlexNet is the one of Krizhevsky 2014: one column, 64 filters first, no LRN, no groups.",
     "VGGNet": "74.4 % is the paper's own training (VGG-16, error 25.6 %), evaluated densely at 384 pixels; torchvision "
@@ -55,7 +55,7 @@ REASONS = {
 
 
 def within(value: float, span: Span) -> bool:
-    """Whether a figure, rounded as the lecture rounds, lies in its span."""
+    """Return whether a figure, rounded like the lecture's, lies in its span."""
     low, high = span
     return _rounded(value, low) >= low and _rounded(value, high) <= high
 
@@ -65,6 +65,6 @@ def _rounded(value: float, like: Decimal) -> Decimal:
 
 
 def text(span: Span) -> str:
-    """`8`, or `16-19`."""
+    """Return a span as text, such as `8` or `16–19`."""
     low, high = span
     return str(low) if low == high else f"{low}–{high}"

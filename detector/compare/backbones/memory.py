@@ -1,7 +1,7 @@
-"""Memory of one network on this machine: `python -m detector.compare.backbones.memory NAME` prints bytes.
+"""Measures the memory of one network: `python -m detector.compare.backbones.memory NAME` prints bytes.
 
-By how much the process grows from before the network is built to the peak of one forward pass: weights, activations and
-the libraries' work space. A process of its own for each network, because memory that was freed is not given back.
+It is how much the process grows from before the network is built to the peak of one forward pass: weights, activations
+and the libraries' work space. Each network gets a new process, because a process does not give freed memory back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_bytes(name: str) -> int | None:
-    """Measure in a new process; None where the system keeps no such account (it takes Linux)."""
+    """Measure in a new process; None if the system is not Linux, whose figures this needs."""
     if not _STATUS.exists():
         return None
     done = subprocess.run([sys.executable, "-m", __spec__.name, name], check=True, capture_output=True, text=True)
@@ -29,7 +29,7 @@ def peak_bytes(name: str) -> int | None:
 def _grow(name: str) -> int:
     classifier = CLASSIFIERS[name]
     with torch.inference_mode():
-        torch.nn.Conv2d(3, 8, 3)(torch.zeros(1, 3, 32, 32))  # what every first convolution loads
+        torch.nn.Conv2d(3, 8, 3)(torch.zeros(1, 3, 32, 32))  # loads what the first convolution of a process loads
         before = _account("VmRSS")
         # Not `ru_maxrss`: a new process inherits the peak of the one that started it.
         classifier.build(False).eval()(torch.zeros(1, 3, classifier.size, classifier.size))
@@ -37,7 +37,7 @@ def _grow(name: str) -> int:
 
 
 def _account(field: str) -> int:
-    """Bytes of this process: resident now (VmRSS), or at its peak (VmHWM)."""
+    """Return the resident bytes of this process, now (VmRSS) or at its peak (VmHWM)."""
     found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024

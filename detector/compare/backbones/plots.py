@@ -1,4 +1,4 @@
-"""Three plots after Canziani, Paszke and Culurciello, *An Analysis of Deep Neural Network Models for Practical
+"""Draws three plots as in Canziani, Paszke and Culurciello, *An Analysis of Deep Neural Network Models for Practical
 Applications*, 2016 (arXiv 1605.07678)."""
 
 from __future__ import annotations
@@ -13,37 +13,30 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from detector.common.drawing import PALETTE
+from detector.common.plotting import STYLE
 from detector.compare.backbones.lecture import LECTURE
 from detector.compare.backbones.rows import Row
 
 TOP1, OPERATIONS, DENSITY = "top1.png", "top1_by_operations.png", "top1_per_parameter.png"
 
-# Okabe and Ito's palette, which colour-blind readers tell apart: one hue a family.
-_COLOURS = {
-    "AlexNet": "#E69F00",
-    "VGGNet": "#0072B2",
-    "Inception": "#009E73",
-    "ResNet": "#D55E00",
-    "EfficientNet": "#CC79A7",
-}
-_STYLE: dict[Any, Any] = {
+_ORANGE, _, _GREEN, _, _BLUE, _RED, _PINK, _ = PALETTE
+_COLOURS = {"AlexNet": _ORANGE, "VGGNet": _BLUE, "Inception": _GREEN, "ResNet": _RED, "EfficientNet": _PINK}
+_STYLE: dict[Any, Any] = STYLE | {
     "font.size": 11.5,
     "axes.titlesize": 12.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.8,
 }
 _WIDTH, _HEIGHT, _DPI = 9.0, 5.4, 130
-# Square points of a blob for each million of parameters: VGG-19's is 91 points wide.
+# The area of a circle in square points for each million of parameters; VGG-19's is 91 points wide.
 _AREA = 45.0
-# Top-1 axes begin here, as in the paper: no network of the table is below.
+# The lowest value of the top-1 axes, as in the paper; no network of the table is below it.
 _LOWEST = 50
-_LEGEND = {10: 0.62, 50: 0.73, 150: 0.88}  # millions of parameters: where, across the panel
+_LEGEND = {10: 0.62, 50: 0.73, 150: 0.88}  # millions of parameters: place of the circle, as a part of the panel's width
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:
@@ -58,7 +51,7 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
 
 def _by_network(axes: Axes, rows: Sequence[Row]) -> None:
     _bars(axes, rows, [row.published.top1 for row in rows])
-    for index, row in enumerate(rows):  # at the foot, out of the lecture's way
+    for index, row in enumerate(rows):  # at the foot of the bar, away from the lecture's line
         axes.annotate(
             f"{row.published.top1:.1f}", (index, _LOWEST), (0, 5), textcoords="offset points", ha="center",
             color="white", weight="bold",
@@ -68,7 +61,7 @@ def _by_network(axes: Axes, rows: Sequence[Row]) -> None:
     for index, row in enumerate(rows):
         if row.family in said:
             axes.hlines(said[row.family], index - 0.46, index + 0.46, "black", linewidth=1.6, label=label)
-            label = "_"  # one entry in the legend
+            label = "_"  # the legend gets one entry
     axes.set(title="Top-1 by network", ylabel=f"top-1 on ImageNet, % (from {_LOWEST})", ylim=(_LOWEST, 86))
     axes.legend(loc="upper left", frameon=False)
 
@@ -92,14 +85,14 @@ def _by_operations(axes: Axes, rows: Sequence[Row]) -> None:
         axes.scatter(x, y, row.millions * _AREA, _COLOURS[row.family], alpha=0.55, edgecolors="white", linewidths=0.8)
         axes.plot(x, y, ".", color="#333333", markersize=4)
     axes.set(
-        title="Top-1 against operations; area of a blob: parameters", ylim=(_LOWEST, 86),
+        title="Top-1 against operations; area of a circle: parameters", ylim=(_LOWEST, 86),
         xlabel="operations of one forward pass, G-Ops (2 x multiply-adds)", ylabel="top-1 accuracy on ImageNet, %",
     )  # fmt: skip
     axes.set_xlim(-4, max(x for x, _ in points) + 7)
     _legend(axes)
     figure = axes.figure
     assert isinstance(figure, Figure)
-    figure.draw_without_rendering()  # places are known from here on
+    figure.draw_without_rendering()  # from here on, positions are known
     figure.set_layout_engine("none")
     boxes = place_labels(
         [tuple(axes.transData.transform(point)) for point in points],
@@ -110,7 +103,7 @@ def _by_operations(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Grey blobs in the empty corner; their places are shares of the panel."""
+    """Draw the legend, grey circles in the empty corner; their places are parts of the panel's size."""
     axes.text(0.55, 0.14, "parameters", transform=axes.transAxes, ha="right", va="center")
     for millions, x in _LEGEND.items():
         axes.scatter(x, 0.14, millions * _AREA, "#C8C8C8", transform=axes.transAxes)
@@ -118,14 +111,14 @@ def _legend(axes: Axes) -> None:
 
 
 def _text_size(axes: Axes, title: str) -> tuple[float, float]:
-    """Width and height in pixels."""
+    """Return width and height of a text in pixels."""
     text = axes.text(0, 0, title, fontsize=10.5)
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height
 
 
-# Where a label may stand, best first: side of its point in x and y, and how far away in pixels.
+# Places of a label, best first: the side of its point in x and y, and the distance in pixels.
 _SIDES = [
     (dx, dy, away)
     for away in (8, 22, 40)
@@ -134,8 +127,10 @@ _SIDES = [
 
 
 def place_labels(points: Sequence[tuple[float, float]], sizes: Sequence[tuple[float, float]]) -> list[Bbox]:
-    """Boxes for labels of these sizes (width, height) beside these points, all in pixels, so that none lies on another
-    or on a point; where every place is taken, the last one is."""
+    """Return boxes for labels of these sizes (width, height) beside these points, all in pixels.
+
+    No label lies on another one or on a point. If every place is taken, the last one is used.
+    """
     placed: list[Bbox] = []
     for (x, y), (width, height) in zip(points, sizes, strict=True):
         for dx, dy, away in _SIDES:

@@ -1,4 +1,4 @@
-"""What is known of one network, once it is counted and measured."""
+"""One network's row of the table: what was counted and measured."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class Row:
     size: int
     count: Count
     published: Published
-    milliseconds: tuple[float, ...]  # of each pass
-    memory: int | None  # bytes; None where it cannot be measured
+    milliseconds: tuple[float, ...]  # one for each pass
+    memory: int | None  # bytes; None if it cannot be measured
     measured_top1: float | None = None  # per cent
-    not_measured: str | None = None  # why top-1 was asked for and is not there
+    not_measured: str | None = None  # the reason, if top-1 should have been measured and was not
 
     @property
     def millions(self) -> float:
-        """Parameters, without auxiliary classifiers."""
+        """Return the parameters in millions, without auxiliary classifiers."""
         return self.count.parameters / 1e6
 
     @property
     def density(self) -> float:
-        """Per cent of top-1 accuracy for each million of parameters (Canziani et al. 2016)."""
+        """Return the top-1 accuracy in per cent for each million of parameters (Canziani et al. 2016)."""
         return self.published.top1 / self.millions
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What times belong to."""
+    """The machine on which times were measured, and their number of repeats."""
 
     processor: str
     threads: int

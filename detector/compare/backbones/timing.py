@@ -1,4 +1,4 @@
-"""Latency on this machine."""
+"""Measures latency on this machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-# A pass of every network before anything counts: memory is allocated, threads are there.
+# Passes of every network that are not measured: they allocate memory and start threads.
 _WARM_UP = 1
 
 
 def latencies(networks: Mapping[str, tuple[nn.Module, Tensor]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of `repeats` forward passes of each network, in evaluation mode, without gradients.
+    """Return the seconds of `repeats` forward passes of each network, in evaluation mode, without gradients.
 
-    networks: each with its input. All networks take turns: what else the machine does hits all of them alike.
+    networks: each with its input. All networks take turns, so that other work on the machine affects all of them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     # Random weights can shrink activations to denormal numbers, which trained ones do not, and which are slow.

@@ -1,4 +1,4 @@
-"""All members on one dataset; the table, for people and for programs, and the plot."""
+"""Compares all members on one dataset: writes the table, for people and for programs, and the plot."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def run(
     test_images: int | None = None,
     epochs: int | None = None,
 ) -> str:
-    """Train and evaluate `members` by `params` (epochs: instead of its own) on so many images of `dataset`; write
-    everything into `out` and return the table.
+    """Train and evaluate `members` on images of `dataset`, write everything into `out`, and return the table.
 
-    What was measured before in `out` with the same params and images stays as it is.
+    train_images, test_images: the numbers of images, None for all. epochs: the number to use instead of that in
+    `params`. What was measured before in `out` with the same params and images is not measured again.
     """
-    # Val is not looked at; `propose` only wants to have seen it.
+    # Val is not used, but the stage `propose` needs the file.
     counts = {"train": train_images, "val": 1, "test": test_images}
     part = out / f"{train_images or 'all'}-{test_images or 'all'}"
     sizes = write_subset(dataset, part / "dataset", counts, params.train.seed)

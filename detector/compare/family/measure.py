@@ -1,4 +1,4 @@
-"""One member through the stages, and what that took."""
+"""Runs one member through the stages and measures the cost."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from detector.stages.metrics_file import write_json
 
 @dataclass(frozen=True)
 class Cost:
-    """One member's figures. None: has no such step or figure.
+    """One member's figures; one is None if the member has no such step or figure.
 
-    Training on a CPU is counted in CPU time, which other work on the machine does not change, on a GPU in wall time.
-    Seconds of a test image are wall time, medians over the images.
+    Training on a CPU is measured in CPU time, which other work on the machine does not change, and on a GPU in wall
+    time. The seconds for a test image are wall time, as medians over the images.
     """
 
     title: str
     epochs: int
     training_seconds: float  # all epochs
-    fitting_seconds: float  # once after them: the cached features, the SVMs and the regressions of R-CNN
+    fitting_seconds: float  # R-CNN caches features and fits SVMs and regressions once, after all epochs
     disk_bytes: int
     proposal_seconds: float | None
     network_seconds: float
@@ -43,17 +43,17 @@ class Cost:
 
     @property
     def test_seconds(self) -> float:
-        """Of one image: proposals, network and post-processing."""
+        """Return the seconds for one image: proposals, network and post-processing."""
         return (self.proposal_seconds or 0.0) + self.network_seconds + self.postprocess_seconds
 
 
 def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Path) -> Cost:
     """Propose, train and evaluate in `out`.
 
-    A member that was measured before with the same params on the same annotations is not measured again; one that was
-    stopped goes on: its training after the last whole epoch, its evaluation after the training.
+    A member that was measured before with the same params on the same annotations is not measured again. One that was
+    stopped resumes: its training after the last whole epoch, its evaluation after the training.
 
-    proposals: a folder that members share whose proposals come from the same place.
+    proposals: a folder that all members share; those with the same method and settings use the same proposals.
     """
     report, identity = out / "report.json", _digest(params_digest(params), dataset)
     if (stored := _of(report, identity)) is not None:
@@ -71,7 +71,7 @@ def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Pat
 
 
 def _digest(settings: str, dataset: Path) -> str:
-    """Of what decides a result: settings, and the annotations of the images."""
+    """Return the digest of everything that decides a result: the settings and the annotations of the images."""
     parts = [settings, *(sha256_of(dataset / f"{split}.json") for split in SPLITS)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -82,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _of(path: Path, identity: str) -> dict[str, Any] | None:
-    """What `_save` wrote for this identity; None: nothing, or that of another one."""
+    """Return what `_save` wrote for this identity, or None if the file is missing or belongs to another one."""
     if not path.is_file() or (stored := _read(path)).get("identity") != identity:
         return None
     content: dict[str, Any] = stored["content"]
@@ -90,19 +90,19 @@ def _of(path: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _save(path: Path, identity: str, content: dict[str, Any]) -> None:
-    """Write it whole or not at all."""
+    """Write the content as a whole or not at all."""
     new = path.with_suffix(".new")
     write_json(new, {"identity": identity, "content": content})
     new.replace(path)
 
 
 def _propose(params: Params, dataset: Path, proposals: Path) -> Path:
-    """The folder with the member's proposals, made unless they are there."""
+    """Return the folder with the member's proposals, which are made if they are not there."""
     method = METHODS[params.model.name]
     identity = _digest(f"{method} {params.propose.model_dump_json()}", dataset)
     found = proposals / f"{method or 'none'}-{identity[:12]}"
     if not (metrics := found / "metrics.json").is_file():
-        new = found / "metrics.new"  # its place is taken when everything is there
+        new = found / "metrics.new"  # it is renamed when everything is there
         propose.run(params.propose, params.model.name, dataset, found, new, cores())
         new.replace(metrics)
     return found

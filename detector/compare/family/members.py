@@ -1,4 +1,4 @@
-"""Who takes part, and what each needs other than params.yaml says."""
+"""Lists the members of the comparison and the settings in which each differs from params.yaml."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from detector.params import Params
 
 @dataclass(frozen=True)
 class Member:
-    """One row of the comparison: its title, and changes to the sections `model` and `train`."""
+    """One row of the comparison: its title, and its changes to the sections `model` and `train`."""
 
     title: str
     model: Mapping[str, object]
     train: Mapping[str, object] = field(default_factory=dict)
 
     def params(self, base: Params, epochs: int) -> Params:
-        """`base` for this member, to be trained for `epochs`."""
+        """Return the settings of this member: `base` with its changes and `epochs`."""
         changed = base.model_dump()
         changed["model"].update(self.model)
         changed["train"].update(self.train, epochs=epochs)
         return Params.model_validate(changed)
 
 
-# Crops cost a pass of the CNN each: 16 an image and step make the paper's batch of 128 of 8 images. R-CNN's SVMs are
-# fitted on the best 500 proposals an image, which keeps the cached features of VOC near 2 GB.
+# Each crop costs a pass of the CNN: 16 crops from each of 8 images make the paper's batch of 128. R-CNN's SVMs are
+# fitted on the best 500 proposals of each image, so that the cached features of VOC take about 2 GB.
 _CROPS = {"regions": 16, "batch_size": 8, "proposals": 500}
 
-# In the order of the story.
+# The order is that of the story in docs/family.md.
 MEMBERS = {
     "single_object": Member("single object", {"name": "single_object", "head": "softmax"}),
     "sliding_window": Member("sliding window", {"name": "sliding_window", "head": "softmax"}, _CROPS),

@@ -1,25 +1,24 @@
-"""The comparison as one picture: what a test image costs, and what that buys."""
+"""Draws the comparison as one figure: the cost of training and of a test image, and the AP that it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from detector.common.plotting import STYLE
 from detector.compare.family.measure import Cost
 
 _STEPS = (("proposals", "#E69F00"), ("network", "#0072B2"), ("post-processing", "#009E73"))
-_STYLE: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True}
 
 
 def draw(costs: Mapping[str, Cost], path: Path) -> None:
     """Write a PNG of three panels that share the members' names: training, a test image, AP."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE | {"font.size": 10}):
         figure = Figure(figsize=(11, 0.55 * len(costs) + 1.6), dpi=130, layout="constrained")
         training, test, accuracy = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1))
         rows = list(costs.values())
@@ -35,7 +34,7 @@ def draw(costs: Mapping[str, Cost], path: Path) -> None:
 
 
 def _bars(axes: Axes, values: Sequence[float | None], colour: str, form: str) -> None:
-    """A bar a member; a dash where there is no figure."""
+    """Draw one bar for each member, or a dash if it has no figure."""
     lengths = [value or 0.0 for value in values]
     bars = axes.barh(range(len(values)), lengths, color=colour, height=0.6)
     axes.bar_label(bars, ["–" if value is None else form.format(value) for value in values], padding=3)
@@ -43,7 +42,7 @@ def _bars(axes: Axes, values: Sequence[float | None], colour: str, form: str) ->
 
 
 def _test_time(axes: Axes, rows: list[Cost]) -> None:
-    """On a logarithmic axis parts cannot be stacked: each step has its own mark, and the sum a bar."""
+    """Draw a mark for each step and a bar for their sum, because parts cannot be stacked on a logarithmic axis."""
     totals = [1000 * cost.test_seconds for cost in rows]
     axes.barh(range(len(rows)), totals, color="#E4E4E4", height=0.6, label="sum")
     parts = [(cost.proposal_seconds, cost.network_seconds, cost.postprocess_seconds) for cost in rows]
@@ -55,5 +54,7 @@ def _test_time(axes: Axes, rows: list[Cost]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     least = min(1000 * seconds for part in parts for seconds in part if seconds)
-    axes.set(xlabel="a test image, milliseconds (log)", xlim=(least / 2, 12 * max(totals)))  # room for the sums
+    axes.set(
+        xlabel="time for a test image, milliseconds (log)", xlim=(least / 2, 12 * max(totals))
+    )  # room for the sums
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, handletextpad=0.4)

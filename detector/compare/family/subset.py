@@ -1,4 +1,4 @@
-"""Part of a dataset, drawn by a seed: where R-CNN on all of it would take days."""
+"""Draws a part of a dataset by a seed, because R-CNN would take days on all of it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from detector.data.annotations import CocoDataset, load_coco, save_coco
 
 
 def write_subset(dataset: Path, out: Path, counts: dict[str, int | None], seed: int) -> dict[str, tuple[int, int]]:
-    """Write `out/<split>.json` with as many images of `dataset/<split>.json` (None: all), and `out/images`, a link.
+    """Write `out/<split>.json` with `counts[split]` images of `dataset` (None: all), and link `out/images`.
 
-    Returns how many images each split has here and there.
+    Returns the numbers of images of each split, in the part and in the whole dataset.
     """
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
@@ -25,7 +25,7 @@ def write_subset(dataset: Path, out: Path, counts: dict[str, int | None], seed: 
         save_coco(part, out / f"{split}.json")
         sizes[split] = (len(part.images), len(whole.images))
     images, target = out / "images", (dataset / "images").resolve()
-    if images.is_symlink() and images.resolve() != target:  # of another dataset, or of one that was moved
+    if images.is_symlink() and images.resolve() != target:  # it links to another dataset, or to one that was moved
         images.unlink()
     if not images.is_symlink():
         images.symlink_to(target, target_is_directory=True)

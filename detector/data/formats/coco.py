@@ -1,19 +1,21 @@
-"""Any COCO detection dataset -> the internal dataset."""
+"""Reads any COCO detection dataset as the internal dataset."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from tqdm import tqdm
-
 from detector.common.errors import AnnotationError
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.data.checks import Repairs, Split, fit_boxes, image_size
 
 
 def _image_root(folder: Path, first_name: str) -> Path:
-    """Archives often wrap their images in one folder more ("val2017/"), which `file_name` leaves out."""
+    """Return the folder that holds the images: `folder`, or the only folder in it.
+
+    Archives often put their images into one more folder ("val2017/"), which `file_name` leaves out.
+    """
     if (folder / first_name).is_file():
         return folder
     inside = [path for path in folder.iterdir() if path.is_dir()]
@@ -27,7 +29,7 @@ def read_coco(annotations: Path, images: Path) -> Split:
 
     Sizes are those of the decoded pixels; boxes are clipped to them and empty ones dropped. Categories become labels in
     the order of their ids; images keep their order and get ids from 1.
-    Raises AnnotationError: what `load_coco` raises, no images, an image that is missing or does not decode.
+    Raises AnnotationError as `load_coco` does, and if there are no images, or one is missing or does not decode.
     """
     if not images.is_dir():
         raise AnnotationError(f"{images}: there is no such folder of images")
@@ -37,7 +39,7 @@ def read_coco(annotations: Path, images: Path) -> Split:
     root = _image_root(images, stated.images[0].file_name)
     fitted: list[ImageInfo] = []
     repairs = Repairs()
-    for image in tqdm(stated.images, desc=f"read {annotations.name}", unit="image", delay=2, leave=False, disable=None):
+    for image in progress(stated.images, len(stated.images), f"read {annotations.name}"):
         height, width = image_size(root / image.file_name)
         boxes, kept, repaired = fit_boxes(image.boxes, height, width)
         repairs += repaired + Repairs(mismatched=int((height, width) != (image.height, image.width)))

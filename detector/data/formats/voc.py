@@ -1,4 +1,4 @@
-"""PASCAL VOC devkits (Everingham et al. 2010) -> the internal dataset.
+"""Reads PASCAL VOC devkits (Everingham et al. 2010) as the internal dataset.
 
 VOC boxes are 1-based and inclusive: a box over the first pixel alone is (1, 1, 1, 1). Here edges are 0-based and
 half-open, (0, 0, 1, 1): the minima lose 1 and the maxima stay.
@@ -15,9 +15,9 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeElementTree
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from detector.common.errors import AnnotationError
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Repairs, Split, fit_boxes, image_size
 from detector.runtime.geometry.boxes import Boxes
@@ -33,7 +33,7 @@ VOC_CLASSES = (
 
 @dataclass(frozen=True, eq=False)
 class VocAnnotation:
-    """One XML file: size as stated (0 if not), boxes float32 (N, 4) xyxy as stated, labels (N,), difficult (N,)."""
+    """One XML file. width, height: as stated, or 0; boxes: float32 (N, 4) xyxy, as stated; labels, difficult: (N,)."""
 
     width: int
     height: int
@@ -54,10 +54,10 @@ def _number(path: Path, parent: Element, tag: str) -> float:
 
 
 def parse_voc(path: Path) -> VocAnnotation:
-    """Read one annotation file; one without objects is an image without objects.
+    """Read one annotation file; a file without objects describes an image without objects.
 
-    Raises AnnotationError naming the file: missing, not XML, entity declarations (bombs), an object without a name
-    or a box, a number that is none, a class that is not one of the 20.
+    Raises AnnotationError, which names the file: it is missing, it is not XML, it declares entities (XML bombs do), an
+    object has no name or no box, a number cannot be read, or a class is not one of the 20.
     """
     try:
         root: Element = SafeElementTree.fromstring(path.read_bytes())
@@ -65,14 +65,12 @@ def parse_voc(path: Path) -> VocAnnotation:
         raise AnnotationError(f"{path}: there is no such annotation") from error
     except DefusedXmlException as error:
         raise AnnotationError(f"{path}: refused, it declares entities or references: {error}") from error
-    except (SafeElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: unknown encodings
+    except (SafeElementTree.ParseError, LookupError, ValueError) as error:  # unknown encodings raise the last two
         raise AnnotationError(f"{path}: is not XML ({error})") from error
     if root.tag != "annotation":
         raise AnnotationError(f"{path}: is not a VOC annotation: the top element is <{root.tag}>")
 
-    corners: list[list[float]] = []
-    labels: list[int] = []
-    difficult: list[bool] = []
+    rows: list[tuple[list[float], int, bool]] = []
     for thing in root.findall("object"):
         # Direct children only: <part> elements (heads, hands) have a <name> and a <bndbox> of their own.
         name = (thing.findtext("name") or "").strip()
@@ -82,21 +80,20 @@ def parse_voc(path: Path) -> VocAnnotation:
         if box is None:
             raise AnnotationError(f"{path}: an object of class {name} has no <bndbox>")
         xmin, ymin, xmax, ymax = (_number(path, box, tag) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        corners.append([xmin - 1, ymin - 1, xmax, ymax])
-        labels.append(VOC_CLASSES.index(name))
-        difficult.append(thing.find("difficult") is not None and _number(path, thing, "difficult") != 0)
+        difficult = thing.find("difficult") is not None and _number(path, thing, "difficult") != 0
+        rows.append(([xmin - 1, ymin - 1, xmax, ymax], VOC_CLASSES.index(name), difficult))
     size = root.find("size")
     return VocAnnotation(
         width=0 if size is None else int(_number(path, size, "width")),
         height=0 if size is None else int(_number(path, size, "height")),
-        boxes=np.array(corners, np.float32).reshape(-1, 4),
-        labels=np.array(labels, np.int64),
-        difficult=np.array(difficult, np.bool_),
+        boxes=np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
+        labels=np.array([label for _, label, _ in rows], np.int64),
+        difficult=np.array([difficult for _, _, difficult in rows], np.bool_),
     )
 
 
 def _years(roots: Sequence[Path]) -> dict[str, list[Path]]:
-    """Year folder name ("VOC2007") -> its folders: archives of one year may be unpacked apart."""
+    """Return the folders of each year, by its name ("VOC2007"): archives of one year may be unpacked apart."""
     years: dict[str, list[Path]] = {}
     for root in roots:
         for images in sorted(root.rglob("JPEGImages")):
@@ -134,8 +131,8 @@ def read_voc(roots: Sequence[Path], split: str) -> Split:
 
     Sizes are those of the decoded pixels. Boxes are clipped to them, empty ones dropped; difficult -> ignore. Images
     are sorted by file name, with ids from 1.
-    Raises AnnotationError: no devkit, a split without images, a listed image or annotation that is missing or cannot
-    be read, two years with an image of one name, and what `parse_voc` raises.
+    Raises AnnotationError as `parse_voc` does, and if there is no devkit, the split has no images, a listed image or
+    annotation is missing or cannot be read, or two years have an image of one name.
     """
     years = _years(roots)
     if not years:
@@ -150,7 +147,7 @@ def read_voc(roots: Sequence[Path], split: str) -> Split:
     images: list[ImageInfo] = []
     files: dict[str, Path] = {}
     repairs = Repairs()
-    for name, folders in tqdm(entries, desc=f"read {split}", unit="image", delay=2, leave=False, disable=None):
+    for name, folders in progress(entries, len(entries), f"read {split}"):
         path = _find(folders, "JPEGImages", split, f"{name}.jpg")
         if path.name in files:
             raise AnnotationError(f"{path}: {files[path.name]} has the same name; two images cannot share it")

@@ -302,7 +302,7 @@ def test_ratios_stand_beside_the_papers() -> None:
 
 def test_windows_are_counted_for_the_sliding_window() -> None:
     windows = replace(COST, title="sliding window", windows=1234.0, windows_possible=3.58e9)
-    assert "Windows looked at an image: 1,234, of 3,580,000,000 that there are" in markdown(
+    assert "The sliding window looks at 1,234 of the 3,580,000,000 windows of an image" in markdown(
         {"sliding_window": windows}, SETTING
     )
 

@@ -40,8 +40,8 @@ def test_mistakes_are_images_with_their_kind(scored) -> None:
     page = _page(*scored)
     assert page.count("<figure id=") == 3 and page.count('<img src="data:image/jpeg') == 3
     assert "cat 0.80: duplicate, IoU 0.96" in page and "confusion with dog, IoU 1.00" in page
-    assert "dog missed, 17 % of the picture: " in page and "0.70 is there, IoU 1.00" in page
-    assert "1 of 2 objects found, 1 missed, 2 detections wrong" in page
+    assert "dog missed, 17 % of the image: " in page and "0.70 is there, IoU 1.00" in page
+    assert "Objects found: 1 of 2; missed: 1; wrong detections: 2." in page
     assert "dog 0.10" not in page  # below the score
 
 
@@ -58,8 +58,8 @@ def test_the_recall_of_proposals_is_drawn_where_there_are_some(scored) -> None:
 
 def test_a_detector_that_finds_nothing_has_a_page(make) -> None:
     page = _page(make.dataset(make.image(1, [(0, 0, 0, 100, 50)])), {})
-    assert "nothing was found" in page and "0 of 1 objects found" in page
-    assert "Nothing is wrong and nothing is missed." in _page(make.dataset(make.image(1, [])), {})
+    assert "nothing was found" in page and "Objects found: 0 of 1;" in page
+    assert "No detection is wrong and no object is missed." in _page(make.dataset(make.image(1, [])), {})
 
 
 def test_a_crowded_image_keeps_its_mistake(make) -> None:

@@ -48,7 +48,7 @@ def test_the_table_as_printed(tmp_path: Path) -> None:
 
 def test_the_wrong_file_is_named(tmp_path: Path) -> None:
     truth, detections = files(tmp_path)
-    with pytest.raises(AnnotationError, match=r"d\.json: is not a COCO document"):
+    with pytest.raises(AnnotationError, match=r"d\.json: the document: Input should be an object"):
         score_table(detections, truth)
-    with pytest.raises(AnnotationError, match=r"t\.json: is not a COCO results file"):
+    with pytest.raises(AnnotationError, match=r"t\.json: the document: Input should be a valid array"):
         score_table(truth, truth)

@@ -4,7 +4,7 @@
   const gallery = document.querySelector(".gallery");
   const figures = gallery ? [...gallery.querySelectorAll("figure")] : [];
 
-  // ---- filters: the boxes that remain decide which pictures do
+  // ---- filters: an image is shown if a box of it is left
   const control = (name) => tools.querySelector(`[data-filter="${name}"]`);
   const number = new Intl.NumberFormat("en");
 
@@ -14,7 +14,7 @@
     const slider = control("score");
     const least = Number(slider.value);
     const open = label === "" && least <= Number(slider.min);
-    let pictures = 0;
+    let images = 0;
     let boxes = 0;
     for (const figure of figures) {
       let drawn = 0;
@@ -24,23 +24,23 @@
         const on = (label === "" || box.dataset.label === label) && (open || score === undefined || Number(score) >= least);
         box.classList.toggle("off", !on);
         drawn += on;
-        // A truth has no score: it keeps a picture only where the picture is there for it.
+        // A truth has no score: it keeps an image only if the image is shown because of it.
         left += on && (open || score !== undefined || box.classList.contains("marked"));
       }
       const member = group === "" || figure.dataset.groups.split(" ").includes(group);
       figure.hidden = !member || (!open && left === 0);
       if (!figure.hidden) {
-        pictures += 1;
+        images += 1;
         boxes += drawn;
       }
     }
     tools.querySelector("output").textContent = least.toFixed(2);
     tools.querySelector(".shown").textContent =
-      `${number.format(pictures)} of ${number.format(figures.length)} pictures, ${number.format(boxes)} boxes`;
-    document.querySelector(".nothing").hidden = pictures > 0;
+      `${number.format(images)} of ${number.format(figures.length)} images, ${number.format(boxes)} boxes`;
+    document.querySelector(".nothing").hidden = images > 0;
   }
 
-  // A link to a picture that is filtered out brings it back.
+  // A link to an image that is filtered out resets the filters.
   function reveal() {
     const wanted = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (wanted && wanted.hidden) {
@@ -68,7 +68,7 @@
     filter();
   }
 
-  // ---- one picture, larger
+  // ---- one image in a larger view
   const dialog = document.getElementById("larger");
   const frame = dialog.querySelector(".larger-frame");
   const text = dialog.querySelector(".larger-text");

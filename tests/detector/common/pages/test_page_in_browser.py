@@ -11,9 +11,9 @@ ALL = [f"s3://photos/{number}.jpg" for number in range(6)]
 
 def test_filters_leave_the_boxes_that_were_asked_for(browser: Open, page: Path, tmp_path: Path) -> None:
     with browser(page) as opened:
-        assert opened.shown() == ALL and opened.counted() == "6 of 6 pictures, 7 boxes"
+        assert opened.shown() == ALL and opened.counted() == "6 of 6 images, 7 boxes"
         opened.choose("label", "cat")
-        assert opened.shown() == [ALL[0], ALL[1], ALL[4]] and opened.counted() == "3 of 6 pictures, 3 boxes"
+        assert opened.shown() == [ALL[0], ALL[1], ALL[4]] and opened.counted() == "3 of 6 images, 3 boxes"
         assert opened.page.locator("#picture-0 g:visible").count() == 1  # the dog beside the cat is hidden
         opened.slide(0.55)
         assert opened.shown() == [ALL[0], ALL[4]]
