@@ -90,16 +90,10 @@ class Project:
 
     def run(self, *command: str, code: int = 0) -> str:
         """Return what a command prints. Another exit code than `code` fails the test with that text."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment(),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+        process = self.start(*command)
+        printed = process.communicate()[0]
+        assert process.returncode == code, printed
+        return printed
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A command that runs beside the test; its output is in the pipe."""
