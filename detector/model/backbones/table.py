@@ -18,7 +18,7 @@ from detector.model.backbones.weights import HuggingFace, Package, Source, State
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table: how to build a network's trunk, what comes out of it, and where its weights are."""
+    """One row of the table: a network's trunk, the source of its weights, and its feature maps."""
 
     trunk: Callable[[State | None], nn.Module]
     imagenet: Source
@@ -26,15 +26,15 @@ class Backbone:
     strides: tuple[int, int, int] = (8, 16, 32)
 
     def build(self, weights: str, sha256: str | None = None) -> nn.Module:
-        """The trunk, with a method `freeze(blocks)`.
+        """Return the trunk, which has a method `freeze(blocks)`.
 
-        weights: "imagenet", "none" or a file's path; sha256: of that file (not looked at for the other two).
+        weights: "imagenet", "none" or a file's path; sha256: the digest of that file, unused for the other two.
         Raises WeightsError.
         """
         return self.trunk(choose(weights, sha256, self.imagenet))
 
 
-# Torchvision's first weights: trained like the papers' networks, so that what differs is the network.
+# torchvision's first weights were trained as in the papers, so that only the networks differ.
 BACKBONES = {
     "alexnet": Backbone(alexnet, Torchvision(models.AlexNet_Weights.IMAGENET1K_V1), (192, 256, 256)),
     "vgg16": Backbone(partial(vgg, models.vgg16), Torchvision(models.VGG16_Weights.IMAGENET1K_V1), (512, 512, 512)),
