@@ -51,8 +51,7 @@ def fetch() -> None:
         report = run(params.fetch, params.fetch.seed, layout.DATASET)
         save_settings(layout.DATASET, params, "fetch")
     for name, split in report.splits.items():
-        repairs = split.repairs
-        counts = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
+        counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
     for finding in report.findings:
         if not finding.passed:

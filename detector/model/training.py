@@ -59,22 +59,18 @@ class Learner:
     device: torch.device
     precision: Precision
 
+    def _parts(self) -> dict[str, Any]:
+        own = {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule, "average": self.average}
+        return {name: part for name, part in own.items() if part is not None}
+
     def state(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-        }
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
 
 
 def train(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from detector.common.progress import progress
 from detector.common.quality.judge import Finding
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
 from detector.data.archives import fetch_archive, unpack
-from detector.data.checks import Repairs, Split
+from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
 from detector.data.formats.coco import read_coco
 from detector.data.formats.voc import read_voc
@@ -44,7 +44,9 @@ class SplitReport:
     boxes: int
     ignored: int
     crowds: int
-    repairs: Repairs
+    clipped: int
+    dropped: int
+    size_mismatched: int
     per_class: dict[str, int]
 
 
@@ -57,20 +59,7 @@ class FetchReport:
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Return plain numbers for `dvc metrics`."""
-        return {
-            name: {
-                "images": split.images,
-                "images_without_boxes": split.images_without_boxes,
-                "boxes": split.boxes,
-                "ignored": split.ignored,
-                "crowds": split.crowds,
-                "clipped": split.repairs.clipped,
-                "dropped": split.repairs.dropped,
-                "size_mismatched": split.repairs.mismatched,
-                "per_class": split.per_class,
-            }
-            for name, split in self.splits.items()
-        }
+        return {name: asdict(split) for name, split in self.splits.items()}
 
 
 def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
@@ -140,7 +129,9 @@ def _report(split: Split) -> SplitReport:
         boxes=int(counts.sum()),
         ignored=sum(int(image.ignore.sum()) for image in images),
         crowds=sum(int(image.crowd.sum()) for image in images),
-        repairs=split.repairs,
+        clipped=split.repairs.clipped,
+        dropped=split.repairs.dropped,
+        size_mismatched=split.repairs.mismatched,
         per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
     )
 

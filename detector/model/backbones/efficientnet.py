@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from detector.common.errors import WeightsError
 from detector.model.backbones.frozen import freeze_statistics
-from detector.model.backbones.trunk import freeze
+from detector.model.backbones.trunk import Trunk
 from detector.model.backbones.weights import State, first
 
 
@@ -25,36 +25,19 @@ class DepthwiseConv(nn.Conv2d):
             return super().forward(x.float())
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Trunk):
     """EfficientNet-Lite0 without its classifier (Tan and Le 2019), with maps at strides 8, 16 and 32.
 
     The Lite variant has ReLU6 and no squeeze-and-excitation, so that it is fast on CPUs. It was trained with the
     pipeline's normalisation.
     """
 
-    _TAPS = (2, 4, 6)  # the last blocks at strides 8, 16 and 32
-
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
         _replace_convolutions(network)
         freeze_statistics(network)
-        self.stem = nn.Sequential(
-            network.get_submodule("conv_stem"), network.get_submodule("bn1")
-        )  # bn1 includes the activation
-        self.blocks = network.blocks
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        x = self.stem(images)  # (B, 32, H / 2, W / 2)
-        features = []
-        for index, block in enumerate(self.blocks):  # type: ignore[arg-type]
-            x = block(x)
-            if index in self._TAPS:
-                features.append(x)
-        return features
-
-    def freeze(self, blocks: int) -> None:
-        """Do not train the stem and the first `blocks` of the seven blocks."""
-        freeze(self.stem, self.blocks, blocks)  # type: ignore[arg-type]
+        part = network.get_submodule
+        # bn1 includes the activation. The maps are those of the last blocks at strides 8, 16 and 32.
+        super().__init__(None, [part("conv_stem"), part("bn1")], list(part("blocks").children()), taps=(2, 4, 6))
 
 
 def efficientnet_lite0(state: State | None) -> nn.Module:

@@ -41,11 +41,18 @@ class Trunk(nn.Module):
     """A classification network without its classifier."""
 
     def __init__(
-        self, statistics: Statistics, stem: Sequence[nn.Module], blocks: Sequence[nn.Module], taps: tuple[int, int, int]
+        self,
+        statistics: Statistics | None,
+        stem: Sequence[nn.Module],
+        blocks: Sequence[nn.Module],
+        taps: tuple[int, int, int],
     ) -> None:
-        """taps: the indices of the blocks whose maps, at strides 8, 16 and 32, are returned."""
+        """Build the trunk; statistics: None for weights that were trained with the pipeline's normalisation.
+
+        taps: the indices of the blocks whose maps, at strides 8, 16 and 32, are returned.
+        """
         super().__init__()
-        self.scale = InputScale(statistics)
+        self.scale = InputScale(statistics) if statistics else nn.Identity()
         self.stem = nn.Sequential(*stem)
         self.blocks = nn.ModuleList(blocks)
         self.taps = taps
@@ -61,14 +68,8 @@ class Trunk(nn.Module):
 
     def freeze(self, blocks: int) -> None:
         """Do not train the stem and the first `blocks` blocks, or all if there are fewer."""
-        freeze(self.stem, self.blocks, blocks)
-
-
-def freeze(stem: nn.Module, blocks: Sequence[nn.Module] | nn.ModuleList, count: int) -> None:
-    """Switch off the gradients of the stem and the first `count` blocks."""
-    for part in [stem, *list(blocks)[:count]]:
-        for parameter in part.parameters():
-            parameter.requires_grad_(False)
+        for part in [self.stem, *list(self.blocks)[:blocks]]:
+            part.requires_grad_(False)
 
 
 def initialise(network: nn.Module) -> None:
