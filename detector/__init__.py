@@ -2,6 +2,6 @@
 
 import os
 
-# Before ONNX Runtime is loaded: 1.32 otherwise keeps a database of what it ran in the home folder, for its maker.
-# Nothing leaves the machine, and the home folder may be read-only.
+# This must be set before ONNX Runtime is loaded. Otherwise 1.32 writes a database of what it ran, for its maker, into
+# the home folder, which may be read-only. With the setting, nothing leaves the machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

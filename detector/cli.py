@@ -1,4 +1,4 @@
-"""Command line of the pipeline: the five stages, and quick looks. Heavy imports happen inside the commands."""
+"""The command line of the pipeline. The commands import heavy packages only when they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class _Group(click.Group):
-    """Errors that a person can act on end in one line and exit code 2; anything else is a bug and shows its trace."""
+    """Prints errors for people as one line and ends with exit code 2; any other error is a bug with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,7 +42,7 @@ def main() -> None:
 
 @main.command()
 def fetch() -> None:
-    """Stage 1: bring images and annotations into build/dataset."""
+    """Stage 1: read or draw images and annotations, into build/dataset."""
     from detector.stages import layout
     from detector.stages.fetch import fetch as run
     from detector.stages.provenance import save_settings, settings_in_force
@@ -51,17 +51,16 @@ def fetch() -> None:
         report = run(params.fetch, params.fetch.seed, layout.DATASET)
         save_settings(layout.DATASET, params, "fetch")
     for name, split in report.splits.items():
-        repairs = split.repairs
-        counts = f", {repairs.clipped} clipped, {repairs.dropped} dropped" if repairs.clipped or repairs.dropped else ""
+        counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
     for finding in report.findings:
         if not finding.passed:
-            click.echo(f"warning: {finding.rule.sentence} Not so: {', '.join(finding.examples)}", err=True)
+            click.echo(f"warning: {finding.rule.sentence} This is not so for: {', '.join(finding.examples)}", err=True)
 
 
 @main.command()
 def propose() -> None:
-    """Stage 2: the boxes that the detector will look at, into build/proposals."""
+    """Stage 2: find the boxes that the detector will score, into build/proposals."""
     from detector.stages import layout
     from detector.stages.propose import run
     from detector.stages.provenance import read_settings, require_settings, save_settings, settings_in_force
@@ -75,7 +74,7 @@ def propose() -> None:
 
 @main.command()
 def train() -> None:
-    """Stage 3: train the network, into build/train; a training that was killed is resumed."""
+    """Stage 3: train the network, into build/train; a killed training is resumed."""
     import os
 
     from detector.stages import layout
@@ -117,7 +116,7 @@ def evaluate() -> None:
 
 @main.command()
 def export() -> None:
-    """Stage 5: write the artifact models/detector (model.onnx and model.json) from what was evaluated."""
+    """Stage 5: write the artifact models/detector (model.onnx and model.json) from the evaluated graph."""
     from detector.stages import layout
     from detector.stages.export import run
     from detector.stages.provenance import read_settings, require_settings, settings_in_force
@@ -130,9 +129,15 @@ def export() -> None:
 @main.command()
 @click.argument("truth", type=_FILE)
 @click.argument("detections", type=_FILE)
-@click.option("--iou", "ious", multiple=True, type=click.FloatRange(0, 1), help="IoU thresholds; .5, .7 and .9.")
+@click.option(
+    "--iou",
+    "ious",
+    multiple=True,
+    type=click.FloatRange(0, 1),
+    help="IoU threshold; may be repeated; the default is .5, .7 and .9.",
+)
 def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
-    """Average precision of DETECTIONS (COCO results) against TRUTH (COCO annotations), by VOC's two rules.
+    """Print the average precision of DETECTIONS (COCO results) for TRUTH (COCO annotations), by VOC's two rules.
 
     Example: detector score build/dataset/test.json build/evaluation/detections.json --iou .5
     """
@@ -145,10 +150,12 @@ def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=_FILE)
 @click.option("--model", type=_FOLDER, default=Path("models/detector"), show_default=True, help="The artifact.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and pictures.")
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Instead of the artifact's operating score.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and images.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="The lowest score; the default is the artifact's operating score."
+)
 def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None) -> None:
-    """Find objects in IMAGES: a JSON file and a picture with the boxes drawn, for each.
+    """Find objects in IMAGES, and write for each a JSON file and an image with the boxes drawn.
 
     Example: detector predict photo.jpg --out build/look
     """
@@ -164,7 +171,9 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     out.mkdir(parents=True, exist_ok=True)
     names = [image.name for image in images]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise click.UsageError(f"two images are named {twice[0]}: their results would share a file; run them apart")
+        raise click.UsageError(
+            f"two images are named {twice[0]}: their results would share a file; run the command for each"
+        )
     failed = 0
     for image in images:
         name = image.name
@@ -194,13 +203,13 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
 @main.command()
 @click.argument("repo")
 @click.argument("rev")
-@click.option("--checkpoints", required=True, metavar="URI", help="Where checkpoints are kept: s3://bucket/prefix.")
+@click.option("--checkpoints", required=True, metavar="URI", help="Where checkpoints are stored: s3://bucket/prefix.")
 @click.option("--folder", type=_FOLDER, default=Path("work"), show_default=True, help="Where REPO is cloned to.")
 def job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
-    """Reproduce the pipeline of the git repository REPO at REV, on a machine that may be taken away.
+    """Reproduce the pipeline of the git repository REPO at REV, on a machine that may be stopped at any time.
 
-    Clones, runs `dvc repro` with what the DVC remote has, and pushes what it made. Killed and started again, also
-    elsewhere, it goes on from the last epoch.
+    The command clones REPO, runs `dvc repro` with the results in the DVC remote, and pushes the new results. If it is
+    killed and started again, also on another machine, it resumes after the last epoch.
 
     Example: detector job https://github.com/us/boxes main --checkpoints s3://boxes/checkpoints
     """
@@ -227,9 +236,9 @@ def digests() -> None:
 
 @main.command()
 @click.argument("artifact", type=_FOLDER)
-@click.option("--into", type=_FILE, metavar="PAGE", help="Renew the tables between the marks of this page instead.")
+@click.option("--into", type=_FILE, metavar="PAGE", help="Write the tables between the marks of this page instead.")
 def card(artifact: Path, into: Path | None) -> None:
-    """What ARTIFACT is and achieves, by its model.json, as the Markdown tables of a model card.
+    """Print the description and figures in the model.json of ARTIFACT as the Markdown tables of a model card.
 
     Example: detector card detector/artifacts/voc20 --into detector/artifacts/voc20/README.md
     """
@@ -244,7 +253,7 @@ def card(artifact: Path, into: Path | None) -> None:
 
 @main.group()
 def compare() -> None:
-    """Compare what the pipeline can be built from: counted, measured on this machine, with tables and plots."""
+    """Compare backbones, or members of the detector family, in tables and plots."""
 
 
 @compare.command("backbones")
@@ -252,14 +261,16 @@ def compare() -> None:
 @click.option(
     "--imagenet",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="ImageNet's validation images, a folder for each class, named by its WordNet id: measure top-1 too.",
+    help="ImageNet's validation images, in a folder for each class named by its WordNet id, to measure top-1 too.",
 )
-@click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Forward passes timed.")
+@click.option(
+    "--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Number of timed forward passes."
+)
 @click.option("--network", "networks", multiple=True, help="Compare only this one; may be repeated.")
 def compare_backbones(out: Path, imagenet: Path | None, repeats: int, networks: tuple[str, ...]) -> None:
-    """The eleven networks: top-1, parameters, operations, latency and memory, beside the lecture's table.
+    """Compare the eleven networks by top-1, parameters, operations, latency and memory, beside the lecture's table.
 
-    Takes some 3 GB of memory and a few minutes; OMP_NUM_THREADS sets the threads.
+    The command takes about 3 GB of memory and a few minutes; OMP_NUM_THREADS sets the number of threads.
     """
     from detector.compare.backbones.classifiers import CLASSIFIERS
     from detector.compare.backbones.compare import run
@@ -272,16 +283,16 @@ def compare_backbones(out: Path, imagenet: Path | None, repeats: int, networks: 
 
 @compare.command("family")
 @click.option("--out", type=_FOLDER, default=Path("build/compare/family"), show_default=True, help="Table, plot, work.")
-@click.option("--train-images", type=click.IntRange(min=1), help="So many, drawn by the seed, instead of all.")
-@click.option("--test-images", type=click.IntRange(min=1), help="So many, drawn by the seed, instead of all.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of train.epochs.")
-@click.option("--member", "members", multiple=True, help="One of them only; may be repeated.")
+@click.option("--train-images", type=click.IntRange(min=1), help="Number of training images, drawn by the seed.")
+@click.option("--test-images", type=click.IntRange(min=1), help="Number of test images, drawn by the seed.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; the default is train.epochs.")
+@click.option("--member", "members", multiple=True, help="Compare only this one; may be repeated.")
 def compare_family(
     out: Path, train_images: int | None, test_images: int | None, epochs: int | None, members: tuple[str, ...]
 ) -> None:
-    """Every member of the family, trained and evaluated on the same data and backbone.
+    """Train and evaluate every member of the family on the same data and backbone, and compare them.
 
-    Takes the dataset of the last `detector fetch` and params.yaml. A run that was stopped goes on where it was.
+    The command uses the dataset of the last `detector fetch` and params.yaml. A run that was stopped is resumed.
     """
     from detector.compare.family.compare import run
     from detector.compare.family.members import MEMBERS
@@ -289,7 +300,7 @@ def compare_family(
     from detector.stages import layout
 
     if unknown := [name for name in members if name not in MEMBERS]:
-        raise click.UsageError(f"{unknown[0]} is no member of the family: {', '.join(MEMBERS)}")
+        raise click.UsageError(f"{unknown[0]} is not a member of the family: {', '.join(MEMBERS)}")
     page = run(
         load_params(layout.PARAMS),
         layout.DATASET,

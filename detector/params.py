@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen models, one a section; an unknown or missing key is an error."""
+"""Reads `params.yaml` as frozen models, one for each section; an unknown or missing key is an error."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from detector.common.errors import ParamsError
 from detector.data.settings import FetchSettings
 
-# Pixels of an image's longer side. Below 32 the coarsest map is empty; 4,096 is far beyond what a batch can hold.
+# Pixels of an image's longer side. Below 32 the coarsest map is empty; above 4,096 no batch fits in memory.
 Side = Annotated[int, Field(ge=32, le=4096)]
-# The most that a region proposal network gives for one image.
+# The most proposals that a region proposal network makes for one image.
 RPN_PROPOSALS = 1000
 
 
@@ -23,80 +23,82 @@ class _Frozen(BaseModel):
 
 
 class ProposeSettings(_Frozen):
-    """Stage `propose`."""
+    """Settings of the stage `propose`."""
 
-    mode: Literal["fast", "quality"] = Field(description="of Selective Search")
-    max_boxes: int = Field(ge=1, description="proposals stored an image, best first")
+    mode: Literal["fast", "quality"] = Field(description="mode of Selective Search")
+    max_boxes: int = Field(ge=1, description="the number of proposals stored for each image, best first")
 
 
 class ModelSettings(_Frozen):
-    """The network, as `train` builds it and `export` describes it."""
+    """Settings of the network, which `train` builds and the artifact describes."""
 
     name: Literal["single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn"]
-    # As the table of detector.model.backbones, which is not imported here: it needs torch.
+    # The names are those of detector.model.backbones, which is not imported here because it needs torch.
     backbone: Literal[
         "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50", "resnet101",
         "resnet152", "efficientnet_lite0",
     ]  # fmt: skip
     weights: str = Field(description='"imagenet", "none" or a file')
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(description="of that file, or null")
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        description="the digest of that file, or null"
+    )
     image_size: Side = Field(description="pixels of the longer side in use")
     crop_size: int = Field(
-        ge=32, le=1024, multiple_of=32, description="pixels of a warped proposal's side, where there are any"
+        ge=32, le=1024, multiple_of=32, description="pixels of a warped proposal's side, for members that warp"
     )
-    head: Literal["softmax", "svm"] = Field(description="svm: of rcnn, fitted after training")
+    head: Literal["softmax", "svm"] = Field(description="svm is for rcnn only, and is fitted after training")
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
-    dropout: float = Field(ge=0, lt=1, description="between them, in training")
+    dropout: float = Field(ge=0, lt=1, description="dropout between these layers, in training")
 
     @model_validator(mode="after")
     def _svms_belong_to_rcnn(self) -> Self:
         if self.head == "svm" and self.name != "rcnn":
-            raise ValueError(f"head svm is of rcnn, but name is {self.name}: set head to softmax")
+            raise ValueError(f"head svm is for rcnn, but name is {self.name}: set head to softmax")
         return self
 
     @model_validator(mode="after")
     def _digest_belongs_to_a_file(self) -> Self:
         if self.weights_sha256 is not None and self.weights in ("imagenet", "none"):
-            raise ValueError(f"weights_sha256 is of a file, but weights is {self.weights}: set it to null")
+            raise ValueError(f"weights_sha256 is for a file, but weights is {self.weights}: set it to null")
         return self
 
 
 class TrainSettings(_Frozen):
-    """Stage `train`."""
+    """Settings of the stage `train`."""
 
     seed: int = Field(ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        description="auto: bf16 where the processor computes it, else fp32; bf16 is autocast"
+        description="auto is bf16 if the processor computes it, else fp32; bf16 is autocast"
     )
     processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        description="that share each batch on a CPU; auto: one for each core, with four images or more"
+        description="processes that share each batch on a CPU; auto: one for each core, with at least four images"
     )
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     image_sizes: tuple[Side, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")
     learning_rate: float = Field(gt=0, description="AdamW's, at the peak of its one cycle")
-    backbone_rate: float = Field(gt=0, description="the backbone's share of it")
+    backbone_rate: float = Field(gt=0, description="the backbone's learning rate as a part of it")
     weight_decay: float = Field(ge=0)
-    average: float = Field(ge=0, lt=1, description="decay of the moving average of the weights; 0: none")
+    average: float = Field(ge=0, lt=1, description="decay of the moving average of the weights; 0 means no average")
     frozen_blocks: int = Field(ge=0, description="backbone blocks that stay as pre-trained, after the stem")
-    proposals: int = Field(ge=1, description="an image's best ones, from which regions are drawn")
-    regions: int = Field(ge=1, description="drawn an image and step")
+    proposals: int = Field(ge=1, description="the number of an image's best proposals from which regions are drawn")
+    regions: int = Field(ge=1, description="the number of regions drawn from an image in a step")
     box_weight: float = Field(ge=0, description="lambda of the multi-task loss")
 
 
 class DetectSettings(_Frozen):
-    """How the trained network is used: by `evaluate`, and by the artifact that `export` writes."""
+    """Settings for the use of the trained network, in the stage `evaluate` and in the artifact."""
 
-    max_proposals: int = Field(ge=1, description="proposals scored an image: the RoI budget")
+    max_proposals: int = Field(ge=1, description="the number of proposals scored for each image: the RoI budget")
     min_score: float = Field(ge=0, le=1, description="detections with a lower score are not measured")
     nms_threshold: float = Field(gt=0, le=1, description="IoU above which a lower-scored box of one class is dropped")
-    max_detections: int = Field(ge=1, description="an image")
+    max_detections: int = Field(ge=1, description="the most detections for each image")
 
 
 class Params(_Frozen):
-    """The whole file."""
+    """All settings of the file."""
 
     fetch: FetchSettings
     propose: ProposeSettings
@@ -109,7 +111,7 @@ class Params(_Frozen):
         if self.detect.max_proposals > self.propose.max_boxes:
             raise ValueError(
                 f"detect.max_proposals {self.detect.max_proposals} is above propose.max_boxes "
-                f"{self.propose.max_boxes}: the network would be used with more proposals than were ever measured"
+                f"{self.propose.max_boxes}: the network would be used with more proposals than were measured"
             )
         return self
 
@@ -134,7 +136,7 @@ class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
     """Reads YAML, and refuses a key that one mapping has twice: YAML itself would keep the last value silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node; raises ConstructorError for a repeated key."""
+        """Return the mapping of a node; raises ConstructorError for a repeated key."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, key in enumerate(keys):
             if key in keys[:index]:
@@ -145,7 +147,7 @@ class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
 
 
 def load_params(path: Path) -> Params:
-    """Read `params.yaml`. Raises ParamsError that names the key."""
+    """Read `params.yaml`. Raises ParamsError, which names the key."""
     try:
         content = yaml.load(path.read_text("utf-8"), _UniqueKeys)
     except FileNotFoundError as error:
@@ -167,5 +169,5 @@ def load_params(path: Path) -> Params:
 
 
 def params_digest(params: Params) -> str:
-    """sha256 of the settings' canonical JSON: comments and order in the file do not count."""
+    """Return the sha256 of the settings' canonical JSON; comments and the order in the file do not count."""
     return hashlib.sha256(params.model_dump_json().encode()).hexdigest()

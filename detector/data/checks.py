@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.common.errors import AnnotationError, ImageError
-from detector.data.annotations import CocoDataset
+from detector.data.annotations import CocoDataset, ImageInfo
 from detector.runtime.geometry.boxes import Boxes, area, clip
 from detector.runtime.images import decode_image
 
@@ -45,6 +46,19 @@ def fit_boxes(boxes: Boxes, height: int, width: int) -> tuple[Boxes, NDArray[np.
     kept = area(inside) > 0
     clipped = (inside != boxes).any(axis=1) & kept
     return inside[kept], kept, Repairs(clipped=int(clipped.sum()), dropped=int((~kept).sum()))
+
+
+def fit_image(stated: ImageInfo, path: Path) -> tuple[ImageInfo, Repairs]:
+    """Decode the image at `path`, and return it with its real size and fitted boxes, and the numbers of repairs.
+
+    A stated size of 0 x 0 is unknown, which is not a mismatch. Raises AnnotationError if the image cannot be decoded.
+    """
+    height, width = image_size(path)
+    boxes, kept, repairs = fit_boxes(stated.boxes, height, width)
+    mismatched = (stated.height, stated.width) not in ((0, 0), (height, width))
+    rows = {name: getattr(stated, name)[kept] for name in ("labels", "ignore", "crowd")}
+    fitted = dataclasses.replace(stated, height=height, width=width, boxes=boxes, **rows)
+    return fitted, repairs + Repairs(mismatched=int(mismatched))
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""The detector family: networks, targets and losses."""
+"""The detector family: its networks, targets, losses and training."""

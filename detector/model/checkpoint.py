@@ -1,4 +1,4 @@
-"""The state of a training, in a file or a bucket: written whole or not at all, resumed only by the same training."""
+"""Stores the state of a training in a file or a bucket, as a whole or not at all; only the same training resumes it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from detector.model.torch_file import UNREADABLE, read_torch
 
 
 def save_checkpoint(place: str, state: dict[str, Any]) -> None:
-    """Replace the file or object at `place` (a path or an s3:// URI) in one step: a kill leaves the old one or the new.
+    """Replace the file or object at `place`, a path or an s3:// URI, in one step.
 
-    A failure is a warning on stderr: it costs nothing unless the training is killed before the next epoch ends.
+    A killed process leaves the old one or the new one. A failure is only a warning on stderr, because it matters only
+    if the training is killed before the next epoch ends.
     """
     try:
         files, path = _files(place)
@@ -36,9 +37,9 @@ def save_checkpoint(place: str, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(place: str, identity: str) -> dict[str, Any] | None:
-    """The state at `place` that was saved under this identity (a digest of code, settings and data), or None.
+    """Return the state at `place` that was saved under this identity (a digest of code, settings and data), or None.
 
-    Raises WeightsError for a damaged file, and TrainingError where the place cannot be read.
+    Raises WeightsError if the file is damaged, and TrainingError if the place cannot be read.
     """
     try:
         files, path = _files(place)
@@ -55,7 +56,7 @@ def load_checkpoint(place: str, identity: str) -> dict[str, Any] | None:
 
 
 def remove_others(folder: str, kept: str) -> None:
-    """Delete the checkpoints in `folder` but `kept`: a training that has finished leaves its own alone."""
+    """Delete all checkpoints in `folder` except `kept`; a finished training calls this."""
     files, path = _files(folder)
     for other in files.glob(f"{path}/*.pt"):
         if other != _files(kept)[1]:
@@ -63,9 +64,9 @@ def remove_others(folder: str, kept: str) -> None:
 
 
 def _files(place: str) -> tuple[Any, str]:
-    """The file system of a path or URI, and the path on it."""
+    """Return the file system of a path or URI, and the path on it."""
     try:
-        # Not a shared instance: that remembers what it listed, and which server it asked, before.
+        # A shared instance would remember its earlier listings and its server.
         found: tuple[Any, str] = fsspec.core.url_to_fs(place.rstrip("/"), skip_instance_cache=True)
     except (ValueError, ImportError) as error:
         raise TrainingError(f"{place}: {error}; name a folder or s3://bucket/prefix") from error

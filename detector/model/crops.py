@@ -1,4 +1,4 @@
-"""What detectors share that put every proposal through the CNN as a picture of its own.
+"""The base class of detectors that run the CNN on a crop of every proposal.
 
 Shapes: B images, R proposals over all images, D channels of the backbone's last map.
 """
@@ -16,16 +16,16 @@ from detector.params import ModelSettings
 
 
 class CropNetwork(DetectionNetwork):
-    """Warp, backbone, global average: one vector a proposal.
+    """Turns each proposal into one vector, by the warp, the backbone and a global average.
 
-    A training step takes `train.batch_size` x `train.regions` crops, where Fast R-CNN shares one pass an image: 8 x 16
-    are the paper's batch of 128, a quarter of them objects (32/96; section 2.3).
+    A training step uses `train.batch_size` x `train.regions` crops: 8 x 16 are the paper's batch of 128, a quarter of
+    which are objects (32 and 96; section 2.3).
     """
 
     batch = 64
 
     def __init__(self, settings: ModelSettings, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.backbone = backbone.build(weights, settings.weights_sha256)
@@ -33,6 +33,6 @@ class CropNetwork(DetectionNetwork):
         self.dropout = nn.Dropout(settings.dropout)
 
     def vectors(self, images: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-        """images (B, 3, H, W), boxes B x (R_b, 4) xyxy in pixels -> float32 (R, D), image after image."""
+        """Return vectors float32 (R, D), image after image, for images (B, 3, H, W) and boxes B x (R_b, 4) xyxy."""
         maps: Tensor = self.backbone(warp(images, boxes, self.crop_size))[-1]  # (R, D, S / 32, S / 32)
         return maps.float().mean(dim=(2, 3))

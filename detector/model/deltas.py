@@ -13,12 +13,12 @@ from torch import Tensor
 
 # Fast R-CNN normalises targets to about unit variance; these are the inverse standard deviations it found.
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-# A box may grow at most this much, as in Detectron: exp() must not overflow on an untrained network.
+# The most that a box may grow, as in Detectron; without it, exp() overflows in an untrained network.
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
 
 def encode(proposals: Tensor, targets: Tensor) -> Tensor:
-    """Deltas (R, 4) that turn `proposals` into `targets`, both (R, 4) xyxy with positive size."""
+    """Return deltas (R, 4) that turn `proposals` into `targets`, both (R, 4) xyxy with positive size."""
     size, target_size = proposals[:, 2:] - proposals[:, :2], targets[:, 2:] - targets[:, :2]
     centre, target_centre = proposals[:, :2] + 0.5 * size, targets[:, :2] + 0.5 * target_size
     raw = torch.cat([(target_centre - centre) / size, torch.log(target_size / size)], dim=1)
@@ -26,7 +26,7 @@ def encode(proposals: Tensor, targets: Tensor) -> Tensor:
 
 
 def decode(proposals: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes (R, C, 4) xyxy of proposals (R, 4) and deltas (R, C, 4): the inverse of `encode`, not clipped."""
+    """Return boxes (R, C, 4) xyxy, not clipped, of proposals (R, 4) and deltas (R, C, 4); the inverse of `encode`."""
     size = (proposals[:, 2:] - proposals[:, :2])[:, None]  # (R, 1, 2)
     centre = proposals[:, None, :2] + 0.5 * size
     raw = deltas / deltas.new_tensor(WEIGHTS)

@@ -1,4 +1,4 @@
-"""Seeds, devices, and how many processes and threads share a training."""
+"""Chooses devices, seeds, and the numbers of processes and threads of a training."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LEAST_IMAGES = 4
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device that `train.device` names; auto: CUDA where there is a usable GPU, else the CPU.
+    """Return the device of `train.device`; auto is CUDA if there is a usable GPU, and the CPU otherwise.
 
-    Raises TrainingError for a GPU that is not there.
+    Raises TrainingError if there is no GPU.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,16 +28,16 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def usable_threads() -> int:
-    """The threads that a computation may use: torch's own number, bounded by the container's share of the machine."""
+    """Return the threads that a computation may use: torch's number, at most the container's share of the machine."""
     return min(torch.get_num_threads(), cores())
 
 
 def choose_processes(wanted: int | Literal["auto"], device: torch.device, batch_size: int) -> int:
-    """How many processes of this machine share each batch of a training.
+    """Return the number of processes of this machine that share each batch of a training.
 
-    auto: on a CPU as many as there are threads to use, each with four images or more and all with equally many; one
-    process with two threads would wait at every layer for the slower one, which another program on the machine delays.
-    One elsewhere. Raises TrainingError when a wanted number does not divide the batch.
+    auto: on a CPU one for each usable thread, if each has at least four images and all have equally many; one process
+    with two threads would wait at every layer for the slower one, which another program may delay. On other devices it
+    is one. Raises TrainingError if a wanted number does not divide the batch.
     """
     if wanted == "auto":
         if device.type != "cpu":
@@ -54,9 +54,9 @@ def choose_processes(wanted: int | Literal["auto"], device: torch.device, batch_
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every generator and ask for repeatable numbers; call it before the first computation.
+    """Seed every generator and make results repeatable; call it before the first computation.
 
-    Where a GPU has no repeatable kernel (the gradient of RoIAlign), torch says so once and goes on.
+    If a GPU has no repeatable kernel, as for the gradient of RoIAlign, torch warns once and continues.
     """
     np.random.seed(seed)
     torch.manual_seed(seed)
@@ -65,5 +65,5 @@ def make_deterministic(seed: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # That mode also fills every new tensor, to expose reads of uninitialised memory: a fifth of a training step.
+    # That mode also fills every new tensor, to expose reads of uninitialised memory, which takes a fifth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Several processes that train one network: started by `torchrun` on GPUs and machines, by `run_together` on a CPU."""
+"""Runs processes that train one network: `torchrun` starts them on GPUs, `run_together` on a CPU."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from detector.common.errors import DetectorError, TrainingError
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: rank 0 also writes and reports."""
+    """The rank of this process among all; rank 0 also writes and reports."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this process speaks for all."""
+        """Return whether this process writes and reports."""
         return self.rank == 0
 
     def sum(self, values: dict[str, float]) -> dict[str, float]:
-        """The sums over all processes, each of which must call this with the same names."""
+        """Return the sums over all processes, each of which must call this with the same names."""
         if self.size == 1:
             return values
-        # NCCL adds on the GPU alone.
+        # NCCL adds only on GPUs.
         device = torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
         total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
         distributed.all_reduce(total)
@@ -43,12 +43,12 @@ class World:
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun, or `run_together`, started this process as one of several."""
+    """Return whether torchrun or `run_together` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The GPU of this process among those of its machine; other devices are shared."""
+    """Return the GPU of this process among those of its machine; other devices are shared."""
     if device.type == "cuda" and "LOCAL_RANK" in os.environ:
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return device
@@ -56,7 +56,7 @@ def local_device(device: torch.device) -> torch.device:
 
 @contextlib.contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """Meet the other processes of this training for the length of the block; without others there is only this one.
+    """Connect to the other processes of this training, if there are any, until the block ends.
 
     Reads the variables that torchrun sets: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
     """
@@ -73,11 +73,11 @@ def join(device: torch.device) -> Iterator[World]:
 
 
 def run_together(processes: int, threads: int, work: Callable[..., None], *arguments: Any) -> None:
-    """Call `work(*arguments)` in so many new processes of this machine, each with `threads` threads.
+    """Call `work(*arguments)` in `processes` new processes of this machine, each with `threads` threads.
 
-    With one process it is called here. `work` must be a module's function, because each process imports it anew; the
-    processes find each other through `join`. When one of them fails, the others are stopped and its error is raised:
-    a DetectorError as it is, anything else as a TrainingError.
+    With one process it is called in this one. `work` must be a function of a module, because each process imports it;
+    the processes connect through `join`. If one fails, the others are stopped and its error is raised: a DetectorError
+    as it is, and any other as a TrainingError.
     """
     if processes == 1:
         torch.set_num_threads(threads)
@@ -92,7 +92,7 @@ def run_together(processes: int, threads: int, work: Callable[..., None], *argum
             join=False,
             start_method="spawn",
         )
-        assert context is not None  # it is None only where start_processes itself joins
+        assert context is not None  # it is None only if start_processes itself joins
         try:
             while not context.join():
                 pass
@@ -105,7 +105,7 @@ def run_together(processes: int, threads: int, work: Callable[..., None], *argum
 def _member(
     rank: int, size: int, threads: int, port: int, failure: Path, work: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
-    """One of the processes: sets what torchrun would set, and leaves its error for the parent to raise."""
+    """Run one process: set the variables that torchrun sets, and store an error, which the parent raises."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -113,7 +113,7 @@ def _member(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the processes are of one machine, which may have no network
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all processes are on one machine, which may have no network
     torch.set_num_threads(threads)
     try:
         work(*arguments)

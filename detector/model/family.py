@@ -22,5 +22,5 @@ FAMILY: dict[str, Callable[[ModelSettings, int, str], DetectionNetwork]] = {
 
 
 def build(settings: ModelSettings, classes: int, weights: str | None = None) -> DetectionNetwork:
-    """A new network for `classes` classes; weights: instead of `model.weights`."""
+    """Return a new network for `classes` classes; weights: replaces `model.weights` unless it is None."""
     return FAMILY[settings.name](settings, classes, settings.weights if weights is None else weights)

@@ -1,5 +1,5 @@
-"""Fast R-CNN (Girshick, ICCV 2015): the image goes through the network once, then every proposal is cropped from the
-feature maps, classified and refined.
+"""Fast R-CNN (Girshick, ICCV 2015): the network sees the image once; then every proposal is cropped from the feature
+maps, classified and refined.
 
 Shapes: B images, R regions of interest over all images, C classes without the background.
 """
@@ -24,10 +24,10 @@ from detector.params import ModelSettings, TrainSettings
 
 
 class FastRCNN(DetectionNetwork):
-    """Backbone, pyramid, RoIAlign and a head of two hidden layers."""
+    """A backbone, a pyramid, RoIAlign and a head of two hidden layers."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.strides = backbone.strides
@@ -36,12 +36,14 @@ class FastRCNN(DetectionNetwork):
         self.head = RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """images (B, 3, H, W) -> the pyramid's maps, float32 (B, D, H_l, W_l)."""
+        """Return the pyramid's maps, float32 (B, D, H_l, W_l), for images (B, 3, H, W)."""
         return [level.float() for level in self.pyramid(self.backbone(images))]
 
     def regions(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """features (B, D, H_l, W_l), boxes B x (R_b, 4) xyxy in pixels -> logits (R, C + 1), deltas (R, C, 4), image
-        after image."""
+        """Return logits (R, C + 1) and deltas (R, C, 4), image after image.
+
+        features: (B, D, H_l, W_l); boxes: B x (R_b, 4) xyxy in pixels.
+        """
         rois = torch.cat(
             [torch.cat([own.new_full((own.shape[0], 1), i), own], dim=1) for i, own in enumerate(boxes)]
         )  # (R, 5)
@@ -55,7 +57,7 @@ class FastRCNN(DetectionNetwork):
         examples: Sequence[Example],
         settings: TrainSettings,
     ) -> Losses:
-        """The multi-task loss of regions drawn from each image's proposals B x (R_b, 4)."""
+        """Return the multi-task loss of regions that are drawn from each image's proposals, B x (R_b, 4)."""
         drawn = draw_regions(proposals, examples, settings.regions)
         logits, deltas = self.regions(features, [targets.boxes for targets in drawn])
         all_drawn = concatenate(drawn)

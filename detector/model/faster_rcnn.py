@@ -1,4 +1,4 @@
-"""Faster R-CNN (Ren et al., NeurIPS 2015): Fast R-CNN whose proposals come from a network on the same features.
+"""Faster R-CNN (Ren et al., NeurIPS 2015): Fast R-CNN with proposals from a network on the same features.
 
 Shapes: B images, R proposals of one image, C classes without the background.
 """
@@ -18,11 +18,11 @@ from detector.params import ModelSettings, TrainSettings
 
 
 class FasterRCNN(FastRCNN):
-    """A region proposal network before Fast R-CNN's head; both learn at once (section 3.2, approximate joint training:
-    no gradient through the proposals' places)."""
+    """A region proposal network before Fast R-CNN's head. Both are trained together, by the approximate joint training
+    of section 3.2: there is no gradient through the coordinates of the proposals."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__(settings, classes, weights)
         self.rpn = ProposalNetwork(settings.pyramid_channels, self.strides)
 

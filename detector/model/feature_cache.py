@@ -1,7 +1,7 @@
-"""The vectors of a whole training split on disk: too many for memory, too dear to be computed twice.
+"""Stores the vectors of a whole training split on disk: they do not fit in memory and are expensive to compute.
 
-One file an image, written whole or not at all, so that a stopped caching goes on where it was. Shapes: N candidates of
-one image (its true boxes that are to be learnt, then its proposals), G true boxes, D numbers a vector.
+Each image has a file, which is written as a whole or not at all, so that stopped caching can resume. Shapes: N
+candidates of one image (its true boxes that are not ignored, then its proposals), G true boxes, D numbers in a vector.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True, eq=False)
 class CachedImage:
-    """vectors float16 (N, D) of boxes float32 (N, 4) xyxy; truth (G, 4), labels (G,) from 1, ignore and crowd (G,) as
-    in `Example`. The first boxes are the true ones that are not ignored, in their order."""
+    """The vectors of one image: float16 (N, D) for boxes float32 (N, 4) xyxy; truth (G, 4), labels (G,) from 1, ignore
+    and crowd (G,) as in `Example`. The first boxes are the true ones that are not ignored, in their order."""
 
     vectors: NDArray[np.float16]
     boxes: Boxes
@@ -58,7 +58,7 @@ class FeatureCache:
         return (self[index] for index in range(self._images))
 
     def path(self, index: int) -> Path:
-        """The file of one image."""
+        """Return the path of one image's file."""
         return self._folder / f"{index:07d}.npz"
 
     def write(self, index: int, image: CachedImage) -> None:
@@ -68,15 +68,15 @@ class FeatureCache:
 
     @property
     def bytes(self) -> int:
-        """On disk."""
+        """Return the size of all files on disk."""
         return sum(self.path(index).stat().st_size for index in range(self._images))
 
 
 def cache_features(network: CropNetwork, images: TrainingImages, image_size: int, folder: Path) -> FeatureCache:
-    """The vectors of every image's candidates, as `network` computes them in use; network: in evaluation mode.
+    """Return the vectors of every image's candidates, computed with `network`, which is in evaluation mode.
 
-    images: not flipped; folder: is made, and emptied where it holds another network's vectors. What is there already is
-    not computed again. Raises TrainingError for vectors that are no numbers.
+    images: not flipped; folder: is made if needed, and emptied if it holds the vectors of another network. Vectors that
+    exist are not computed again. Raises TrainingError if a vector is not finite.
     """
     _claim(folder, _key(network, image_size))
     cache = FeatureCache(folder, len(images))
@@ -95,11 +95,11 @@ def _key(network: CropNetwork, image_size: int) -> str:
 
 
 def _claim(folder: Path, key: str) -> None:
-    """Make `folder` one of this key."""
+    """Make `folder` the cache with this key, and empty it if its key is another one."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _KEY_FILE
     if not file.exists() or file.read_text() != key:
-        file.unlink(missing_ok=True)  # first: a kill leaves no mixture with a key
+        file.unlink(missing_ok=True)  # deleted first, so that a killed process leaves no mixture under a key
         for path in folder.glob("*.npz"):
             path.unlink()
         file.write_text(key)
@@ -114,9 +114,7 @@ def _compute(network: CropNetwork, images: TrainingImages, index: int, image_siz
     parts = [network.vectors(image, [part.to(device)]).cpu().numpy() for part in boxes.split(network.batch)]
     vectors = np.concatenate([np.zeros((0, network.channels), np.float32), *parts])
     if not np.isfinite(vectors).all() or (len(vectors) and np.abs(vectors).max() > _LARGEST):
-        raise TrainingError(
-            f"the features of image {index} are no numbers that float16 holds: lower train.learning_rate"
-        )
+        raise TrainingError(f"the features of image {index} are not finite in float16: lower train.learning_rate")
     return CachedImage(
         vectors.astype(np.float16),
         boxes.numpy(),

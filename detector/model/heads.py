@@ -1,4 +1,4 @@
-"""What is computed for each region of interest, or for a whole image.
+"""The heads: layers that compute scores and boxes for each region of interest, or for a whole image.
 
 Shapes: R regions of interest, D channels, S bins a side, C classes without the background.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Margins times this, through the sigmoid, are scores: what mining drops as easy (`detector.model.svm`) ends below .01.
+# A score is the sigmoid of the margin times this factor, so that negatives that mining drops as easy
+# (`detector.model.svm`) get scores below .01.
 _SVM_SLOPE = 4.0
-# The margin of an SVM that was not fitted, or had nothing to be fitted on: a score of 4e-18.
+# The margin of an SVM without samples, or before the fit, which gives a score of 4e-18.
 _SVM_NOTHING = -10.0
 
 
 def output_layer(inputs: int, outputs: int, deviation: float) -> nn.Linear:
-    """A last layer that starts near zero: weights of this standard deviation, no bias."""
+    """Return a last layer whose outputs start near zero: its weights have this standard deviation, its bias is 0."""
     layer = nn.Linear(inputs, outputs)
     nn.init.normal_(layer.weight, std=deviation)
     nn.init.zeros_(layer.bias)
@@ -23,7 +24,7 @@ def output_layer(inputs: int, outputs: int, deviation: float) -> nn.Linear:
 
 
 def hidden_layers(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Two hidden layers with dropout between them: (R, D, S, S) with D * S * S = inputs -> (R, hidden)."""
+    """Return two hidden layers with dropout between them, from (R, D, S, S), D * S * S = inputs, to (R, hidden)."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(inputs, hidden),
@@ -35,9 +36,9 @@ def hidden_layers(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
 
 
 class LinearHead(nn.Module):
-    """Class logits and per-class box deltas, straight from a vector.
+    """Computes class logits and per-class box deltas from a vector.
 
-    Class 0 is the background. The outputs start near zero, so that training starts from uniform classes and unmoved
+    Class 0 is the background. The outputs start near zero, so that training starts with uniform classes and unmoved
     boxes (standard deviations .01 and .001, Girshick 2015, section 2.3).
     """
 
@@ -52,7 +53,7 @@ class LinearHead(nn.Module):
 
 
 class RegionHead(LinearHead):
-    """Two hidden layers, then class logits and per-class box deltas (Girshick 2015, figure 1)."""
+    """Two hidden layers before the class logits and per-class box deltas (Girshick 2015, figure 1)."""
 
     def __init__(self, channels: int, bins: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__(hidden, classes)
@@ -63,12 +64,11 @@ class RegionHead(LinearHead):
 
 
 class SvmHead(nn.Module):
-    """One linear SVM and one linear box regression a class (Girshick et al. 2014, sections 2.3 and C), which are
-    fitted, not learnt by gradients.
+    """One linear SVM and one linear box regression for each class (Girshick et al. 2014, sections 2.3 and C).
 
-    The scores are sigmoids of the margins, not a softmax over the classes: each SVM was fitted without knowing of the
-    others. A sigmoid keeps the order within a class, which is all that average precision looks at, and its scores lie
-    in [0, 1] as every member's; they are no probabilities.
+    They are fitted, not trained by gradients. The scores are sigmoids of the margins, not a softmax over the classes,
+    because each SVM is fitted independently. A sigmoid keeps the order within a class, which decides average precision,
+    and gives scores in [0, 1] like those of the other members; they are not probabilities.
     """
 
     def __init__(self, inputs: int, classes: int) -> None:

@@ -1,4 +1,4 @@
-"""From a dataset and its proposals to a trained network: everything that decides the weights, in one function."""
+"""Trains a network on a dataset and its proposals; this module imports everything that decides the weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from detector.proposals.store import load_proposals
 
 @dataclass(frozen=True)
 class Lesson:
-    """One training, as each of its processes gets it.
+    """The description of one training, which each of its processes gets.
 
     settings: `batch_size` is that of one process. checkpoint: a file or an s3:// URI for the state after each epoch;
-    identity: a digest of all that decides the weights. scratch: a folder for what is expensive to compute again.
+    identity: a digest of everything that decides the weights. scratch: a folder for expensive intermediate results.
     """
 
     model: ModelSettings
@@ -45,7 +45,7 @@ def learn(
     """Train in this process, together with the others of the same training if there are any.
 
     Only the first process calls `report`, after every epoch, and `finish`, with the trained network in evaluation mode
-    and the figures of what was fitted after the last epoch.
+    and the figures of its `fit`.
     """
     settings = lesson.settings
     device = local_device(choose_device(settings.device))

@@ -15,8 +15,9 @@ from detector.model.deltas import encode
 def multi_task_loss(
     logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, matched: Tensor, box_weight: float
 ) -> dict[str, Tensor]:
-    """logits (R, C + 1), deltas (R, C, 4), boxes and matched (R, 4) xyxy, labels (R,) with 0 for background ->
-    {"class", "box", "total"}, scalars. Both parts are means over all R regions, as in the paper; R may be 0.
+    """Return the scalars {"class", "box", "total"}; both parts are means over all R regions, as in the paper.
+
+    logits: (R, C + 1); deltas: (R, C, 4); boxes, matched: (R, 4) xyxy; labels: (R,), 0 for background; R may be 0.
     """
     count = max(1, len(labels))
     class_loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / count

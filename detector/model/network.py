@@ -1,4 +1,4 @@
-"""What every member of the detector family is: a network that learns from a batch and detects in one image.
+"""The interface of all members of the detector family: a network learns from a batch and detects in one image.
 
 Shapes: B images, R proposals of one image, N boxes that are scored, C classes without the background.
 """
@@ -18,39 +18,37 @@ Losses = dict[str, Tensor]
 
 
 class DetectionNetwork(nn.Module, ABC):
-    """`forward` is one training step's loss, so that wrappers around a module (several devices) see it."""
+    """The base class of all members. `forward` computes the loss, so that wrappers for several processes work."""
 
     backbone: nn.Module
-    # `detect` takes this many proposals at once, which bounds memory; None: any number.
+    # The most proposals in one call of `detect`, which bounds memory; None means any number.
     batch: int | None = None
 
     @abstractmethod
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
-        """images float32 (B, 3, H, W), padded as `training_images.collate` does; examples: what is known of each, on
-        any device -> the loss's parts, scalars, and under "total" the sum that is minimised.
+        """Return the parts of the loss as scalars, and under "total" the sum that is minimised.
 
-        Everything random but dropout comes from each example's seed. Images without objects and without proposals are
-        as good as others.
+        images: float32 (B, 3, H, W), padded as `training_images.collate` does; examples: their boxes and labels, on any
+        device. Everything random except dropout comes from the seed of each example. Images may have no objects and no
+        proposals.
         """
 
     @abstractmethod
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
-        """image float32 (1, 3, H, W), proposals (R, 4) xyxy in its pixels -> probabilities (N, C) without the
-        background, boxes (N, C, 4) xyxy.
+        """Return probabilities (N, C) without the background, and boxes (N, C, 4) xyxy.
 
-        Members that make their own proposals do not read `proposals`, and make `max_proposals` at most; for the others
-        N is R.
+        image: float32 (1, 3, H, W); proposals: (R, 4) xyxy in its pixels. Members that make their own proposals do not
+        read `proposals`, and make at most `max_proposals`; for the others N is R.
         """
 
     def freeze(self, blocks: int) -> None:
-        """Keep the backbone's stem and first `blocks` blocks as pre-training left them."""
+        """Do not train the backbone's stem and first `blocks` blocks."""
         self.backbone.freeze(blocks)  # type: ignore[operator]
 
     def fit(self, images: TrainingImages, settings: TrainSettings, cache: Path) -> dict[str, float]:
-        """Find what is not learnt by gradients, after they are done and in evaluation mode; most members have nothing
-        of the kind.
+        """Fit the parameters that gradients do not learn, after the last epoch and in evaluation mode.
 
-        images: the training split, not flipped; cache: a folder for what is dear to compute, which a stopped run leaves
-        to the next one. Returns figures for the log.
+        Most members have no such parameters. images: the training split, not flipped; cache: a folder for results that
+        are expensive to compute, which a stopped run leaves to the next one. Returns figures for the log.
         """
         return {}

@@ -1,7 +1,7 @@
-"""1x1 convolutions as matrix products, for a training with one thread.
+"""Computes 1x1 convolutions as matrix products, for a training with one thread.
 
-With one thread and fewer than 16 images a batch, torch sends float32 1x1 convolutions to a path without oneDNN, which
-copies its input: 27 % of a training step. On channels-last maps the same sums are one matrix product without a copy,
+With one thread and fewer than 16 images in a batch, torch computes float32 1x1 convolutions without oneDNN and copies
+their input, which takes 27 % of a training step. On channels-last maps they are one matrix product without a copy,
 which saves a sixth of the step (docs/benchmarks.md).
 """
 
@@ -20,7 +20,7 @@ class _Pointwise(nn.Conv2d):
 
 
 def multiply_pointwise(network: nn.Module) -> None:
-    """Let every plain 1x1 convolution of the network compute a matrix product; in place, for training only."""
+    """Change every plain 1x1 convolution of the network, in place, to compute a matrix product; for training only."""
     for module in network.modules():
         if type(module) is nn.Conv2d and (module.kernel_size, module.stride, module.groups, module.padding) == (
             (1, 1),

@@ -18,24 +18,26 @@ from detector.model.targets import coverage
 from detector.model.training_images import Example
 from detector.params import RPN_PROPOSALS
 
-# Anchors of nine sides in even steps from 20 pixels to 360, three a level, each in three shapes: a box of any size that
-# a picture of some 400 pixels holds is within a factor of 1.2 of one.
+# Anchors have nine sizes in even steps from 20 to 360 pixels, three for each level, and three shapes. The size of any
+# box in an image of 400 pixels is within a factor of 1.2 of one of them.
 _SIDES = ((20, 29, 41), (59, 85, 122), (175, 251, 360))
 _RATIOS = (0.5, 1.0, 2.0)  # height over width
-# Section 3.1: an anchor is an object from IoU .7, background below .3; 256 are drawn an image, half of them objects.
+# Section 3.1: an anchor is an object from IoU .7 on, and background below .3; 256 are drawn for each image, and up to
+# half of them are objects.
 _FOREGROUND_IOU, _BACKGROUND_IOU = 0.7, 0.3
 _DRAWN, _OBJECTS = 256, 0.5
-# An anchor that covers an object nobody is to learn by so much is no background.
+# An anchor that covers an ignored object by this much is not background.
 _IGNORED_IOU = 0.5
-# Of each level, before suppression at IoU .7 (section 3.3 keeps 6,000 of one level). In use three for each proposal
-# wanted are enough: suppressing 1,000 a level takes a sixth of an image's time, and finds nothing better.
+# The number kept of each level before suppression at IoU .7 (section 3.3 keeps 6,000 of one level). In use, three for
+# each wanted proposal are enough: with 1,000 of each level, suppression takes a sixth of an image's time, and the
+# proposals are no better.
 _KEPT_A_LEVEL = RPN_PROPOSALS
 _KEPT_FOR_EACH = 3
 _NMS_IOU = 0.7
 
 
 class _Head(RPNHead):
-    """Gives float32 also under autocast: places in bfloat16 would be whole pixels off."""
+    """Returns float32 also under autocast, because coordinates in bfloat16 would be wrong by whole pixels."""
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         objectness, deltas = super().forward(features)
@@ -43,13 +45,13 @@ class _Head(RPNHead):
 
 
 class _Sampler:
-    """In place of torchvision's: each image's draw depends on its own generator alone."""
+    """Replaces torchvision's sampler, so that the draw of an image depends only on its own generator."""
 
     def __init__(self) -> None:
         self.generators: list[torch.Generator] = []
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """labels B x (A,): 1 object, 0 background, -1 neither -> two masks B x (A,), of objects and background."""
+        """Return two masks B x (A,), of objects and of background, for labels B x (A,): 1, 0, or -1 for neither."""
         masks = []
         for own, generator in zip(labels, self.generators, strict=True):
             objects = self._mask(own == 1, int(_DRAWN * _OBJECTS), generator)
@@ -65,7 +67,7 @@ class _Sampler:
 
 
 class ProposalNetwork(RegionProposalNetwork):
-    """Objectness and a refined box for every anchor; the best of them, without near repeats, are the proposals."""
+    """Computes objectness and a refined box for every anchor; the best ones, after suppression, are the proposals."""
 
     def __init__(self, channels: int, strides: Sequence[int]) -> None:
         if len(strides) != len(_SIDES):
@@ -88,8 +90,7 @@ class ProposalNetwork(RegionProposalNetwork):
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """As torchvision's; leaves out anchors on objects that are neither to be learnt nor background, and anchors in
-        the padding that only the batch has.
+        """Assign targets as torchvision does, but to no anchors on ignored objects or in the padding of a batch.
 
         targets: for each image "boxes" (G, 4), "ignore" (I, 4) with "crowd" (I,) bool, and "frame" (2,), its width and
         height.
@@ -106,8 +107,10 @@ class ProposalNetwork(RegionProposalNetwork):
     def learn(
         self, images: Tensor, features: Sequence[Tensor], examples: Sequence[Example], max_proposals: int
     ) -> tuple[list[Tensor], Losses]:
-        """images (B, 3, H, W), features (B, D, H_l, W_l) float32 -> proposals B x (R_b, 4) xyxy, best first, and the
-        losses {"objectness", "rpn_box"}."""
+        """Return proposals B x (R_b, 4) xyxy, best first, and the losses {"objectness", "rpn_box"}.
+
+        images: (B, 3, H, W); features: float32 (B, D, H_l, W_l).
+        """
         self.fg_bg_sampler.generators = [example.generator("anchors") for example in examples]
         sizes = [(example.image.shape[1], example.image.shape[2]) for example in examples]
         targets = [
@@ -126,7 +129,10 @@ class ProposalNetwork(RegionProposalNetwork):
         )
 
     def propose(self, image: Tensor, features: Sequence[Tensor], max_proposals: int) -> Tensor:
-        """image (1, 3, H, W), features (1, D, H_l, W_l) float32 -> (R, 4) xyxy inside the image, best first."""
+        """Return proposals (R, 4) xyxy inside the image, best first.
+
+        image: (1, 3, H, W); features: float32 (1, D, H_l, W_l).
+        """
         height, width = image.shape[-2:]
         self._pre_nms_top_n["testing"] = min(_KEPT_A_LEVEL, _KEPT_FOR_EACH * max_proposals)
         return super().forward(ImageList(image, [(height, width)]), _named(features))[0][0][:max_proposals]

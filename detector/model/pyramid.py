@@ -1,4 +1,4 @@
-"""Feature pyramid (Lin et al., CVPR 2017): coarse maps know what, fine maps know where; each level gets both.
+"""Feature pyramid (Lin et al., CVPR 2017): each level combines the meaning of coarse maps with the detail of fine ones.
 
 Shapes: B images, L levels, D channels of the pyramid.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class FeaturePyramid(nn.Module):
-    """L maps (B, C_l, H_l, W_l), each half the size of the one before -> L maps (B, D, H_l, W_l)."""
+    """Turns L maps (B, C_l, H_l, W_l), each half the size of the one before, into L maps (B, D, H_l, W_l)."""
 
     def __init__(self, channels: Sequence[int], depth: int) -> None:
         super().__init__()

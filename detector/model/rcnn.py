@@ -1,4 +1,4 @@
-"""R-CNN (Girshick et al., CVPR 2014): every proposal, warped to the CNN's input, is classified and refined.
+"""R-CNN (Girshick et al., CVPR 2014): every proposal is warped to the CNN's input, classified and refined.
 
 Shapes: R proposals over all images, D channels of the backbone's last map, C classes without the background.
 """
@@ -23,11 +23,14 @@ from detector.params import ModelSettings, TrainSettings
 
 
 class RCNN(CropNetwork):
-    """A softmax and box deltas on each proposal's vector; with `model.head: svm` they only fine-tune the CNN, and the
-    SVMs and regressions that `fit` finds on the same vectors take their place in use."""
+    """Computes a softmax and box deltas from each proposal's vector.
+
+    With `model.head: svm` these only fine-tune the CNN. Detection then uses the SVMs and regressions that `fit` fits on
+    the same vectors.
+    """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__(settings, weights)
         self.image_size = settings.image_size
         self.head = LinearHead(self.channels, classes)
@@ -45,7 +48,7 @@ class RCNN(CropNetwork):
     def fit(self, images: TrainingImages, settings: TrainSettings, cache: Path) -> dict[str, float]:
         if self.svm is None:
             return {}
-        from detector.model.svm import fit_head  # only here is scikit-learn needed, which takes a second to import
+        from detector.model.svm import fit_head  # only this needs scikit-learn, which takes a second to import
 
         start, cpu_start = time.monotonic(), time.process_time()
         features = cache_features(self, images, self.image_size, cache)

@@ -12,16 +12,16 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 BINS = 7
-# Bilinear samples a bin and axis: at 1 to 2 cells a bin more change little (He et al. find the same) and cost four
-# times as much.
+# Bilinear samples per bin and axis. A bin has 1 to 2 cells, for which more samples change little (He et al. find the
+# same) and take four times as long.
 _SAMPLES = 1
-# A box of this side (in pixels) is read from the level of stride 16 (Lin et al. 2017, eq. 1, where ImageNet's 224-pixel
-# pictures are read from stride 16 too).
+# A box with this side in pixels is read from the level of stride 16, as are ImageNet's 224-pixel images in Lin et al.
+# 2017, eq. 1.
 _REFERENCE_SIDE, _REFERENCE_STRIDE = 224.0, 16
 
 
 def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """boxes (R, 4) xyxy in pixels -> (R,) int64 indices into `strides` (each twice the one before)."""
+    """Return for boxes (R, 4) xyxy in pixels the indices (R,) int64 into `strides`, each of which doubles the last."""
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=1e-6).sqrt()
     octave = torch.floor(torch.log2(side / _REFERENCE_SIDE) + 1e-6)  # 0: as large as the reference
     reference = float(list(strides).index(_REFERENCE_STRIDE))
@@ -29,9 +29,10 @@ def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
 
 
 def pool(features: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> Tensor:
-    """features L x (B, D, H_l, W_l), rois float32 (R, 5) rows of image index and xyxy in pixels -> (R, D, S, S).
+    """Return the pooled features (R, D, S, S).
 
-    R may be 0. The features are read in float32: torchvision has no half-precision kernel for CPUs.
+    features: L x (B, D, H_l, W_l); rois: float32 (R, 5), rows of image index and xyxy in pixels; R may be 0. The
+    features are read in float32, because torchvision has no half-precision kernel for CPUs.
     """
     levels = assign_levels(rois[:, 1:], strides)
     pooled, places = [], []

@@ -19,9 +19,10 @@ from detector.model.network import DetectionNetwork, Losses
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
 
-# A vector of averages would know what but not where; this many places an axis are kept, each the mean of 2 x 2 samples.
+# An average over the map would lose the position, so that this many cells per axis are kept, each the mean of 2 x 2
+# samples.
 _BINS, _SAMPLES = 7, 2
-# Every box starts as the middle half of the frame: x, y, width, height.
+# The first prediction of every box is the middle half of the frame: x, y, width, height.
 _FIRST_BOX = (0.25, 0.25, 0.5, 0.5)
 
 
@@ -29,21 +30,20 @@ _UNKNOWN = -1
 
 
 class SingleObject(DetectionNetwork):
-    """Backbone, a fixed grid of its last map, two hidden layers, then C + 1 class logits and one box.
+    """A backbone, a fixed grid of its last map and two hidden layers give C + 1 class logits and one box.
 
-    A box is (x, y, width, height) in shares of the frame. The frame is the image with the padding to multiples of 32
-    that `preprocess.normalise` gives each alone: all that an exported graph can know of the image's size, hence the
-    frame in training too. Where a batch is padded further, features near that edge see zeros instead of the edge, which
-    they do not in use.
+    A box is (x, y, width, height) in shares of the frame. The frame is the image with its own padding to multiples of
+    32 by `normalise`. This is the only size that an exported graph knows, so that training uses it too. If a batch is
+    padded further in training, features near that edge see zeros beyond it, which they do not see in use.
     """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.stride = backbone.strides[-1]
         self.backbone = backbone.build(weights, settings.weights_sha256)
-        # As many channels as the pyramid of other members has: the first hidden layer reads 49 times as many numbers.
+        # As many channels as the pyramid of other members has, because the first hidden layer reads 49 cells of each.
         self.reduce = nn.Sequential(nn.Conv2d(backbone.channels[-1], settings.pyramid_channels, 1), nn.ReLU())
         self.layers = hidden_layers(settings.pyramid_channels * _BINS * _BINS, settings.hidden, settings.dropout)
         self.classes = output_layer(settings.hidden, classes + 1, 0.01)
@@ -52,8 +52,10 @@ class SingleObject(DetectionNetwork):
             self.box.bias.copy_(torch.tensor(_FIRST_BOX))
 
     def outputs(self, images: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W), frames (B, 4) xyxy in pixels -> logits (B, C + 1), boxes (B, 4) in shares of the
-        frames, both float32."""
+        """Return logits (B, C + 1) and boxes (B, 4) in shares of the frames, both float32.
+
+        images: (B, 3, H, W); frames: (B, 4) xyxy in pixels.
+        """
         maps = self.reduce(self.backbone(images)[-1]).float()  # (B, D, H / 32, W / 32)
         rois = torch.cat([torch.arange(frames.shape[0], device=frames.device)[:, None].to(frames), frames], dim=1)
         places = roi_align(maps, rois, _BINS, 1.0 / self.stride, _SAMPLES, aligned=True)  # (B, D, 7, 7)
@@ -61,11 +63,10 @@ class SingleObject(DetectionNetwork):
         return self.classes(hidden).float(), self.box(hidden).float()
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
-        """Softmax loss, and box_weight times the squared L2 distance of the boxes; both are means over the images that
-        can be judged.
+        """Return the softmax loss, and the squared L2 distance of the boxes, which counts box_weight times.
 
-        An image's object is its largest one. Images without objects teach the class "no object" and no box; those
-        whose objects are all to be ignored teach nothing.
+        Both are means over the images with a label. An image's object is its largest one. An image without objects has
+        the class "no object" and no box loss; if all its objects are ignored, it has no label.
         """
         frames = images.new_tensor([[0, 0, example.image.shape[2], example.image.shape[1]] for example in examples])
         logits, boxes = self.outputs(images, frames)
@@ -78,8 +79,8 @@ class SingleObject(DetectionNetwork):
         return {"class": class_loss, "box": box_loss, "total": class_loss + settings.box_weight * box_loss}
 
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
-        """`DetectionNetwork.detect` with N = 1: every class has the one box."""
-        # Through as_tensor, so that tracing keeps them as the open sizes that they are.
+        """Return probabilities and boxes as the base class says, with N = 1: all classes have the same box."""
+        # With as_tensor, tracing keeps the sizes open.
         size = torch.stack([torch.as_tensor(image.shape[3]), torch.as_tensor(image.shape[2])]).to(image)  # (2,)
         frame = torch.cat([torch.zeros_like(size), size])[None]
         logits, shares = self.outputs(image, frame)
@@ -90,7 +91,7 @@ class SingleObject(DetectionNetwork):
 
 
 def _target(example: Example) -> tuple[int, Tensor]:
-    """The label, 0 for no object and _UNKNOWN where all are to be ignored, and the box (4,) in shares of the frame."""
+    """Return the label, 0 for no object or _UNKNOWN if all are ignored, and the box (4,) in shares of the frame."""
     if len(example.truth) == 0:
         return 0, torch.zeros(4)
     known = torch.nonzero(~example.ignore).squeeze(1)

@@ -1,7 +1,7 @@
-"""The detector before proposals: a crop classifier at every place of a grid, at every scale of it.
+"""The detector before proposals: it classifies the windows of a grid, at several scales.
 
-Its proposals are the windows of `detector.proposals.sliding_window`. Shapes: R windows over all images, C classes
-without the background.
+The windows are those of `detector.proposals.sliding_window`. Shapes: R windows over all images, C classes without the
+background.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from detector.params import ModelSettings, TrainSettings
 
 
 class SlidingWindow(CropNetwork):
-    """R-CNN's classifier alone: the boxes are the windows, so that no box is better than the grid is fine."""
+    """R-CNN's classifier without the refinement: the boxes are the windows, and are only as exact as the grid."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """weights: as `model.weights`; "none" where a checkpoint is loaded afterwards."""
+        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
         super().__init__(settings, weights)
         self.classes = output_layer(self.channels, classes + 1, 0.01)  # as R-CNN's
 
     def logits(self, images: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-        """images (B, 3, H, W), boxes B x (R_b, 4) xyxy in pixels -> float32 (R, C + 1)."""
+        """Return logits float32 (R, C + 1) for images (B, 3, H, W) and boxes B x (R_b, 4) xyxy in pixels."""
         logits: Tensor = self.classes(self.dropout(self.vectors(images, boxes)))
         return logits.float()
 

@@ -1,8 +1,7 @@
-"""R-CNN's last steps (Girshick et al. 2014): a linear SVM a class, trained with hard negatives, and a ridge regression
-of its boxes.
+"""R-CNN's last steps (Girshick et al. 2014): fits an SVM with hard negatives, and a ridge regression of boxes.
 
-Sections 2.3, B and C, with the numbers of the authors' code. Shapes: N candidates of one image, K vectors of one class,
-D numbers a vector, C classes.
+Each class has its own. This follows sections 2.3, B and C, with the constants of the authors' code. Shapes: N
+candidates of one image, K vectors of one class, D numbers in a vector, C classes.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ from detector.model.feature_cache import CachedImage, FeatureCache
 from detector.model.heads import SvmHead
 from detector.model.targets import coverage
 
-Vectors = NDArray[np.float16]  # (K, D); half the memory, and what the cache holds
+Vectors = NDArray[np.float16]  # (K, D), as the cache holds them, in half the memory of float32
 Floats = NDArray[np.float32]
 
-# Vectors are scaled to this mean length, so that C and alpha mean the same for every network.
+# Vectors are scaled to this mean length, so that C and alpha have the same effect for every network.
 _LENGTH = 20.0
-# A candidate is no object of a class below this IoU with all of its boxes (section 2.3).
+# A candidate is a negative of a class if its IoU with all boxes of the class is below this value (section 2.3).
 _NEGATIVE_IOU = 0.3
 _C, _POSITIVE_WEIGHT, _BIAS_SCALE = 1e-3, 2.0, 10.0
-# Negatives inside the margin are hard; what mining found and lies well beyond it is dropped again.
+# Negatives inside the margin are hard. Mined negatives that lie well outside it are dropped again.
 _HARD, _EASY = -1.0, -1.2
-# Hard negatives converge quickly: the paper passes over the images once.
+# Mining converges quickly: the paper passes over the images once.
 _ROUNDS = 3
-# Negatives a class at the start, and new ones a round, the hardest: this bounds memory and time.
+# The number of negatives of a class at the start, and of new ones, the hardest, in a round; it bounds memory and time.
 _NEGATIVES = 2000
 # Section C: boxes are regressed from the proposals that lie near an object.
 _NEAR_IOU, _ALPHA = 0.6, 1000.0
 
 
 def fit_head(head: SvmHead, cache: FeatureCache, classes: Sequence[str], seed: int) -> dict[str, int]:
-    """Fill `head` from the cached vectors -> {"positives/NAME", "negatives/NAME"}: how many each class's SVM saw last.
+    """Fit `head` on the cached vectors. Returns the numbers {"positives/NAME", "negatives/NAME"} of the last fits.
 
-    A class without objects, or with nothing else to tell them from, keeps the head's score for nothing; one without
-    near proposals leaves them where they are. In memory at once are one image's vectors, those near objects, and some
-    thousand negatives a class. The same cache and seed give the same numbers.
+    A class without positives or without negatives keeps the head's initial score; a class without proposals near its
+    objects does not move boxes. Memory holds the vectors of one image, those near objects, and some thousand negatives
+    of each class. The same cache and seed give the same numbers.
     """
     samples = [_Samples() for _ in classes]
     scale = _gather(cache, samples, seed)
@@ -75,14 +74,14 @@ def fit_head(head: SvmHead, cache: FeatureCache, classes: Sequence[str], seed: i
 
 @dataclass(frozen=True, eq=False)
 class _Negatives:
-    """vectors (K, D) with their places (K,): image << 32 | candidate, in ascending order."""
+    """Negatives of one class: vectors (K, D) and places (K,), image << 32 | candidate, in ascending order."""
 
     places: NDArray[np.int64]
     vectors: Vectors
 
     @staticmethod
     def of(parts: Sequence[tuple[NDArray[np.int64], Vectors]]) -> _Negatives:
-        """From unordered parts, no place twice."""
+        """Join parts in any order; no place may occur twice."""
         if not parts:
             return _Negatives(np.zeros(0, np.int64), np.zeros((0, 0), np.float16))
         places, vectors = np.concatenate([p for p, _ in parts]), np.concatenate([v for _, v in parts])
@@ -96,23 +95,23 @@ class _Negatives:
         return _Negatives(self.places[mask], self.vectors[mask])
 
     def of_image(self, index: int) -> NDArray[np.int64]:
-        """Which candidates of an image are among these."""
+        """Return the candidates of an image that are among these."""
         low, high = np.searchsorted(self.places, [index << 32, (index + 1) << 32])
         return self.places[low:high] & 0xFFFFFFFF
 
 
 @dataclass(eq=False)
 class _Samples:
-    """What is known of one class. plane: float32 (D + 1,), the SVM's weights for unscaled vectors and its bias."""
+    """The samples of one class. plane: float32 (D + 1,), the SVM's weights for unscaled vectors, and its bias."""
 
     positives: list[Vectors] = field(default_factory=list)
     near: list[Vectors] = field(default_factory=list)
-    deltas: list[Floats] = field(default_factory=list)  # of each of `near`, (K, 4)
+    deltas: list[Floats] = field(default_factory=list)  # (K, 4) for each of `near`
     negatives: _Negatives = field(default_factory=lambda: _Negatives.of([]))
     plane: Floats | None = None
 
     def fit(self, scale: float, seed: int) -> None:
-        """The SVM on what there is; none where one side is missing."""
+        """Fit the SVM, unless there are no positives or no negatives."""
         if not self.positives or not len(self.negatives.places):
             return
         vectors = np.concatenate([*self.positives, self.negatives.vectors]).astype(np.float64) * scale
@@ -135,8 +134,10 @@ class _Samples:
 
 
 def _gather(cache: FeatureCache, samples: Sequence[_Samples], seed: int) -> float:
-    """One pass that collects objects, what is near them, and some negatives drawn from all images; returns the factor
-    that brings vectors to the wanted mean length."""
+    """Collect the objects, the proposals near them, and some negatives drawn from all images, in one pass.
+
+    Returns the factor that scales the vectors to the wanted mean length.
+    """
     share = -(-_NEGATIVES // max(1, len(cache)))
     drawn: list[list[tuple[NDArray[np.int64], Vectors]]] = [[] for _ in samples]
     length, count = 0.0, 0
@@ -161,7 +162,7 @@ def _gather(cache: FeatureCache, samples: Sequence[_Samples], seed: int) -> floa
 
 
 def _mine(cache: FeatureCache, samples: Sequence[_Samples], title: str) -> list[_Negatives]:
-    """One pass for the hardest negatives that the SVMs have not seen."""
+    """Return the hardest negatives that the SVMs have not seen, in one pass."""
     pools = [_Pool() for _ in samples]
     for index, image in enumerate(progress(cache, len(cache), title)):
         vectors = image.vectors.astype(np.float32)
@@ -179,7 +180,7 @@ def _mine(cache: FeatureCache, samples: Sequence[_Samples], title: str) -> list[
 
 
 class _Pool:
-    """The hardest of all negatives that were added, within bounded memory."""
+    """Keeps the hardest of all negatives that are added, in bounded memory."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[np.int64], Vectors, Floats]] = []
@@ -203,8 +204,10 @@ class _Pool:
 
 
 def _negative(image: CachedImage, classes: int) -> NDArray[np.bool_]:
-    """(N, C): is a candidate no object of a class? Objects to be ignored count as objects here: near them it is
-    neither."""
+    """Return bool (N, C): whether a candidate is a negative of a class.
+
+    Ignored objects count as objects here, so that a candidate near one is neither positive nor negative.
+    """
     out = np.ones((len(image.boxes), classes), bool)
     covered = coverage(*map(torch.from_numpy, (image.boxes, image.truth, image.crowd))).numpy()  # (N, G)
     for column, label in zip(covered.T, image.labels, strict=True):
@@ -213,19 +216,19 @@ def _negative(image: CachedImage, classes: int) -> NDArray[np.bool_]:
 
 
 def _near(image: CachedImage) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
-    """The proposals near an object (K,), the deltas to it (K, 4) and its label (K,)."""
+    """Return the proposals near an object (K,), the deltas to the object (K, 4) and its label (K,)."""
     learnt = torch.from_numpy(image.truth[~image.ignore])
     boxes = torch.from_numpy(image.boxes)
     if len(learnt) == 0:
         return np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
     best, index = coverage(boxes, learnt, torch.zeros(len(learnt), dtype=torch.bool)).max(dim=1)
-    best[: len(learnt)] = 0  # the true boxes themselves: they would teach to stay
+    best[: len(learnt)] = 0  # true boxes have zero deltas, and would teach the regression not to move
     rows = torch.nonzero(best > _NEAR_IOU).squeeze(1)
     deltas = encode(boxes[rows], learnt[index[rows]])
     return rows.numpy(), deltas.numpy(), image.labels[~image.ignore][index[rows].numpy()]
 
 
 def _regress(near: Vectors, deltas: Floats, scale: float) -> tuple[Floats, Floats]:
-    """near (K, D), deltas (K, 4) -> weights (4, D) for unscaled vectors, bias (4,)."""
+    """Return weights (4, D) for unscaled vectors and the bias (4,), fitted on near (K, D) and deltas (K, 4)."""
     ridge = Ridge(alpha=_ALPHA).fit(near.astype(np.float32) * np.float32(scale), deltas)
     return (ridge.coef_ * scale).astype(np.float32), ridge.intercept_.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which regions of interest a training step looks at, and what they should become (Girshick 2015, section 2.3).
+"""Draws the regions of interest of a training step, with their targets (Girshick 2015, section 2.3).
 
 Shapes: N proposals of one image, G true boxes, R sampled regions.
 """
@@ -14,14 +14,15 @@ from torchvision.ops import box_iou
 
 from detector.model.training_images import Example
 
-# A proposal is an object from this IoU with one on.
+# A proposal counts as an object from this IoU on.
 POSITIVE_IOU = 0.5
 POSITIVE_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Targets:
-    """boxes (R, 4) xyxy; labels (R,) int64, 0 for background; matched (R, 4), the true box, or the box itself."""
+    """Regions with targets. boxes: (R, 4) xyxy; labels: (R,) int64, 0 for background; matched: (R, 4), the true box of
+    an object, or the box itself."""
 
     boxes: Tensor
     labels: Tensor
@@ -29,7 +30,7 @@ class Targets:
 
 
 def draw_regions(proposals: Sequence[Tensor], examples: Sequence[Example], count: int) -> list[Targets]:
-    """`sample` for every image of a batch, on the proposals' device; proposals B x (N_b, 4)."""
+    """Call `sample` for every image of a batch, on the device of its proposals, B x (N_b, 4)."""
     drawn = []
     for own, example in zip(proposals, examples, strict=True):
         truth, labels, ignore, crowd = (
@@ -40,7 +41,7 @@ def draw_regions(proposals: Sequence[Tensor], examples: Sequence[Example], count
 
 
 def concatenate(drawn: Sequence[Targets]) -> Targets:
-    """Those of a batch's images, one after the other."""
+    """Return the targets of all images of a batch, one image after the other."""
     return Targets(
         torch.cat([targets.boxes for targets in drawn]),
         torch.cat([targets.labels for targets in drawn]),
@@ -57,11 +58,11 @@ def sample(
     count: int,
     generator: torch.Generator,
 ) -> Targets:
-    """Draw at most `count` regions: up to a quarter objects, the rest background.
+    """Draw at most `count` regions: up to a quarter are objects, and the rest are background.
 
-    proposals (N, 4), truth (G, 4) float32 xyxy; labels (G,) from 1; ignore (G,) bool: true boxes that are neither
-    learnt nor taken as background; crowd (G,) bool: those of them that hold many objects, so that a proposal inside is
-    no background either. True boxes join the proposals. N and G may be 0.
+    proposals: (N, 4), truth: (G, 4) float32 xyxy; labels: (G,) from 1; ignore: (G,) bool, true boxes that are used
+    neither as objects nor as background; crowd: (G,) bool, ignored boxes of many objects, so that a proposal inside one
+    is not background either. True boxes are added to the proposals. N and G may be 0.
     """
     wanted = ~ignore
     candidates = torch.cat([truth[wanted], proposals])
@@ -92,12 +93,12 @@ def sample(
 
 
 def coverage(boxes: Tensor, truth: Tensor, crowd: Tensor) -> Tensor:
-    """boxes (N, 4), truth (G, 4) xyxy, crowd (G,) bool -> (N, G): IoU, and for crowds the part of each box inside."""
+    """Return (N, G) IoUs of boxes (N, 4) and truth (G, 4) xyxy; for crowds (G,) the part of each box inside."""
     return torch.where(crowd[None, :], _inside(boxes, truth), box_iou(boxes, truth))
 
 
 def _inside(boxes: Tensor, regions: Tensor) -> Tensor:
-    """(N, 4), (G, 4) xyxy -> (N, G): the part of each box that lies in each region, as COCO measures crowds."""
+    """Return (N, G): the part of each box (N, 4) that lies in each region (G, 4), as COCO measures crowds."""
     low = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=2)

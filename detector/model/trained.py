@@ -1,4 +1,4 @@
-"""A trained network on disk: its weights in the safetensors format, and in the file's metadata how it was made."""
+"""Stores a trained network: its weights in the safetensors format, and its settings in the file's metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEWEST = 1024
 
 @dataclass(frozen=True)
 class Making:
-    """How a network was trained: the sections of params.yaml as JSON objects, and what `auto` came to."""
+    """The settings of a training: sections of params.yaml as JSON objects, and the values that `auto` stood for."""
 
     settings: dict[str, dict[str, object]]
     classes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Making:
 
 
 def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: bool = False) -> None:
-    """Write the network's weights with their making; equal networks give equal bytes.
+    """Write the network's weights and how they were made; equal networks give equal bytes.
 
     half: store large float32 weights as float16, which halves the file. `load_trained` reads both.
     """
@@ -44,14 +44,14 @@ def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: 
 
 
 def load_making(path: Path) -> Making:
-    """How the network in `path` was made; raises WeightsError as `load_trained` does."""
+    """Return how the network in `path` was made; raises WeightsError as `load_trained` does."""
     return _read(path)[0]
 
 
 def load_trained(path: Path) -> tuple[DetectionNetwork, Making]:
-    """The network in evaluation mode and float32 on the CPU, and how it was made.
+    """Return the network, in evaluation mode and float32 on the CPU, and how it was made.
 
-    Raises WeightsError when `path` is missing or damaged.
+    Raises WeightsError if `path` is missing or damaged.
     """
     making, weights = _read(path)
     try:
@@ -66,7 +66,7 @@ def load_trained(path: Path) -> tuple[DetectionNetwork, Making]:
 
 
 def _is_large(value: torch.Tensor) -> bool:
-    """Whether half precision is worth it: statistics and biases keep every bit, as in the exported graph."""
+    """Return whether to use half precision; statistics and biases stay in float32, as in the exported graph."""
     return value.dtype == torch.float32 and value.numel() >= _FEWEST
 
 

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, one cycle, mixed precision, averaged weights, resumable after every epoch."""
+"""The training loop: AdamW with one cycle, mixed precision and averaged weights; it can resume after every epoch."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 
-# Share of the steps in which the learning rate rises.
+# The part of the steps in which the learning rate rises.
 _WARM_UP = 0.1
-# Steps between two looks at the losses: reading them makes a GPU wait for the host.
+# The losses are read once in this many steps, because a GPU waits for the host then.
 _STEPS_UNREAD = 10
 # One loader process keeps a CPU's training busy; a GPU trains some ten times as fast.
 _CPU_LOADERS, _GPU_LOADERS = 1, 8
@@ -44,37 +44,33 @@ class EpochReport:
     losses: dict[str, float]  # the network's parts by name, without the total
     learning_rate: float
     seconds: float
-    cpu_seconds: float  # of all training processes; unlike the wall time, the same whatever else the machine does
+    cpu_seconds: float  # of all training processes; other work on the machine does not change it
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Everything that a training step changes, and where it computes."""
+    """Everything that a training step changes, with its device and precision."""
 
     network: DetectionNetwork
-    wrapped: nn.Module  # the network, or what averages its gradients over processes
+    wrapped: nn.Module  # the network, or a wrapper that averages its gradients over processes
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     average: AveragedModel | None
     device: torch.device
     precision: Precision
 
+    def _parts(self) -> dict[str, Any]:
+        own = {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule, "average": self.average}
+        return {name: part for name, part in own.items() if part is not None}
+
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
-        }
+        """Return the state that a resumed training needs."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
 
 
 def train(
@@ -93,13 +89,13 @@ def train(
 ) -> DetectionNetwork:
     """Train `network` in place and return the network to use: its averaged weights, or itself.
 
-    folder: of the images. world: the processes that train together, each of which calls this. Each takes
-    `settings.batch_size` images of a step, and the losses are those of one process with all of them, where the images
-    are of one size and each yields as many regions. Only the first process writes and reports.
+    folder: holds the images. world: the processes that train together, each of which calls this function. Each uses
+    `settings.batch_size` images in a step. If all images have the same size and number of regions, the losses are those
+    of one process with all images. Only the first process writes and reports.
 
-    checkpoint: a file or a URI, written after every epoch; an earlier one with the same `identity` is resumed, and the
-    result is the same as without the stop. report: called after every epoch, on a resume also for the epochs before.
-    Raises TrainingError for an empty split, a loss that is not a number, and processes that resume differently.
+    checkpoint: a file or a URI, written after every epoch. An earlier one with the same `identity` is resumed, and the
+    result is the same as without a stop. report: called after every epoch, and for earlier epochs on a resume.
+    Raises TrainingError if the split is empty, a loss is not a number, or processes resume at different epochs.
     """
     if not truth.images:
         raise TrainingError("there are no images to train on: the split `train` is empty")
@@ -132,7 +128,7 @@ def train(
 def train_one_epoch(
     learner: Learner, images: TrainingImages, truth: CocoDataset, settings: TrainSettings, epoch: int, world: World
 ) -> dict[str, float]:
-    """One pass over the training images -> the mean of each part of the loss, without the total."""
+    """Train for one epoch. Returns the mean of each part of the loss, without the total."""
     # Different seeds, epochs and processes get different random numbers.
     torch.manual_seed(settings.seed * 1_000_003 + epoch + world.rank * 1_000_000_007)  # dropout
     sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
@@ -175,7 +171,7 @@ def _learner(
     precision: Precision,
     world: World,
 ) -> Learner:
-    """The network on its device, with an optimiser and a schedule for the whole training."""
+    """Return the network on its device, with an optimiser and a schedule for the whole training."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.freeze(settings.frozen_blocks)
     if device.type == "cpu" and precision == "fp32" and torch.get_num_threads() == 1:
@@ -190,13 +186,13 @@ def _learner(
         pct_start=_WARM_UP + 1e-9,  # exactly a tenth of ten steps would be a division by zero
     )
     average = AveragedModel(network, multi_avg_fn=_moving_average(settings.average)) if settings.average > 0 else None
-    # One process's gradients become the mean over all.
+    # The gradients become the mean over all processes.
     wrapped = DistributedDataParallel(network) if world.size > 1 else network
     return Learner(network, wrapped, optimiser, schedule, average, device, precision)
 
 
 def _groups(network: DetectionNetwork, settings: TrainSettings) -> list[dict[str, object]]:
-    """Parameters with their learning rate and decay; biases and normalisation do not decay, as is usual with AdamW."""
+    """Return groups of parameters with their rate and decay; biases and normalisation do not decay, as usual."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -212,7 +208,7 @@ def _groups(network: DetectionNetwork, settings: TrainSettings) -> list[dict[str
 
 
 def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Exponential average that starts as a plain one, so that a short training does not keep its first weights."""
+    """Return an exponential average that starts as a plain one, so that a short training forgets its first weights."""
 
     def update(averages: Sequence[Tensor], currents: Sequence[Tensor], count: Tensor | int) -> None:
         share = max(1.0 - decay, 9.0 / (10.0 + int(count)))

@@ -1,7 +1,7 @@
-"""Training images for torch: decoded, resized, flipped, in batches of like shape.
+"""Training images for torch: decoded, resized and flipped, in batches of similar shape.
 
-Everything random is drawn from the seed, the epoch and the image's index: the same whatever the number of loader
-processes, and after a resume.
+Everything random depends on the seed, the epoch and the image's index, and not on the number of loader processes or on
+a resume.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from detector.runtime.images import decode_image, normalise, resize
 
 @dataclass(frozen=True)
 class Example:
-    """image float32 (3, H, W); proposals (N, 4), truth (G, 4) xyxy in its pixels; labels (G,) from 1; ignore and crowd
-    (G,) bool, crowds being ignored too; seed: of all that is drawn for this image in this epoch."""
+    """One training image. image: float32 (3, H, W); proposals: (N, 4), truth: (G, 4) xyxy in its pixels; labels: (G,)
+    from 1; ignore, crowd: (G,) bool, where crowds are ignored too; seed: the seed of this image in this epoch."""
 
     image: Tensor
     proposals: Tensor
@@ -36,17 +36,17 @@ class Example:
     seed: int
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers for one purpose, the same whichever images share the batch."""
+        """Return a generator for one purpose, which does not depend on the other images of the batch."""
         return torch.Generator().manual_seed((self.seed + zlib.crc32(purpose.encode())) % 2**63)
 
 
 class TrainingImages(Dataset[Example]):
-    """Item (index, image_size, epoch) -> Example, flipped left to right half of the time."""
+    """A dataset whose item (index, image_size, epoch) is an Example; half of them are flipped left to right."""
 
     def __init__(
         self, folder: Path, truth: CocoDataset, proposals: Proposals, limit: int, seed: int, *, flip: bool = True
     ) -> None:
-        """folder: of the images; limit: proposals an image at most; flip: False leaves every picture as it is."""
+        """Use the images in `folder`, with at most `limit` proposals each; flip: False flips no image."""
         self._folder, self._truth, self._proposals = folder, truth, proposals
         self._limit, self._seed, self._flip = limit, seed, flip
 
@@ -55,7 +55,7 @@ class TrainingImages(Dataset[Example]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names; label 1 is the first."""
+        """Return the names of the classes; the first one has label 1."""
         return self._truth.classes
 
     def __getitem__(self, key: tuple[int, int, int]) -> Example:
@@ -65,29 +65,29 @@ class TrainingImages(Dataset[Example]):
         resized = resize(pixels, image_size)
         scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
         boxes = [self._proposals[index][: self._limit] * scale, info.boxes * scale]
-        picture = resized.pixels
+        image = resized.pixels
         random = np.random.default_rng([self._seed, epoch, index])
         if random.random() < 0.5 and self._flip:
-            picture = picture[:, ::-1]
-            width = picture.shape[1]
+            image = image[:, ::-1]
+            width = image.shape[1]
             boxes = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], axis=1) for b in boxes]
         return Example(
-            torch.from_numpy(normalise(picture)),
+            torch.from_numpy(normalise(image)),
             torch.from_numpy(boxes[0].astype(np.float32)),
             torch.from_numpy(boxes[1].astype(np.float32)),
             torch.from_numpy(info.labels + 1),
-            torch.from_numpy(info.ignore | info.crowd),  # a crowd's box is no object to learn
+            torch.from_numpy(info.ignore | info.crowd),  # a crowd is not one object
             torch.from_numpy(info.crowd),
             int(random.integers(2**63)),
         )
 
 
 class LikeShapes(Sampler[list[tuple[int, int, int]]]):
-    """Batches of one epoch: landscape and portrait pictures apart, so that little is padded, in seeded random order;
-    each batch has one size drawn from `image_sizes`.
+    """The batches of one epoch, in seeded random order; each has one size, drawn from `image_sizes`.
 
-    Of several processes each has its own slice of every batch of `batch_size` images a process; `weights` says for each
-    batch what its slice is worth in a mean over the processes.
+    Landscape and portrait images are in different batches, so that there is little padding. A batch has `batch_size`
+    images for each process, and each process gets its own slice of it. `weights` has, for each batch, the weight of the
+    slice in a mean over the processes.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
         for batch in generator.permutation(len(batches)):
             whole = [(int(index), int(sizes[batch]), epoch) for index in batches[batch]]
             own = whole[world.rank :: world.size]
-            # The last batch may be too small for all; every process must take part in every step.
+            # The last batch may have too few images, but every process must take part in every step.
             self._batches.append(own or whole[:1])
             self.weights.append(len(own) * world.size / len(whole))
 
@@ -124,7 +124,7 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
 
 
 def collate(examples: list[Example]) -> tuple[Tensor, list[Example]]:
-    """Images padded with zeros (the mean colour) to one float32 (B, 3, H, W), channels last; the rest as it is."""
+    """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too."""
     height = max(example.image.shape[1] for example in examples)
     width = max(example.image.shape[2] for example in examples)
     images = torch.zeros(len(examples), 3, height, width).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Class-less boxes that may hold an object."""
+"""Finds proposals: boxes without a class that may contain an object."""
 
 from detector.proposals.methods import METHODS, Method, find_proposals
 from detector.proposals.selective_search import Mode, selective_search

@@ -1,6 +1,6 @@
-"""The colour spaces in which Selective Search segments a picture: uint8 planes (3, H, W) of like contrast.
+"""The colour spaces in which Selective Search segments an image: uint8 planes (3, H, W) of similar contrast.
 
-Planes, row by row and in 32 bits, because that is what a compiler turns into vector instructions.
+The code works on planes, row by row and in 32 bits, because the compiler turns this into vector instructions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _STEPS = 4096
 
 
 def _linear_table() -> NDArray[np.float32]:
-    """sRGB code value (256) -> linear light in [0, 1]."""
+    """Return the linear light in [0, 1] of each of the 256 sRGB values."""
     value = np.arange(256) / 255.0
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _cube_root_table() -> NDArray[np.float32]:
-    """CIE's f(t) for t = 0..1; one entry more, for a white that rounding lifts above 1."""
+    """Return CIE's f(t) for t = 0..1, with one more entry for white, which rounding can raise above 1."""
     t = np.minimum(np.arange(_STEPS + 2) / _STEPS, 1.0)
     return np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116).astype(np.float32)
 
@@ -42,7 +42,7 @@ _CUBE_ROOT = _cube_root_table()
 
 @compiled
 def to_lab(rgb):  # type: ignore[no-untyped-def]
-    """sRGB planes -> CIE L*a*b* planes: L times 2.55, a and b plus 128, to two levels."""
+    """Return CIE L*a*b* planes of sRGB planes, to two levels: L times 2.55, a and b plus 128."""
     _, height, width = rgb.shape
     out = np.empty((3, height, width), np.uint8)
     for y in range(height):
@@ -59,7 +59,7 @@ def to_lab(rgb):  # type: ignore[no-untyped-def]
 
 @compiled
 def to_hsv(rgb):  # type: ignore[no-untyped-def]
-    """sRGB planes -> hue, saturation and value, each in 0..255."""
+    """Return hue, saturation and value of sRGB planes, each in 0..255."""
     _, height, width = rgb.shape
     out = np.empty((3, height, width), np.uint8)
     sixth = np.float32(255 / 6)
@@ -86,7 +86,7 @@ def to_hsv(rgb):  # type: ignore[no-untyped-def]
 
 @compiled
 def to_rgi(rgb):  # type: ignore[no-untyped-def]
-    """sRGB planes -> the shares of red and of green in the sum of all three, times 255, and a third of that sum."""
+    """Return the shares of red and green in the sum of the sRGB planes, times 255, and a third of that sum."""
     _, height, width = rgb.shape
     out = np.empty((3, height, width), np.uint8)
     for y in range(height):
@@ -102,8 +102,9 @@ def to_rgi(rgb):  # type: ignore[no-untyped-def]
 
 @compiled
 def blur(planes):  # type: ignore[no-untyped-def]
-    """Gaussian of sigma 0.8 (Felzenszwalb and Huttenlocher's pre-smoothing): taps 6-58-128-58-6 over 256,
-    both ways, edges repeated, rounded to uint8 each way.
+    """Return the planes blurred by a Gaussian of sigma 0.8, Felzenszwalb and Huttenlocher's pre-smoothing.
+
+    The weights are 6-58-128-58-6 over 256 in both directions. Edges are repeated; each direction is rounded to uint8.
     """
     _, height, width = planes.shape
     out = np.empty((3, height, width), np.uint8)

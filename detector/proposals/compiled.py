@@ -1,7 +1,7 @@
-"""Kernels: functions that Numba compiles at their first call, and keeps on disk for the next process.
+"""Kernels: functions that Numba compiles at their first call and stores on disk for the next process.
 
-Numba's own cache refuses to be read where it cannot be written, as in a container with a read-only root; compiles for
-seconds without a word; and keeps a kernel whose constants or callees changed in another file.
+Numba's own cache has three problems: it is not read if it is not writable, as in a container with a read-only root; it
+compiles for seconds without a message; and it uses an old kernel if constants or callees in another file changed.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _kernels: list[Any] = []
-_told = False
+_announced = False
 
 
 def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The function as machine code, which runs without the GIL: `numba.njit(cache=True, nogil=True)`, kept better.
+    """Return the function as a kernel, as `numba.njit(cache=True, nogil=True)` does, but with a better cache.
 
-    It is read from every folder that Numba would use, writable or not, and kept in the first that is writable: that of
-    NUMBA_CACHE_DIR, `__pycache__` beside the source, the user's cache. Where none is, it is compiled for this process
-    alone. A line on stderr tells of the first compilation of a process.
+    It runs without the GIL. Machine code is read from every folder that Numba would use, writable or not, and stored in
+    the first writable one of these: NUMBA_CACHE_DIR, `__pycache__` beside the source, the user's cache. If none is
+    writable, the kernel is compiled for this process only. The first compilation of a process prints a line on stderr.
     """
     kernel: Any = numba.njit(nogil=True)(function)
     if kernel is not function:  # NUMBA_DISABLE_JIT
@@ -50,10 +50,10 @@ def compiled(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 @dataclass(frozen=True)
 class Summary:
-    """What this process did for its kernels, counted in signatures, and for which processor.
+    """The numbers of kernel signatures that this process compiled, found and stored.
 
-    cpu, features: what kept machine code must match to be found; processors differ in both unless NUMBA_CPU_NAME and
-    NUMBA_CPU_FEATURES pin them.
+    cpu, features: stored machine code is found only for the same processor; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES set
+    both to the same values on different processors.
     """
 
     compiled: int
@@ -65,7 +65,7 @@ class Summary:
 
 
 def summary() -> Summary:
-    """Of all kernels called so far."""
+    """Return the summary of all kernels called so far."""
     stats = [kernel.stats for kernel in _kernels]
     used = [each for each in stats if each.cache_hits or each.cache_misses]
     _, cpu, features = cpu_target.target_context.codegen().magic_tuple()
@@ -80,43 +80,43 @@ def summary() -> Summary:
 
 
 class _KernelCache:
-    """One kernel's cache, as Numba's dispatcher calls it, under its compiler lock: one thread at a time."""
+    """One kernel's cache. Numba's dispatcher calls it under its compiler lock, one thread at a time."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self.cache_path: str | None = None  # where the machine code lies, once it does
+        self.cache_path: str | None = None  # the folder of the machine code, once there is any
 
     @functools.cached_property
     def _places(self) -> list[Any]:
-        """Numba's caches in all folders, in its order."""
+        """Return Numba's caches in all folders, in its order."""
         file = inspect.getfile(self._function)
         try:
             processor = repr(cpu_target.target_context.codegen().magic_tuple()).encode()
             sources = _digest(self._function.__module__, file).encode()
             stamp = hashlib.sha256(sources + processor).hexdigest()
             return [_cache_in(folder, self._function, stamp) for folder in _folders(file)]
-        except (OSError, RuntimeError):  # no source to read, or NUMBA_CACHE_LOCATOR_CLASSES' own refusal
+        except (OSError, RuntimeError):  # there is no source, or NUMBA_CACHE_LOCATOR_CLASSES refuses
             return []
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        """The kept machine code, or None: then Numba compiles next."""
+        """Return the stored machine code, or None; then Numba compiles."""
         for place in self._places:
             found = None
             try:
                 found = place.load_overload(signature, context)
-            except OSError:  # a folder that may not be read
+            except OSError:  # the folder may not be read
                 continue
-            except (EOFError, pickle.UnpicklingError):  # cut short by a crash or a full disk
+            except (EOFError, pickle.UnpicklingError):  # the file was truncated by a crash or a full disk
                 with contextlib.suppress(OSError):
                     place.flush()
             if found is not None:
                 self.cache_path = place.cache_path
                 return found
-        self._tell()
+        self._announce()
         return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep it in the first folder that takes it; a full disk or a read-only one is no reason to stop."""
+        """Store the machine code in the first possible folder; a full or read-only disk is not an error."""
         for place in self._places:
             with contextlib.suppress(OSError):
                 place.save_overload(signature, result)
@@ -125,33 +125,35 @@ class _KernelCache:
         self.cache_path = None
 
     def flush(self) -> None:
-        """Forget what was kept."""
+        """Delete the stored machine code."""
         for place in self._places:
             with contextlib.suppress(OSError):
                 place.flush()
 
-    def _tell(self) -> None:
-        """Say, once a process, why nothing happens for a while."""
-        global _told
-        if _told:
+    def _announce(self) -> None:
+        """Print once in a process why the program seems to stop for a while."""
+        global _announced
+        if _announced:
             return
-        _told = True
+        _announced = True
         from tqdm import tqdm
 
         folder = next((place.cache_path for place in self._places if _is_writable(place.cache_path)), None)
         kept = f"kept in {folder}" if folder else "not kept: no cache folder is writable, NUMBA_CACHE_DIR names another"
-        # tqdm's own write leaves progress bars whole.
+        # tqdm's own write does not damage progress bars.
         tqdm.write(f"compiling Numba kernels, up to half a minute; {kept}", file=sys.stderr)
 
 
 def _folders(file: str) -> list[str]:
-    """Where the machine code of one source file may lie, in Numba's order."""
+    """Return the folders that may hold the machine code of one source file, in Numba's order."""
     name = _CacheLocator.get_suitable_cache_subpath(file)  # type: ignore[no-untyped-call]
     named = config.CACHE_DIR  # type: ignore[attr-defined]
     user = AppDirs("numba", appauthor=False).user_cache_dir  # type: ignore[no-untyped-call]
     folders = [os.path.join(named, name)] if named else []
     folders.append(os.path.join(os.path.dirname(os.path.abspath(file)), "__pycache__"))
-    return [*folders, os.path.join(user, name)] if os.path.isabs(user) else folders  # "~/.cache" without a home
+    return (
+        [*folders, os.path.join(user, name)] if os.path.isabs(user) else folders
+    )  # it is "~/.cache" if there is no home
 
 
 def _is_writable(folder: str) -> bool:
@@ -164,10 +166,10 @@ def _is_writable(folder: str) -> bool:
 
 
 def _cache_in(folder: str, function: Callable[..., Any], stamp: str) -> Any:
-    """Numba's cache of one kernel in one folder, which is tried for writing only when something is written.
+    """Return Numba's cache of one kernel in one folder; whether the folder is writable is not tested before a write.
 
-    The stamp is part of the files' names: machine code of other sources or for another processor is never opened, not
-    even in a race.
+    The stamp is part of the files' names, so that machine code of other sources or for another processor is never
+    opened, even if two processes write at the same time.
     """
 
     class Locator(_CacheLocator):  # type: ignore[misc]
@@ -197,9 +199,9 @@ def _cache_in(folder: str, function: Callable[..., Any], stamp: str) -> Any:
 
 @functools.cache
 def _digest(module: str, file: str) -> str:
-    """The digest of a module's source and of the sources in its package that it imports.
+    """Return the digest of a module's source and of the sources in its package that it imports.
 
-    Kernels take in constants and other kernels when they are compiled; Numba itself compares their own file alone.
+    Compiled kernels contain constants and other kernels, but Numba itself compares only their own file.
     """
     digest = hashlib.sha256()
     for name, source in sorted(imported_sources(module, Path(file)).items()):

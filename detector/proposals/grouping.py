@@ -1,8 +1,10 @@
-"""Hierarchical grouping (Uijlings et al., IJCV 2013, algorithm 1): join the two most similar neighbouring regions until
-one is left; every region on the way is a candidate.
+"""Hierarchical grouping (Uijlings et al., IJCV 2013, algorithm 1).
+
+It joins the two most similar neighbouring regions until one is left; every region on the way is a candidate.
 
 Shapes: R regions, P pairs of neighbours; BINS as in `regions`. A similarity is the sum of up to four measures in
-[0, UNIT] but for rounding: whole numbers, so that no order of additions and no processor changes which is larger.
+[0, UNIT], apart from rounding. They are whole numbers, so that comparisons do not depend on the order of additions or
+on the processor.
 """
 
 from __future__ import annotations
@@ -12,17 +14,18 @@ import numpy as np
 from detector.proposals.compiled import compiled
 from detector.proposals.regions import BINS, COLOUR_BINS, UNIT, normalise
 
-# An entry of a list of neighbours that has gone.
+# Marks a deleted entry in a list of neighbours.
 _DEAD = -1
-# In `best`: to be looked up again.
+# Marks a value of `best` that must be computed again.
 _STALE = -2
-# `best` holds similarity * 2^32 + (_LAST - neighbour): its maximum is the most similar one, the first among equals.
+# `best` holds similarity * 2^32 + (_LAST - neighbour): the maximum is the most similar
+# neighbour, and the first one if several are equally similar.
 _LAST = (1 << 31) - 1
 _LOW = (1 << 32) - 1
 
 
-# Three loops of constant length, not one with bounds: the compiler then keeps all sums in vector registers, which is
-# five times as fast.
+# There are three loops of constant length instead of one with variable bounds, because the compiler then keeps all sums
+# in vector registers, which is five times as fast.
 @compiled
 def _colour_overlap(histogram, a, b):  # type: ignore[no-untyped-def]
     total = np.uint16(0)
@@ -58,7 +61,7 @@ def _add(counts, a, b):  # type: ignore[no-untyped-def]
 
 @compiled
 def _shape(size, box, a, b, per_pixel, use):  # type: ignore[no-untyped-def]
-    """The size and fill measures that `use` switches on; per_pixel: UNIT / the picture's pixels."""
+    """Return the sum of the size and fill measures that `use` switches on; per_pixel: UNIT / the image's pixels."""
     both = size[a] + size[b]
     total = np.int64(0)
     if use[2]:
@@ -72,7 +75,10 @@ def _shape(size, box, a, b, per_pixel, use):  # type: ignore[no-untyped-def]
 
 @compiled
 def overlaps(pairs, histogram):  # type: ignore[no-untyped-def]
-    """pairs int32 (P, 2), histogram uint16 (R, BINS) -> int64 (P, 2): intersections of colour and of texture."""
+    """Return int64 (P, 2), the intersections of colour and of texture of each pair.
+
+    pairs: int32 (P, 2); histogram: uint16 (R, BINS).
+    """
     out = np.empty((len(pairs), 2), np.int64)
     for i in range(len(pairs)):
         out[i, 0] = _colour_overlap(histogram, pairs[i, 0], pairs[i, 1])
@@ -82,7 +88,7 @@ def overlaps(pairs, histogram):  # type: ignore[no-untyped-def]
 
 @compiled
 def _best(first, following, other, score, r):  # type: ignore[no-untyped-def]
-    """The best entry of a region's list, out of which dead entries are dropped; -1 for an empty list."""
+    """Return the best entry of a region's list, or -1 if it is empty; dead entries are removed from the list."""
     best = np.int64(-1)
     before = np.int32(-1)
     e = first[r]
@@ -102,16 +108,16 @@ def _best(first, following, other, score, r):  # type: ignore[no-untyped-def]
 
 @compiled
 def group(size, box, counts, histogram, pairs, shared, image_size, use):  # type: ignore[no-untyped-def]
-    """Regions and their neighbours -> boxes int32 (2R - 1, 4) xyxy: the regions given, then the new ones as they arise.
+    """Return boxes int32 (2R - 1, 4) xyxy: those of the given regions, then those of the new ones in their order.
 
-    size int32 (R,), box int32 (R, 4), counts int32 (R, BINS), histogram uint16 (R, BINS) of these, pairs int32 (P, 2)
-    that connect all regions, shared int64 (P, 2) from `overlaps`; image_size: pixels; use bool (4,): colour, texture,
-    size, fill.
+    size: int32 (R,); box: int32 (R, 4); counts: int32 (R, BINS); histogram: uint16 (R, BINS), of the counts; pairs:
+    int32 (P, 2), which connect all regions; shared: int64 (P, 2) from `overlaps`; image_size: the number of pixels;
+    use: bool (4,), for colour, texture, size and fill.
 
-    A new region takes the place of the first of the two that it is made of; of equally similar pairs the one of the
-    first place, then of the first neighbour, is joined.
-    Time grows with the sum, over all merges, of the new region's neighbours: with the square of R where one region
-    touches all the others. Memory grows with R and P.
+    A new region gets the index of the first of its two parts. If several pairs are equally similar, the one with the
+    lowest first index, then the lowest second index, is joined.
+    Time grows with the number of the new region's neighbours, summed over all merges; if one region touches all others,
+    with the square of R. Memory grows with R and P.
     """
     count = len(size)
     per_pixel = np.float32(UNIT) / np.float32(image_size)
@@ -119,7 +125,7 @@ def group(size, box, counts, histogram, pairs, shared, image_size, use):  # type
     looks = use[0] or use[1]
     if looks:
         counts, histogram = counts.copy(), histogram.copy()
-    # Entry 2i stands in the list of pair i's first region and names the second; entry 2i + 1 the other way round.
+    # Entry 2i is in the list of pair i's first region and names the second; entry 2i + 1 is the reverse.
     first = np.full(count, -1, np.int32)
     following = np.empty(2 * len(pairs), np.int32)
     other = np.empty(2 * len(pairs), np.int32)
@@ -139,18 +145,18 @@ def group(size, box, counts, histogram, pairs, shared, image_size, use):  # type
         best[r] = _best(first, following, other, score, r)
     boxes = np.empty((2 * count - 1, 4), np.int32)
     boxes[:count] = box
-    # The merge in which a region was last seen as a neighbour.
+    # The last merge in which a region was seen as a neighbour.
     seen = np.full(count, -1, np.int32)
     for merge in range(count - 1):
         most = np.int64(-1)
         for r in range(count):
             most = max(most, best[r])
-        # The first region that is in a most similar pair is the neighbour that its partner names.
+        # The first region of a most similar pair is the neighbour that its partner names.
         a = _LAST - (most & _LOW)
         b = _LAST - (best[a] & _LOW)
         size[a] += size[b]
         if looks:
-            # From the counts: histograms that are mixed and rounded, merge after merge, grow by a third.
+            # Histograms come from the counts: mixing and rounding them at each merge would let them grow by a third.
             _add(counts, a, b)
             normalise(histogram, a, counts, size[a])
         box[a, 0], box[a, 1] = min(box[a, 0], box[b, 0]), min(box[a, 1], box[b, 1])
@@ -166,7 +172,7 @@ def group(size, box, counts, histogram, pairs, shared, image_size, use):  # type
                 o = other[e]
                 if o != _DEAD:
                     if seen[o] == merge:
-                        # The two themselves, or a neighbour of both that has its entry already.
+                        # It is one of the two, or a neighbour of both, which has an entry already.
                         other[e] = other[e ^ 1] = _DEAD
                     else:
                         seen[o] = merge

@@ -1,4 +1,4 @@
-"""Which member of the detector family takes its proposals from where."""
+"""The source of proposals of each member of the detector family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detector.runtime.geometry.boxes import Boxes
 
 Method = Literal["selective_search", "sliding_window"]
 
-# By `model.name`; None: the network finds its boxes itself.
+# The method by `model.name`; None means that the network makes its own boxes.
 METHODS: dict[str, Method | None] = {
     "single_object": None,
     "sliding_window": "sliding_window",
@@ -24,8 +24,10 @@ METHODS: dict[str, Method | None] = {
 
 
 def find_proposals(pixels: NDArray[np.uint8], method: Method, max_boxes: int, mode: Mode) -> Boxes:
-    """pixels: uint8 RGB (H, W, 3) -> float32 (N, 4) xyxy in its pixels, N <= max_boxes, best (of windows: largest)
-    first; mode: of Selective Search."""
+    """Return proposals float32 (N, 4) xyxy in pixels, N <= max_boxes, best first, or largest first for windows.
+
+    pixels: uint8 RGB (H, W, 3); mode: the mode of Selective Search.
+    """
     if method == "sliding_window":
         return sliding_window(pixels.shape[0], pixels.shape[1], max_boxes)
     return selective_search(pixels, max_boxes, mode)

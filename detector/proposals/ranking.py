@@ -1,4 +1,4 @@
-"""The order of candidates: large groups first, and those unlike the ones before them."""
+"""Sorts candidates: large groups come first, and boxes that differ from the earlier ones."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from detector.proposals.compiled import compiled
 
-# Near-equal boxes share a cell of a grid: their sides lie within a factor of e^0.35, their centres within 0.35 sides.
-# Finer cells fit the objects found a little closer (MABO), coarser ones find more of them.
+# Similar boxes share a cell of a grid: their sides are within a factor of e^0.35, and their centres within 0.35 sides.
+# With finer cells, boxes fit the objects slightly better (MABO); with coarser cells, more objects are found.
 _CELL = 0.35
 
 
 @compiled
 def _slot(table, bits, key):  # type: ignore[no-untyped-def]
-    """Where `key` stands in a hash table, or where it may be put."""
+    """Return the place of `key` in a hash table, or the free place for it."""
     place = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
     while table[place] != 0 and table[place] != key:
         place = (place + 1) & ((1 << bits) - 1)
@@ -23,7 +23,10 @@ def _slot(table, bits, key):  # type: ignore[no-untyped-def]
 
 @compiled
 def _priorities(boxes, levels, cell):  # type: ignore[no-untyped-def]
-    """boxes int32 (N, 4), levels int32 (N,) -> (candidates int32 (M,), priorities int64 (M,)), M different boxes."""
+    """Return (candidates int32 (M,), priorities int64 (M,)) of the M different boxes.
+
+    boxes: int32 (N, 4); levels: int32 (N,).
+    """
     count = len(boxes)
     # A counting sort by level.
     places = np.zeros(levels.max() + 2, np.int32)
@@ -50,7 +53,7 @@ def _priorities(boxes, levels, cell):  # type: ignore[no-untyped-def]
     kept = 0
     for candidate in order:
         x1, y1, x2, y2 = boxes[candidate]
-        # No key is 0, which marks free places: x2 and y2 never are, and to a cell 1 is added.
+        # No key is 0, which marks free places: x2 and y2 are never 0, and 1 is added to the key of a cell.
         key = np.uint64((((x1 << 16) + y1 << 16) + x2 << 16) + y2)
         place = _slot(known, bits, key)
         if known[place] != 0:
@@ -68,10 +71,10 @@ def _priorities(boxes, levels, cell):  # type: ignore[no-untyped-def]
 
 
 def rank(boxes: NDArray[np.int32], levels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """boxes (N, 4) xyxy with 0 <= x1 < x2 < 65,536, likewise y; levels (N,) from 1 on -> best first (M,), M <= N.
+    """Return the indices (M,) of the different boxes, M <= N, best first.
 
-    Equal boxes are kept once, at their lowest level. A box that is the n-th of its kind, near-equal boxes being of one
-    kind, counts as if it stood on n times its level.
+    boxes: (N, 4) xyxy with 0 <= x1 < x2 < 65,536, and the same for y; levels: (N,) from 1 on. Equal boxes are kept
+    once, at their lowest level. The n-th of several similar boxes is sorted as if its level were n times as high.
     """
     candidates, priorities = _priorities(boxes, levels, _CELL)
     ranked: NDArray[np.int32] = candidates[np.argsort(priorities, kind="stable")]

@@ -1,6 +1,6 @@
-"""What grouping needs of each region: size, box, and colour and texture histograms.
+"""Computes the size, box, and colour and texture histograms of each region, for grouping.
 
-Shapes: R regions, P pairs of neighbours, BINS histogram entries: colour before COLOUR_BINS, texture behind.
+Shapes: R regions, BINS histogram entries, of which the first COLOUR_BINS are for colour and the others for texture.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ import numpy as np
 
 from detector.proposals.compiled import compiled
 
-# The paper takes 25 bins a channel (Uijlings et al., IJCV 2013, section 3.2); three times 21 fill whole vectors.
+# The paper has 25 bins for each channel (Uijlings et al., IJCV 2013, section 3.2); three times 21 fill whole vectors.
 _COLOUR_STEPS = 21
 COLOUR_BINS = 64
-# The paper takes 8 orientations of Gaussian derivatives x 10 bins a channel; here 8 orientations of the grey gradient
-# x 6 steps of its magnitude, finer for weak gradients: a histogram a fifth of the size.
+# The paper has 8 orientations of Gaussian derivatives x 10 bins for each channel. Here they are 8 orientations of the
+# grey gradient x 6 steps of its magnitude, finer for weak gradients, so that histograms have a fifth of the size.
 _MAGNITUDES = 6
 BINS = 128
-# What each half of a histogram sums to, and any measure of similarity at most: both halves fit 16 bits.
+# The sum of each half of a histogram, and the maximum of each measure of similarity; both halves fit into 16 bits.
 UNIT = 1 << 14
 
 
 @compiled
 def texture_codes(planes):  # type: ignore[no-untyped-def]
-    """Planes uint8 (3, H, W) -> uint8 (H, W): the texture bin of each pixel, from central differences of grey."""
+    """Return the texture bin of each pixel, uint8 (H, W), from central differences of grey.
+
+    planes: uint8 (3, H, W).
+    """
     _, height, width = planes.shape
-    grey = np.empty((height, width + 2), np.int16)  # edges repeated to the left and right
+    grey = np.empty((height, width + 2), np.int16)  # the edges are repeated to the left and right
     for y in range(height):
         line = grey[y]
         for x in range(width):
@@ -49,8 +52,9 @@ def texture_codes(planes):  # type: ignore[no-untyped-def]
 
 @compiled
 def describe(labels, regions, planes, codes):  # type: ignore[no-untyped-def]
-    """labels int32 (H, W), planes uint8 (3, H, W), codes uint8 (H, W) ->
-    (size int32 (R,), box int32 (R, 4) half-open xyxy, counts int32 (R, BINS) of pixels).
+    """Return (size int32 (R,), box int32 (R, 4) half-open xyxy, counts int32 (R, BINS) of pixels).
+
+    labels: int32 (H, W), of R `regions`; planes: uint8 (3, H, W); codes: uint8 (H, W) from `texture_codes`.
     """
     height, width = labels.shape
     size = np.zeros(regions, np.int32)
@@ -66,7 +70,7 @@ def describe(labels, regions, planes, codes):  # type: ignore[no-untyped-def]
         bins[3] = codes[y] + np.uint8(COLOUR_BINS)
         x = 0
         while x < width:
-            # Neighbours mostly share a region: its box grows once a run.
+            # Neighbours are mostly in the same region, so that its box grows once for each run of pixels.
             r, start = labels[y, x], x
             count = counts[r]
             while x < width and labels[y, x] == r:
@@ -83,7 +87,10 @@ def describe(labels, regions, planes, codes):  # type: ignore[no-untyped-def]
 
 @compiled
 def combine(names, regions, size, box, counts):  # type: ignore[no-untyped-def]
-    """What `describe` gives of a segmentation, names int32 (R,) in a coarser one of `regions` -> the same of that."""
+    """Return size, box and counts of a coarser segmentation with `regions` regions.
+
+    names: int32 (R,), the coarser region of each region; size, box, counts: of the finer ones, from `describe`.
+    """
     sizes = np.zeros(regions, np.int32)
     boxes = np.empty((regions, 4), np.int32)
     boxes[:, :2] = np.iinfo(np.int32).max
@@ -112,7 +119,10 @@ def normalise(out, r, counts, size):  # type: ignore[no-untyped-def]
 
 @compiled
 def histograms(size, counts):  # type: ignore[no-untyped-def]
-    """size int32 (R,), counts int32 (R, BINS) -> uint16 (R, BINS): each half sums to UNIT, but for rounding."""
+    """Return histograms uint16 (R, BINS), each half of which sums to UNIT, apart from rounding.
+
+    size: int32 (R,); counts: int32 (R, BINS).
+    """
     regions = len(size)
     out = np.empty((regions, BINS), np.uint16)
     for r in range(regions):

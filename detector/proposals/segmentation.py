@@ -1,8 +1,8 @@
 """Graph-based segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) on the 4-neighbour grid.
 
-Two components are joined when the edge between them is no heavier than either's inner variation plus k / size; edges
-are taken by weight. Weights are whole grey levels, so that a counting sort orders them, in linear time and the same
-way always. A coarser segmentation starts from the regions of a finer one.
+Two components are joined if the edge between them is at most as heavy as the inner variation plus k / size of each.
+Edges are visited by weight. Weights are whole grey levels, so that a counting sort orders them in linear time and in a
+fixed order. A coarser segmentation starts from the regions of a finer one.
 
 Shapes: E edges, B edges between regions, R regions, P pairs of neighbours.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.proposals.compiled import compiled
 
-# Distances of 8-bit colours reach 442; edges heavier than the last weight are as good as infinite to any k in use.
+# Distances of 8-bit colours reach 442; for any k in use, edges heavier than the last weight are like infinite ones.
 _HEAVIEST = 254
 _NO_EDGE = 255
 
@@ -31,9 +31,10 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
 
 @compiled
 def weigh(planes):  # type: ignore[no-untyped-def]
-    """Planes uint8 (3, H, W) -> weights uint8 (2, H, W) of the edges to the right neighbour and to the one below.
+    """Return weights uint8 (2, H, W) of the edges to the right and lower neighbour, for planes uint8 (3, H, W).
 
-    A weight is the Euclidean distance of the two colours in grey levels, rounded down, 254 at most; 255: no neighbour.
+    A weight is the Euclidean distance of the two colours in grey levels, rounded down, at most 254; 255 means that
+    there is no neighbour.
     """
     _, height, width = planes.shape
     weights = np.empty((2, height, width), np.uint8)
@@ -58,10 +59,10 @@ def weigh(planes):  # type: ignore[no-untyped-def]
 
 @compiled
 def _without_heaviest(weights):  # type: ignore[no-untyped-def]
-    """weights uint8 (2, H, W) -> the same without the heaviest edge of each square of four pixels.
+    """Return weights uint8 (2, H, W) without the heaviest edge of each square of four pixels.
 
-    Of equal ones the last. By its turn the other three have joined its ends, unless one of them was refused: no
-    spanning tree of least weight needs it. Some four edges in ten of a photograph go.
+    Of several equally heavy edges, the last one is removed. When it is visited, the other three have joined its ends,
+    unless one of them was refused; no minimum spanning tree needs it. This removes about 40 % of a photograph's edges.
     """
     weights = weights.copy()
     _, height, width = weights.shape
@@ -92,16 +93,17 @@ def _without_heaviest(weights):  # type: ignore[no-untyped-def]
 
 @compiled
 def sorted_edges(weights):  # type: ignore[no-untyped-def]
-    """What `weigh` gives -> (edges int32 (E,), starts int32 (256,)); those of weight w: edges[starts[w]:starts[w + 1]].
+    """Return (edges int32 (E,), starts int32 (256,)); edges[starts[w]:starts[w + 1]] have weight w.
 
-    All edges of the grid, but for the heaviest of each square of four pixels. Edge 2p joins pixel p (row-major) to its
-    right neighbour, edge 2p + 1 to the one below. Edges of one weight stand in raster order.
+    weights: from `weigh`. These are all edges of the grid except the heaviest of each square of four pixels. Edge 2p
+    joins pixel p (row-major) to its right neighbour, edge 2p + 1 to the one below. Edges of one weight are in raster
+    order.
     """
     weights = _without_heaviest(weights)
     _, height, width = weights.shape
     pixels = height * width
     weights = weights.reshape(2, pixels)
-    # Counted apart, because a count that is waiting to be stored holds up the next.
+    # There are two tables of counts, because a count that is not stored yet delays the next one.
     counts = np.zeros((2, 256), np.int32)
     for p in range(pixels):
         counts[0, weights[0, p]] += 1
@@ -109,7 +111,7 @@ def sorted_edges(weights):  # type: ignore[no-untyped-def]
     starts = np.zeros(256, np.int32)
     for weight in range(255):
         starts[weight + 1] = starts[weight] + counts[0, weight] + counts[1, weight]
-    # Edges that are none go behind the others: asking for each would take longer.
+    # Missing edges are written after the others; a test for each edge would take longer.
     edges = np.empty(2 * pixels, np.int32)
     place = starts.copy()
     for p in range(pixels):
@@ -122,7 +124,7 @@ def sorted_edges(weights):  # type: ignore[no-untyped-def]
 
 @compiled
 def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyped-def]
-    """Sorted edges -> (labels int32 (H, W), number of regions); labels count up in raster order.
+    """Return (labels int32 (H, W), number of regions) for sorted edges; labels are numbered in raster order.
 
     k: preference for larger regions, in grey levels; regions of fewer than `min_size` pixels are joined to the
     neighbour across their lightest edge.
@@ -130,7 +132,7 @@ def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyp
     pixels = height * width
     parent = np.arange(pixels).astype(np.int32)
     size = np.ones(pixels, np.int32)
-    # Inner variation plus k / size of each root.
+    # The inner variation plus k / size of each root.
     limit = np.full(pixels, k, np.float32)
     refused = np.empty(len(edges), np.int32)
     count = 0
@@ -175,8 +177,11 @@ def segment(edges, starts, height, width, k, min_size):  # type: ignore[no-untyp
 
 @compiled
 def _distinct(first, second, weights, regions):  # type: ignore[no-untyped-def]
-    """Pairs of labels (B,), lightest first -> each unequal pair once, smaller label first, with its lightest weight."""
-    # Which regions of a plane touch is a planar graph: fewer than three edges a node.
+    """Return each pair of different labels once, smaller label first, with its lightest weight.
+
+    first, second, weights: (B,), lightest first.
+    """
+    # Touching regions are a planar graph, which has fewer than three edges for each node.
     most = min(len(first), 3 * regions)
     bits = 8
     while 1 << bits < 2 * most:
@@ -190,7 +195,7 @@ def _distinct(first, second, weights, regions):  # type: ignore[no-untyped-def]
         if a == b:
             continue
         key = np.int64(a) * regions + b
-        # Multiplicative hashing (Knuth), then the next free place.
+        # This is multiplicative hashing (Knuth); a collision takes the next free place.
         place = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits))
         while table[place] >= 0 and table[place] != key:
             place = (place + 1) & ((1 << bits) - 1)
@@ -204,15 +209,16 @@ def _distinct(first, second, weights, regions):  # type: ignore[no-untyped-def]
 
 @compiled
 def neighbours(labels, weights, regions):  # type: ignore[no-untyped-def]
-    """labels int32 (H, W) of `regions`, what `weigh` gave -> (pairs int32 (P, 2), weights uint8 (P,)): regions that
-    touch, and the weight of the lightest edge between them.
+    """Return (pairs int32 (P, 2), weights uint8 (P,)): regions that touch, and their lightest edge's weight.
 
-    Each pair once, smaller label first; lightest first, then in raster order of that edge.
+    labels: int32 (H, W), of `regions` regions; weights: from `weigh`. Each pair occurs once, smaller label first; the
+    lightest come first, then the order is the raster order of that edge.
     """
     height, width = labels.shape
     pixels = height * width
     flat = labels.reshape(pixels)
-    # Every edge is written, and stays if it runs between regions: asking first would take three times as long.
+    # Every edge is written, but the count grows only for edges between regions; a branch would take three times as
+    # long.
     crossing = np.empty(2 * pixels + 1, np.int32)
     count = 0
     for y in range(height):
@@ -245,11 +251,11 @@ def neighbours(labels, weights, regions):  # type: ignore[no-untyped-def]
 
 @compiled
 def coarsen(pairs, weights, size, k):  # type: ignore[no-untyped-def]
-    """The same algorithm on regions in place of pixels -> (label of each region int32 (R,), number of labels).
+    """Return (label of each region int32 (R,), number of labels), by the same algorithm on regions instead of pixels.
 
-    pairs, weights: as `neighbours` gives them, one edge a pair; size int32 (R,) in pixels. A region starts without
-    inner variation, as a pixel does: with its own, the lightest of many edges along each border would join nearly all.
-    New labels count up in the order of the old ones.
+    pairs, weights: from `neighbours`, one edge for each pair; size: int32 (R,) in pixels. A region starts without inner
+    variation, as a pixel does; otherwise the lightest of the many edges along each border would join nearly all
+    regions. New labels are numbered in the order of the old ones.
     """
     count = len(size)
     parent = np.arange(count).astype(np.int32)
@@ -279,7 +285,10 @@ def coarsen(pairs, weights, size, k):  # type: ignore[no-untyped-def]
 
 @compiled
 def coarse_neighbours(pairs, weights, names, regions):  # type: ignore[no-untyped-def]
-    """Neighbours of a segmentation, names int32 (R,) in a coarser one of `regions` -> neighbours of that."""
+    """Return the neighbours of a coarser segmentation with `regions` regions.
+
+    pairs, weights: the neighbours of the finer one; names: int32 (R,), the coarser region of each region.
+    """
     first = np.empty(len(pairs), np.int32)
     second = np.empty(len(pairs), np.int32)
     for i in range(len(pairs)):

@@ -1,7 +1,7 @@
 """Selective Search (Uijlings, van de Sande, Gevers and Smeulders, IJCV 2013).
 
-The image is segmented in several colour spaces and at several scales; each segmentation is grouped by several
-similarities; the boxes of all regions of all groupings are the proposals.
+The image is segmented in several colour spaces and at several scales. Each segmentation is grouped by several measures
+of similarity. The boxes of all regions of all groupings are the proposals.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ Mode = Literal["fast", "quality"]
 
 @dataclass(frozen=True)
 class _Search:
-    """area: pixels of the picture that is searched in the image's place, which bounds time and memory; min_region:
-    smaller regions, in its pixels, are joined to a neighbour; scales: Felzenszwalb and Huttenlocher's k, in grey
-    levels: small ones find parts, large ones things."""
+    """The settings of one mode.
+
+    area: the image is reduced to about this number of pixels, which bounds time and memory. min_region: regions with
+    fewer of these pixels are joined to a neighbour. scales: Felzenszwalb and Huttenlocher's k in grey levels; small
+    ones find parts of objects, and large ones whole objects.
+    """
 
     area: int
     min_region: int
@@ -34,7 +37,7 @@ class _Search:
 
 
 class _Segmentation(NamedTuple):
-    """What grouping needs of one, as `regions` and `segmentation` describe it."""
+    """One segmentation with the arrays that grouping needs, as `regions` and `segmentation` describe them."""
 
     size: NDArray[np.int32]
     box: NDArray[np.int32]
@@ -47,12 +50,12 @@ _MODES: dict[Mode, _Search] = {
     "fast": _Search(256 * 192, 16, (80, 400, 1000, 2500), (colour.to_lab, colour.to_hsv)),
     "quality": _Search(400 * 300, 40, (120, 600, 1500, 4000), (colour.to_lab, colour.to_hsv, colour.to_rgi)),
 }
-# Colour, texture, size, fill: which measures add up to a strategy's similarity.
+# Each row is a strategy: the measures in its similarity, of colour, texture, size and fill.
 _STRATEGIES = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 0, 0, 1]], np.bool_)
 
 
 def _segmentations(colours: colour.Planes, codes: NDArray[np.uint8], search: _Search) -> Iterator[_Segmentation]:
-    """Of one colour space, the finest first, each made of the regions of the one before."""
+    """Yield the segmentations of one colour space, finest first; each joins regions of the one before."""
     height, width = codes.shape
     finest, *coarser = map(np.float32, search.scales)
     weights = segmentation.weigh(colours)
@@ -69,7 +72,10 @@ def _segmentations(colours: colour.Planes, codes: NDArray[np.uint8], search: _Se
 
 
 def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """All boxes int32 (N, 4) and levels int32 (N,) of a small picture; level 1 is the whole picture, grouped last."""
+    """Return all boxes int32 (N, 4) and levels int32 (N,) of a reduced image.
+
+    The last region of a grouping, which is the whole image, has level 1.
+    """
     smooth = colour.blur(planes)
     codes = regions.texture_codes(smooth)
     boxes, levels = [], []
@@ -77,7 +83,7 @@ def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int3
         for found in _segmentations(convert(smooth), codes, search):
             count = len(found.size)
             level = np.arange(2 * count - 1, 0, -1, dtype=np.int32)
-            # Regions that nothing was joined into: the larger ones first.
+            # Regions of the segmentation itself: the larger ones come first.
             level[np.argsort(-found.size, kind="stable")] = np.arange(count, 2 * count)
             shared = grouping.overlaps(found.pairs, found.histogram)
             for use in _STRATEGIES:
@@ -87,7 +93,7 @@ def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int3
 
 
 def _rgb(image: Pixels) -> Pixels:
-    """uint8 RGB (H, W, 3), contiguous, of any picture that has one."""
+    """Return uint8 RGB (H, W, 3), contiguous, of a grey, RGB or RGBA image. Raises ValueError for other arrays."""
     known = image.dtype == np.uint8 and 0 not in image.shape
     if known and image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
@@ -100,10 +106,10 @@ def _rgb(image: Pixels) -> Pixels:
 
 
 def selective_search(image: Pixels, max_boxes: int | None = 2000, mode: Mode = "fast") -> Boxes:
-    """Propose boxes that may hold an object, best first.
+    """Return boxes that may contain an object, best first.
 
-    image: uint8 grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), whose alpha is not looked at; any size from 1x1.
-    mode: "quality" looks at more pixels and one more colour space than "fast", and takes about 2.5 times as long.
+    image: uint8 grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), whose alpha is not used; any size from 1x1 on.
+    mode: "quality" uses more pixels and one more colour space than "fast", and takes about 2.5 times as long.
     max_boxes: None keeps all.
     Returns float32 (N, 4) xyxy in the image's pixels, half-open (0 <= x1 < x2 <= W), N <= max_boxes, no two equal.
     The same pixels give the same boxes on every call and in every thread; thread-safe.

@@ -1,4 +1,4 @@
-"""Makes a picture small, as separate planes: what the search does for each pixel, it does for few."""
+"""Reduces an image, as separate planes, because the time of the search grows with the number of pixels."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import numpy as np
 
 from detector.proposals.compiled import compiled
 
-# Coordinates fit 16 bits.
+# The longest side, so that coordinates fit into 16 bits.
 _LONGEST = 65_535
 
 
 def small_shape(height: int, width: int, area: int) -> tuple[int, int]:
-    """(height, width) of a picture of like shape with about `area` pixels, or as it is where it has no more; no side is
-    longer than 65,535."""
+    """Return the (height, width) of an image of the same shape with about `area` pixels.
+
+    The size does not change if there are no more pixels than that. No side is longer than 65,535.
+    """
     factor = min(math.sqrt(area / (height * width)), _LONGEST / max(height, width))
     if factor >= 1:
         return height, width
-    # A line of pixels stays one: the other side then pays for all.
+    # A side stays at least one pixel; then only the other side is reduced.
     if min(height, width) * factor < 1:
         factor = min(area, _LONGEST) / max(height, width)
     return min(height, max(1, round(height * factor))), min(width, max(1, round(width * factor)))
@@ -26,7 +28,7 @@ def small_shape(height: int, width: int, area: int) -> tuple[int, int]:
 
 @compiled
 def _taps(source, target):  # type: ignore[no-untyped-def]
-    """A triangle as wide as two target pixels, at least two source pixels: (first (target,), weights (T, target))."""
+    """Return (first (target,), weights (T, target)): a triangle over two target pixels, at least two source pixels."""
     ratio = source / target
     weights = np.zeros((int(np.ceil(2 * ratio)) + 1, target), np.float32)
     first = np.empty(target, np.int32)
@@ -44,9 +46,9 @@ def _taps(source, target):  # type: ignore[no-untyped-def]
 
 @compiled
 def shrink(rgb, height, width):  # type: ignore[no-untyped-def]
-    """Bilinear reduction with antialiasing: uint8 (H, W, 3), contiguous -> planes uint8 (3, height, width).
+    """Return planes uint8 (3, height, width) of contiguous uint8 (H, W, 3), bilinear with antialiasing.
 
-    height <= H, width <= W. Keeps one row of the picture, whatever its size.
+    height <= H, width <= W. Memory holds one row of the image at a time.
     """
     source_height, source_width, _ = rgb.shape
     values = 3 * source_width
@@ -55,7 +57,7 @@ def shrink(rgb, height, width):  # type: ignore[no-untyped-def]
     first_x, weights_x = _taps(source_width, width)
     steps = len(weights_x)
     out = np.empty((3, height, width), np.uint8)
-    # Behind the last pixel lie zeros, for the weights of nothing at the right edge.
+    # The zeros after the last pixel are for weights beyond the right edge.
     row = np.zeros(values + 3 * steps, np.float32)
     line = np.empty(width, np.float32)
     first_x = 3 * first_x

@@ -1,4 +1,4 @@
-"""Windows on a grid: the proposals of detectors before Selective Search. They do not look at the picture."""
+"""Windows on a grid, the proposals of detectors before Selective Search; they do not depend on the pixels."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from detector.runtime.geometry.boxes import Boxes, empty
 
 Windows = NDArray[np.int64]  # (N, 4) xyxy, half-open
 
-# From windows larger than the picture, which become the whole of it, down to 1/128 of its area: a window covers half
-# the area of the one before it.
+# Each scale has half the area of the one before. The first windows are larger than the image and are cut to it; the
+# last cover 1/128 of its area.
 SCALES = (1.4, 1.0, 0.71, 0.5, 0.35, 0.25, 0.18, 0.125, 0.09)
-# Upright, square and lying objects.
+# The shapes of tall, square and wide objects.
 RATIOS = (0.5, 1.0, 2.0)
-# A box of a window's shape is then at most a sixth of a side off it, both ways: their IoU is some .53 at least, but
-# for whole pixels.
+# A box with the shape of a window is then at most a sixth of a side away from one in each direction, so that their IoU
+# is at least about .53, apart from rounding to pixels.
 STRIDE = 1 / 3
 
 
 def count_windows(height: int, width: int) -> int:
-    """How many boxes with whole edges and sides of at least 2 pixels an image of `height` x `width` pixels holds.
+    """Return the number of boxes with whole edges and sides of at least 2 pixels in an image of this size.
 
-    The sum of (width - w + 1) * (height - h + 1) over all w, h >= 2: of the order of (height * width)**2 / 4, which is
-    why no detector looks at all of them. Exact at any size. Raises ValueError for a side below 1.
+    It is the sum of (width - w + 1) * (height - h + 1) over all w, h >= 2, about (height * width)**2 / 4, which are too
+    many for any detector. It is exact at any size. Raises ValueError if a side is below 1.
     """
     _check_sides(height, width)
     height, width = int(height), int(width)  # NumPy's integers would overflow
@@ -43,22 +43,22 @@ def sliding_window(
     ratios: Sequence[float] = RATIOS,
     stride: float = STRIDE,
 ) -> Boxes:
-    """Windows of several sizes and shapes over an image of `height` x `width` pixels, large ones first.
+    """Return windows of several sizes and shapes over an image of `height` x `width` pixels, large ones first.
 
-    scales: the square root of the share of the image that a window covers. Measured against the area rather than a
-        side, the number of windows hardly depends on the image's size and shape: 1:50 costs no more than 1:1.
+    scales: the square root of the part of the image that a window covers. Because this is relative to the area and not
+        to a side, the number of windows hardly depends on the image's size and shape, such as 1:50 or 1:1.
     ratios: width over height.
-    stride: the distance of neighbouring windows as a share of their side, at most, and to the pixel: a grid is spread
-        so that its first and last windows touch the image's edges.
-    max_boxes: keep the first so many; None keeps all.
+    stride: the largest distance of neighbouring windows as a part of their side, rounded to pixels; the first and last
+        windows of a grid touch the image's edges.
+    max_boxes: the number of windows to keep; None keeps all.
 
-    Returns float32 (N, 4) xyxy, half-open, whole pixels inside the image, no two equal. A side longer than the image's
-    is cut to it, so that a window may be smaller than its scale and of another ratio; none is left out. Scales come
-    from large to small. Within a scale the shapes take turns, and the places of each follow in bit-reversed order:
-    every beginning of the list is spread over the image. The same arguments give the same boxes.
+    Returns float32 (N, 4) xyxy, half-open, in whole pixels inside the image, no two equal. A side longer than the
+    image's is cut to it, so that a window may be smaller than its scale and have another ratio. Scales come from large
+    to small. Within a scale the shapes alternate, and the places of each are in bit-reversed order, so that the first
+    windows of the list are always spread over the image. The same arguments give the same boxes.
 
-    Raises ValueError for a side below 1, no scales or ratios, one that is not positive and finite, or a stride outside
-    (0, 1].
+    Raises ValueError if a side is below 1, there are no scales or ratios, one is not positive and finite, or the stride
+    is outside (0, 1].
     """
     _check_sides(height, width)
     for name, values in (("scales", scales), ("ratios", ratios)):
@@ -88,20 +88,20 @@ def _check_sides(height: int, width: int) -> None:
 
 
 def _limited(side: float, longest: int) -> int:
-    """A window's side in whole pixels, within the image. Compared first: a huge float has no business in round()."""
+    """Return a window's side in whole pixels within the image; the comparison avoids rounding huge floats."""
     return longest if side >= longest else max(1, round(side))
 
 
 def _places(length: int, window: int, stride: float) -> NDArray[np.int64]:
-    """(length, window) in pixels -> where windows begin, from 0 to length - window, evenly, each once."""
+    """Return where windows of `window` pixels begin: evenly from 0 to length - window, each place once."""
     free = length - window
-    # A step below one pixel would repeat places.
+    # Steps below one pixel would repeat places.
     steps = math.ceil(free / max(1.0, stride * window))
     return np.arange(steps + 1) * free // max(1, steps)
 
 
 def _grid(height: int, width: int, h: int, w: int, stride: float) -> Windows:
-    """Windows of `h` x `w` pixels, (N, 4), in an order that refines the grid step by step."""
+    """Return windows of `h` x `w` pixels, (N, 4), in an order that refines the grid step by step."""
     tops, lefts = _places(height, h, stride), _places(width, w, stride)
     down, right = np.meshgrid(np.arange(len(tops)), np.arange(len(lefts)), indexing="ij")
     order = np.argsort(_bit_reversed(down.ravel(), right.ravel()), kind="stable")
@@ -110,9 +110,9 @@ def _grid(height: int, width: int, h: int, w: int, stride: float) -> Windows:
 
 
 def _bit_reversed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Places on a grid (N,) -> keys (N,): the lowest bits of row and column are the key's highest.
+    """Return keys (N,) of places on a grid: the lowest bits of row and column are the highest of the key.
 
-    In the order of these keys the even rows and columns come before the odd ones, and so on within each: bit reversal
+    In the order of the keys the even rows and columns come before the odd ones, and so on within each: bit reversal
     (van der Corput, 1935) in two dimensions.
     """
     keys = np.zeros_like(rows)
@@ -122,12 +122,12 @@ def _bit_reversed(rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArra
 
 
 def _by_turns(grids: Sequence[Windows]) -> Windows:
-    """Several lists -> one, in which every beginning holds the same share of each."""
+    """Join several lists so that any first part of the result has the same share of each."""
     shares = np.concatenate([np.arange(len(grid)) / len(grid) for grid in grids])
     return np.concatenate(grids)[np.argsort(shares, kind="stable")]
 
 
 def _without_repeats(windows: Windows) -> Windows:
-    """The first of equal rows, in their order."""
+    """Return the rows in their order, with only the first of equal ones."""
     _, first = np.unique(windows, axis=0, return_index=True)
     return windows[np.sort(first)]

@@ -1,7 +1,7 @@
-"""Stored proposals: a NumPy archive a split, `boxes` float32 (M, 4) of all images in a row, `starts` int64 (I + 1,).
+"""Stores proposals: each split has a NumPy archive with the `boxes` of all images, float32 (M, 4), and `starts`.
 
-Image i of the split's COCO file, in the order of ids, owns boxes[starts[i]:starts[i + 1]], xyxy in its own pixels, best
-first.
+`starts` is int64 (I + 1,). The boxes of image i of the split's COCO file, in the order of ids, are
+boxes[starts[i]:starts[i + 1]], xyxy in its own pixels, best first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from detector.runtime.geometry.boxes import Boxes, empty
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """A sequence of (N_i, 4) arrays, one an image."""
+    """A sequence with one array (N_i, 4) for each image."""
 
     boxes: Boxes
     starts: NDArray[np.int64]
@@ -41,7 +41,7 @@ def save_proposals(per_image: Sequence[Boxes], path: Path) -> None:
 
 
 def load_proposals(path: Path, images: int) -> Proposals:
-    """Read an archive made for `images` images. Raises AnnotationError when it holds another number."""
+    """Read an archive for `images` images. Raises AnnotationError if it is for another number or damaged."""
     try:
         with np.load(path) as archive:
             stored = Proposals(archive["boxes"], archive["starts"])

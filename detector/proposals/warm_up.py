@@ -1,6 +1,6 @@
-"""Compiles every kernel before it is needed: `python -m detector.proposals.warm_up`, as an image build does.
+"""Compiles every kernel before it is needed: `python -m detector.proposals.warm_up`, as in the build of a container.
 
-What it keeps is found later by processes of the same package at the same path, for the same processor.
+Processes find the stored machine code if they have the same package at the same path, and the same processor.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ def warm_up() -> Summary:
     for mode in get_args(Mode):
         image.flags.writeable = True
         selective_search(image, 1, mode)
-        image.flags.writeable = False  # another type to Numba
+        image.flags.writeable = False  # Numba sees another type
         selective_search(image, 1, mode)
     return summary()
 
 
 def main() -> int:
-    """Warm up and say what was done; 1 when machine code could not be kept."""
+    """Warm up and print a summary. Returns 1 if machine code could not be stored."""
     done = warm_up()
     print(f"kernels: {done.compiled} compiled, {done.found} found")
     for folder in done.kept:
         print(f"kept in {folder}")
-    # Unpinned, that is a line of some eighty features.
+    # If the features are not fixed, there are about eighty of them.
     features = f"the features {done.features or 'of its name'}" if "NUMBA_CPU_FEATURES" in os.environ else "all it has"
     print(f"for the CPU {done.cpu} with {features}")
     if "NUMBA_CPU_NAME" not in os.environ:
-        print("other processors compile again; one name for all, now and later, makes it serve them: docs/proposals.md")
+        print("other processors compile again; set one name for all of them, here and in use: docs/proposals.md")
     if done.unkept:
         print(f"error: {done.unkept} kernels could not be kept: no cache folder is writable", file=sys.stderr)
         return 1

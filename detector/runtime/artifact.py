@@ -1,9 +1,9 @@
-"""The detector artifact: a folder with `model.onnx` and `model.json`, all that is needed to use a detector.
+"""The detector artifact: a folder with `model.onnx` and `model.json`, which are enough to use a detector.
 
-The graph's inputs are `image`, float32 (1, 3, H, W) as `data.preprocess.normalise` makes it, and, where `proposals` is
-set, `proposals`, float32 (N, 4) xyxy in the resized picture. Its outputs are `scores`, float32 (N, C), probabilities of
-the C classes without the background before `calibration`, and `boxes`, float32 (N, C, 4) xyxy in the resized picture. H
-and W are multiples of 32 and N may be 0.
+The graph's inputs are `image`, float32 (1, 3, H, W) as `runtime.images.normalise` returns it, and, if `proposals` is
+set, `proposals`, float32 (N, 4) xyxy in the resized image. Its outputs are `scores`, float32 (N, C), probabilities of
+the C classes without the background, before `calibration`, and `boxes`, float32 (N, C, 4) xyxy in the resized image. H
+and W are multiples of 32, and N may be 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
-# The artifact that comes with the package: the 20 classes of PASCAL VOC; README.md beside it is its model card.
+# The artifact in the package, for the 20 classes of PASCAL VOC; README.md beside it is its model card.
 SHIPPED = Path(__file__).parents[1] / "artifacts" / "voc20"
 
 
@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 
 
 class ProposalSettings(_Frozen):
-    """Where the boxes come from that the network scores."""
+    """Settings of the search that makes the boxes for the network."""
 
     method: Literal["selective_search", "sliding_window"]
     mode: Literal["fast", "quality"] = Field(description="of Selective Search")
@@ -37,19 +37,21 @@ class ProposalSettings(_Frozen):
 
 
 class Calibration(_Frozen):
-    """score = sigmoid(slope * logit(output) + offset) (Platt 1999), fitted on val: of the detections with score s, a
-    part of about s is right at IoU .5."""
+    """Platt's calibration (1999), fitted on val: score = sigmoid(slope * logit(output) + offset).
+
+    Of the detections with score s, about the part s is right at IoU .5.
+    """
 
     slope: float = Field(default=1.0, gt=0)
     offset: float = 0.0
 
 
-# One for each tenth.
+# One count for each tenth of [0, 1].
 Counts = Annotated[list[NonNegativeInt], Field(min_length=10, max_length=10)]
 
 
 class Baseline(_Frozen):
-    """What the detector found on its own test images, for comparison with a run's: see `baseline.Histograms`."""
+    """Counts of the detections on the test images, to compare with those of a run; see `baseline.Histograms`."""
 
     images: int = Field(ge=0, description="images in the test split")
     boxes: dict[str, Counts] = Field(
@@ -63,7 +65,7 @@ class Baseline(_Frozen):
 
 
 class Artifact(_Frozen):
-    """`model.json`."""
+    """The content of `model.json`."""
 
     schema_version: Literal[4] = 4
     name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
@@ -91,7 +93,7 @@ class Artifact(_Frozen):
 def load_artifact(folder: Path, file: str = DESCRIPTION_FILE) -> Artifact:
     """Read `folder/model.json` (file: another name of it) and check `folder/model.onnx` against it.
 
-    Raises ArtifactError when a file is missing, the description does not hold or the digest differs.
+    Raises ArtifactError if a file is missing, the description is not valid, or the digest differs.
     """
     description, model = folder / file, folder / MODEL_FILE
     for path in (description, model):
@@ -121,5 +123,5 @@ def load_artifact(folder: Path, file: str = DESCRIPTION_FILE) -> Artifact:
 def save_artifact(artifact: Artifact, folder: Path, file: str = DESCRIPTION_FILE) -> None:
     """Write `folder/model.json` (file: another name of it) for the `model.onnx` whose digest is in `onnx_sha256`."""
     text = json.dumps(artifact.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    rows = re.sub(r"\[[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)  # a row of counts stays a row
+    rows = re.sub(r"\[[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)  # a row of counts stays on one line
     (folder / file).write_text(rows + "\n", "utf-8")

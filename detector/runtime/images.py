@@ -1,4 +1,4 @@
-"""From encoded bytes to what the network sees: the one copy, shared by training and the batch job.
+"""Decodes, resizes and normalises images; training and the batch job share this code.
 
 Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
 """
@@ -21,16 +21,16 @@ from detector.common.errors import ImageError
 # EfficientNet-Lite's own normalisation: (RGB - 127) / 128.
 MEAN = np.float32(127.0)
 SCALE = np.float32(1.0 / 128.0)
-# The deepest feature map has stride 32; with sides that are multiples of it every stride divides evenly,
-# so that asymmetric "SAME" padding is the same constant at every size.
+# The deepest feature map has stride 32. If the sides are multiples of it, every stride divides evenly, so that
+# asymmetric "SAME" padding is the same constant at every size.
 STRIDE = 32
-# Decompression bombs are refused before decoding: 178 megapixels is twice what the largest consumer sensors give.
+# Decompression bombs are refused before decoding; 178 megapixels is twice the size of the largest consumer sensors.
 MAX_PIXELS = 178_956_970
-# The formats that photographs come in. Pillow knows some forty more and goes by the bytes, not by the name: of what
-# looks like EPS it would start Ghostscript, on a stranger's program.
+# The formats of photographs. Pillow knows about forty more, and recognises them by their bytes: for a file that looks
+# like EPS it would start Ghostscript, which runs the program in the file.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 
-# What undoes each EXIF orientation (EXIF 2.32, tag 0x0112), on pixels (H, W, 3).
+# Functions that undo each EXIF orientation (EXIF 2.32, tag 0x0112), for pixels (H, W, 3).
 _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -40,13 +40,14 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels, 1),
 }
-# Pictures are converted in bands of so many pixels: Pillow needs up to 20 bytes a pixel to convert one as a whole.
+# Images are converted in bands of this number of pixels, because Pillow needs up to 20 bytes for each pixel that it
+# converts at once.
 _BAND_PIXELS = 2**22
-# Sizes and damage are judged here; filters are not thread-safe, so this one is set once.
+# This module checks sizes and damage itself. Filters of warnings are not thread-safe, so that they are set once.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Pillow's own blocks of 16 MiB stay with the C library, once for every thread, when a large picture is done with; above
-# 32 MiB they are given back.
+# After a large image, the C library keeps Pillow's usual blocks of 16 MiB for every thread; blocks above 32 MiB are
+# given back to the system.
 Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 
 Pixels = NDArray[np.uint8]
@@ -65,7 +66,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Pixels:
-    """A loaded picture's pixels as they are stored, band by band."""
+    """Return the pixels of a loaded image as they are stored, converted band by band."""
     width, height = image.size
     rows = max(1, _BAND_PIXELS // max(1, width))
     if rows >= height:
@@ -78,19 +79,21 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def _orientation(image: Image.Image) -> int | None:
-    """The EXIF orientation. Pillow's own `exif_transpose` also rewrites the EXIF block, and fails on one that is
-    damaged elsewhere."""
+    """Return the EXIF orientation.
+
+    Pillow's own `exif_transpose` also rewrites the EXIF block, and fails if another part of it is damaged.
+    """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        # A block that cannot be parsed says nothing of the orientation.
+        # A block that cannot be parsed has no orientation.
         return None
     return orientation if isinstance(orientation, int) else None
 
 
 @contextlib.contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """The picture with its header read; what goes wrong within the block becomes an ImageError."""
+    """Give the image after its header is read; any error inside the block becomes an ImageError."""
     if not data:
         raise ImageError("empty", "the file has no bytes")
     try:
@@ -107,21 +110,21 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         raise ImageError("unreadable", "not an image that Pillow knows") from error
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise anything on damaged bytes: SyntaxError, struct.error, EOFError...
+    except Exception as error:  # decoders raise any error on damaged bytes: SyntaxError, struct.error, EOFError...
         raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
 
 
 def count_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
-    """What `decode_image` would decode, from the header alone; raises ImageError as it does."""
+    """Return the number of pixels that `decode_image` would decode, by the header; raises ImageError as it does."""
     with _opened(data, max_pixels) as image:
         return image.width * image.height
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Encoded picture -> uint8 RGB (H, W, 3), EXIF orientation applied, first frame, alpha over white.
+    """Decode an image as uint8 RGB (H, W, 3): its first frame, in its EXIF orientation, with alpha over white.
 
-    Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, known before decoding) or
-    `unreadable` (not an image, truncated, or the decoder failed).
+    Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, which is known before decoding) or
+    `unreadable` (it is not an image, it is truncated, or the decoder failed).
     """
     with _opened(data, max_pixels) as image:
         image.load()
@@ -133,7 +136,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 @dataclass(frozen=True)
 class Resized:
-    """A resized picture and the exact factors that map its boxes back: original = resized / scale."""
+    """A resized image and the exact factors that map its boxes back: original = resized / scale."""
 
     pixels: Pixels
     scale_x: float
@@ -141,9 +144,9 @@ class Resized:
 
 
 def resize(pixels: Pixels, long_side: int) -> Resized:
-    """Scale so that the longer side has `long_side` pixels (bilinear with antialiasing), keeping the ratio.
+    """Scale the image so that its longer side has `long_side` pixels, bilinear with antialiasing, with the same ratio.
 
-    Neither side becomes smaller than 1 pixel; a picture that already fits is not touched.
+    No side becomes smaller than 1 pixel. An image that has this size already is not changed.
     """
     height, width = pixels.shape[:2]
     factor = long_side / max(height, width)
@@ -155,7 +158,10 @@ def resize(pixels: Pixels, long_side: int) -> Resized:
 
 
 def normalise(pixels: Pixels) -> NDArray[np.float32]:
-    """uint8 (H, W, 3) -> float32 (3, H', W'), H' and W' the next multiples of 32, padded with the mean (zeros)."""
+    """Return uint8 pixels (H, W, 3) as normalised float32 (3, H', W'), padded with zeros, which are the mean.
+
+    H' and W' are the next multiples of 32.
+    """
     height, width = pixels.shape[:2]
     padded = np.zeros((3, -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.float32)
     padded[:, :height, :width] = (pixels.transpose(2, 0, 1).astype(np.float32) - MEAN) * SCALE

@@ -1,4 +1,4 @@
-"""From the network's numbers to detections: the one copy, used by `evaluate` and by the predictor.
+"""Makes detections of the network's outputs; the evaluation and the batch job share this code.
 
 Shapes: N proposals, C classes, K detections.
 """
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from detector.runtime.geometry.boxes import Boxes, clip
 from detector.runtime.geometry.nms import nms
 
-# Boxes are kept to 1/16 pixel and scores to four decimals: coarser than the noise between processors, finer than use.
+# Boxes are rounded to 1/16 pixel and scores to four decimals: the differences between processors are smaller than
+# that, and no use needs more.
 _BOX_STEPS = 16.0
 _SCORE_DECIMALS = 4
 # A score of exactly 0 or 1 has no logit.
@@ -25,8 +26,8 @@ _THINNEST = 1.0
 
 @dataclass(frozen=True)
 class Detections:
-    """boxes float32 (K, 4) xyxy in the image's pixels, multiples of 1/16; scores float64 (K,), multiples of 1e-4, best
-    first; labels int64 (K,), indices into the classes."""
+    """The detections of one image, best first. boxes: float32 (K, 4) xyxy in its pixels, multiples of 1/16; scores:
+    float64 (K,), multiples of 1e-4; labels: int64 (K,), indices into the classes."""
 
     boxes: Boxes
     scores: NDArray[np.float64]
@@ -34,28 +35,30 @@ class Detections:
 
 
 def calibrate(scores: NDArray[np.float64], slope: float, offset: float) -> NDArray[np.float64]:
-    """sigmoid(slope * logit(score) + offset) for probabilities of any shape; slope > 0 keeps their order."""
+    """Return sigmoid(slope * logit(score) + offset) for scores of any shape; with slope > 0 their order is the same."""
     inner = np.clip(scores, _LEAST_ODDS, 1.0 - _LEAST_ODDS)
     odds = np.log(inner) - np.log1p(-inner)
     return np.asarray(1.0 / (1.0 + np.exp(-(slope * odds + offset))))
 
 
 def rounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores of any shape as they are written."""
+    """Return scores of any shape, rounded as they are written."""
     return scores.round(_SCORE_DECIMALS)
 
 
 def calibrated_score(score: float, slope: float, offset: float) -> float:
-    """What a score becomes, rounded down: the detections from `score` on without calibration are from this on with
-    it."""
+    """Return the calibrated score, rounded down.
+
+    Detections from `score` on without calibration are exactly those from the result on with calibration.
+    """
     steps = 10**_SCORE_DECIMALS
-    least = score - 0.5 / steps  # is still rounded up to `score`
+    least = score - 0.5 / steps  # the least value that is rounded up to `score`
     return math.floor(float(calibrate(np.array([least]), slope, offset)[0]) * steps) / steps
 
 
 def postprocess(
     scores: NDArray[np.float32],  # (N, C)
-    boxes: NDArray[np.float32],  # (N, C, 4) xyxy in the resized picture
+    boxes: NDArray[np.float32],  # (N, C, 4) xyxy in the resized image
     *,
     scale: tuple[float, float],
     height: int,
@@ -65,11 +68,10 @@ def postprocess(
     max_detections: int,
     calibration: tuple[float, float] | None = None,
 ) -> Detections:
-    """Calibrate, scale back, round, then clip, threshold and suppress: every decision sees the numbers that are
-    written.
+    """Calibrate, scale back and round; then clip, threshold and suppress, so that the written numbers decide.
 
-    scale: (x, y) factors from the image to the resized picture; height, width: the image's pixels; calibration: (slope,
-    offset) of `calibrate`.
+    scale: (x, y) factors from the image to the resized one; height, width: the image's size in pixels; calibration:
+    (slope, offset) of `calibrate`.
     """
     probabilities = scores.astype(np.float64)
     if calibration is not None:

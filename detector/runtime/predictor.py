@@ -1,4 +1,4 @@
-"""Artifact -> detections, with ONNX Runtime and without torch: the batch job's only way to a model."""
+"""Runs an artifact with ONNX Runtime, without torch; the batch job uses a model only through this module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detector.runtime.postprocess import Detections, postprocess
 
 @dataclass(frozen=True)
 class Seconds:
-    """Wall time of one image's steps."""
+    """The wall time of one image's steps."""
 
     proposals: float
     network: float
@@ -29,9 +29,9 @@ class Seconds:
 
 
 def _proposer(settings: ProposalSettings | None) -> Callable[[NDArray[np.uint8]], Boxes] | None:
-    """The function from pixels to proposals that an artifact wants; None where its graph makes its own.
+    """Return the function that makes an artifact's proposals from pixels, or None if its graph makes its own.
 
-    Raises ArtifactError where the extra that it needs is not installed.
+    Raises ArtifactError if the extra that it needs is not installed.
     """
     if settings is None:
         return None
@@ -47,18 +47,17 @@ def _proposer(settings: ProposalSettings | None) -> Callable[[NDArray[np.uint8]]
 
 
 class Predictor:
-    """One loaded artifact. `predict` may be called from several threads at once; the numbers are the same for every
-    thread count."""
+    """A loaded artifact. Several threads may call `predict` at once; the number of threads changes no result."""
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
-        """folder: an artifact; threads: of one network call. Raises ArtifactError."""
+        """Load the artifact in `folder`; a call of the network uses `threads` threads. Raises ArtifactError."""
         self.artifact: Artifact = load_artifact(folder)
         self._propose = _proposer(self.artifact.proposals)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
-        options.log_severity_level = 3  # errors only: its warnings speak of graph optimisations
+        options.log_severity_level = 3  # errors only; its warnings are about graph optimisations
         try:
             self._session = onnxruntime.InferenceSession(
                 str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
@@ -76,38 +75,35 @@ class Predictor:
     def _run(
         self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """image (1, 3, H, W), proposals (N, 4) -> scores (N, C), boxes (N, C, 4); in as many calls as the artifact's
-        batch asks for. Raises ArtifactError."""
+        """Return scores (N, C) and boxes (N, C, 4), from as many calls as the artifact's batch needs.
+
+        image: (1, 3, H, W); proposals: (N, 4). Raises ArtifactError.
+        """
+        settings = self.artifact.proposals
         try:
-            return self._call(image, proposals)
+            if settings is None or proposals is None:
+                scores, boxes = self._session.run(["scores", "boxes"], {"image": image})
+                return scores, boxes
+            batch = settings.batch or max(1, len(proposals))
+            parts = [
+                self._session.run(["scores", "boxes"], {"image": image, "proposals": proposals[start : start + batch]})
+                for start in range(0, max(1, len(proposals)), batch)
+            ]
+            return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise ArtifactError(
-                f"{MODEL_FILE}: the network fails on a picture of {image.shape[3]}x{image.shape[2]} pixels: {error}"
+                f"{MODEL_FILE}: the network fails on an image of {image.shape[3]}x{image.shape[2]} pixels: {error}"
             ) from error
 
-    def _call(
-        self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        outputs = ["scores", "boxes"]
-        if self.artifact.proposals is None or proposals is None:
-            scores, boxes = self._session.run(outputs, {"image": image})
-            return scores, boxes
-        batch = self.artifact.proposals.batch or max(1, len(proposals))
-        parts = [
-            self._session.run(outputs, {"image": image, "proposals": proposals[start : start + batch]})
-            for start in range(0, max(1, len(proposals)), batch)
-        ]
-        return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
-
     def predict(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> Detections:
-        """Detections in one picture, uint8 RGB (H, W, 3); min_score: the artifact's operating score unless given.
+        """Return the detections in one image, uint8 RGB (H, W, 3); min_score: by default the operating score.
 
-        Raises ArtifactError when the network fails on it.
+        Raises ArtifactError if the network fails.
         """
         return self.predict_timed(pixels, min_score=min_score)[0]
 
     def predict_timed(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> tuple[Detections, Seconds]:
-        """As `predict`, with the wall time of each step."""
+        """Return the detections as `predict` does, and the wall time of each step."""
         artifact = self.artifact
         height, width = pixels.shape[:2]
         start = time.perf_counter()

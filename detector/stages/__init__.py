@@ -1,1 +1,1 @@
-"""The five stages of the pipeline: each reads, calls one pure function, and writes."""
+"""The five stages of the pipeline; each reads files, computes, and writes files."""

@@ -1,4 +1,4 @@
-"""A digest of the code that decides a result, so that a finished training is not repeated for a changed message."""
+"""Computes a digest of the code that decides a result, so that a changed message does not repeat a training."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from detector.common.sources import imported_sources
 
-# Modules that cannot change a number: errors, progress bars and pages; and settings, whose values are compared instead.
+# Modules that cannot change a number: errors, progress bars, pages, and settings, whose values are compared instead.
 _WITHOUT_EFFECT = ("detector.common.", "detector.params", "detector.data.settings")
-# Functions whose texts are for people.
+# Functions with texts for people.
 _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
 
 
 def computation_digest(module: str) -> str:
-    """sha256 over the code of `module` and of all that it imports of this package.
+    """Return the sha256 of the code of `module` and of all modules of this package that it imports.
 
-    Comments, docstrings, the layout of the code, the texts of errors and of progress bars do not count.
+    Comments, docstrings, the layout of the code, and the texts of errors and progress bars do not count.
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
@@ -31,25 +31,25 @@ def computation_digest(module: str) -> str:
 
 
 def _essence(source: bytes) -> str:
-    """The source as a tree without what only people read."""
+    """Return the source as a syntax tree without the parts that only people read."""
     tree = _Essence().visit(ast.parse(source))
     return ast.dump(tree)
 
 
 class _Essence(ast.NodeTransformer):
-    """Drops docstrings, the arguments of raised errors, and texts that are spoken to people."""
+    """Removes docstrings, the arguments of raised errors, and texts that are printed for people."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Texts that stand alone are docstrings."""
+        """Remove texts that are statements, which are docstrings."""
         return None if _is_text(node.value) else self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        """An error counts by its type."""
+        """Keep only the type of an error."""
         kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         return ast.Raise(exc=kind, cause=None)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Functions that speak to people keep only what is not a text."""
+        """Remove the texts from the arguments of functions that print for people."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         if name in _SPEAKING:
             node.args = [arg for arg in node.args if not _is_text(arg)]

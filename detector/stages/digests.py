@@ -1,4 +1,4 @@
-"""The digest by which an artifact names the data that it was made from."""
+"""Computes the digest by which an artifact names its data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detector.stages.layout import SPLITS
 
 
 def data_digest(dataset: Path) -> str:
-    """sha256 over the annotation files and all images, by name."""
+    """Return the sha256 over the names and contents of the annotation files and all images."""
     digest = hashlib.sha256()
     files = [dataset / f"{split}.json" for split in SPLITS]
     for path in files + sorted(path for path in (dataset / "images").rglob("*") if path.is_file()):

@@ -1,7 +1,7 @@
-"""Stage `evaluate`: the trained network as the graph that ships, calibrated on val and measured on test.
+"""Stage `evaluate`: exports the trained network as the graph that ships, calibrates it on val and measures it on test.
 
-Every figure of this project's detectors comes from here: the graph is exported first and runs in the same runtime as in
-the batch job. Thresholds and calibration are chosen on val; test is looked at once.
+Every figure of this project's detectors comes from this stage. The graph runs in the same runtime as in the batch job.
+Thresholds and calibration are chosen on val; the test split is only measured.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ def run(
     out: Path,
     workers: int = 1,
 ) -> None:
-    """Export the network in `weights`, fit what is chosen on val, and measure the graph on test, in `workers` threads.
+    """Export the network in `weights`, calibrate it on val, and measure the graph on test, in `workers` threads.
 
     search: the settings that made `proposals`. Writes to `out`: model.onnx and draft.json (the artifact without its
-    origin), metrics.json (AP, proposal recall, calibration), timing.json (median seconds an image), classes.json (AP a
-    class), precision_recall.json (curves at IoU .5), reliability.json and reliability.png (how far scores can be
-    trusted), detections.json (COCO results), grid.png and evaluation.html (all of it, with the worst mistakes).
+    origin), metrics.json (AP, proposal recall, calibration), timing.json (median seconds per image), classes.json (AP
+    of each class), precision_recall.json (curves at IoU .5), reliability.json and reliability.png (the calibration of
+    the scores), detections.json (COCO results), grid.png and evaluation.html (all figures and the worst mistakes).
     """
     val, test = load_coco(dataset / "val.json"), load_coco(dataset / "test.json")
     stored = load_proposals(proposals / "test.npz", len(test.images))
     require(judge_inputs(test, stored), "Run the stages `fetch` and `propose` again")
-    make_deterministic(seed=0)  # nothing is drawn, but the exporter's sums must be repeatable
+    make_deterministic(seed=0)  # nothing is random, but the exporter's sums must be repeatable
     network, making = load_trained(weights)
     model = ModelSettings.model_validate(making.settings["model"])
     out.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ def _describe(
     classes: tuple[str, ...],
     graph: Path,
 ) -> Artifact:
-    """What is known before anything is measured: enough to run the graph."""
+    """Return the description before anything is measured, which is enough to run the graph."""
     method = METHODS[model.name]
     return Artifact(
         name=model.name,
@@ -156,7 +156,7 @@ def _describe(
 def _detect(
     artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
 ) -> tuple[dict[int, Detections], dict[str, list[float]]]:
-    """Detections of every image from the artifact's least score on, and the wall time of each step of each image."""
+    """Return the detections of every image from the artifact's least score on, and the wall times of each step."""
     steps = ["network", "postprocess", *(["proposals"] if artifact.proposals else [])]
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     with _predictor(artifact, graph) as predictor:
@@ -172,7 +172,7 @@ def _detect(
 
 @contextmanager
 def _predictor(artifact: Artifact, graph: Path) -> Iterator[Predictor]:
-    """The batch job's own runtime for a graph whose description is not finished yet."""
+    """Give the batch job's runtime for a graph whose description is not finished."""
     with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
         Path(folder, MODEL_FILE).symlink_to(graph.resolve())
         save_artifact(artifact, Path(folder))
@@ -180,7 +180,7 @@ def _predictor(artifact: Artifact, graph: Path) -> Iterator[Predictor]:
 
 
 def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:
-    """The description with calibration and thresholds fitted on val; and val's detections with calibrated scores."""
+    """Return the description with calibration and thresholds fitted on val, and val's calibrated detections."""
     slope, offset = calibration.fit(calibration.judge(val, raw))
     on_val = {
         image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
@@ -192,7 +192,7 @@ def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artif
         "calibration": Calibration(slope=slope, offset=offset),
         "least_score": calibrated_score(draft.least_score, slope, offset),
         "operating_score": score,
-        # A class of which nothing right was found gets the common threshold.
+        # A class without any right detection gets the common threshold.
         "class_scores": {name: own if f1 > 0 else score for name, (own, f1) in best.items()},
     }
     return draft.model_copy(update=chosen), on_val
@@ -209,7 +209,7 @@ def _calibration_errors(curves: dict[str, calibration.Judged], score: float) -> 
 
 
 def _baseline(test: CocoDataset, found: DetectionSet) -> Baseline:
-    """What a run is compared with: all detections that were measured, so that its threshold may be any higher one."""
+    """Count all measured detections, so that a run can be compared at any threshold from the least score on."""
     seen = Histograms(len(test.classes))
     for image in test.images:
         own = found[image.id]
@@ -242,7 +242,7 @@ def _show(
     images: Path,
     out: Path,
 ) -> None:
-    """grid.png and evaluation.html, with the boxes that a user of the detector sees by default."""
+    """Write grid.png and evaluation.html, with the boxes that a user of the detector sees by default."""
 
     def read(image: ImageInfo) -> NDArray[np.uint8]:
         return decode_image((images / image.file_name).read_bytes())

@@ -1,6 +1,6 @@
-"""Stage `export`: the evaluated graph and its description as an artifact that runs without torch.
+"""Stage `export`: writes the evaluated graph and its description as an artifact, which runs without torch.
 
-It measures nothing: the graph is copied byte for byte, and the figures are those of the stage `evaluate`.
+It measures nothing: the graph is copied, and the figures are those of the stage `evaluate`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
 
 
 def run(params: Params, dataset: Path, evaluation: Path, out: Path) -> None:
-    """Write the artifact `out` (model.onnx and model.json) from what `evaluate` left in `evaluation`.
+    """Write the artifact `out` (model.onnx and model.json) from the results of `evaluate` in `evaluation`.
 
-    `out` is replaced in one step when all of it is there. Raises ArtifactError when the evaluation is missing or its
-    files do not belong together.
+    `out` is replaced in one step when the new artifact is complete. Raises ArtifactError if the evaluation is missing
+    or its files do not belong together.
     """
     try:
         draft = load_artifact(evaluation, DRAFT_FILE)
@@ -43,9 +43,9 @@ def run(params: Params, dataset: Path, evaluation: Path, out: Path) -> None:
 
 
 def git_revision() -> str | None:
-    """The commit of the working tree's code, with `+changes` if files differ from it; None outside git.
+    """Return the commit of the working tree's code, with `+changes` if files differ from it, or None outside git.
 
-    params.yaml and dvc.lock may differ: the artifact carries the digests of what they say.
+    params.yaml and dvc.lock may differ, because the artifact has digests of their contents.
     """
     try:
         return _git("rev-parse", "HEAD") + ("+changes" if _git("status", "--porcelain", *_CODE) else "")

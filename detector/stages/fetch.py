@@ -1,4 +1,4 @@
-"""Stage `fetch`: whatever the source, three COCO files and a folder of images.
+"""Stage `fetch`: turns any source into three COCO files and a folder of images.
 
 Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `validation.json`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from detector.common.progress import progress
 from detector.common.quality.judge import Finding
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
 from detector.data.archives import fetch_archive, unpack
-from detector.data.checks import Repairs, Split
+from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
 from detector.data.formats.coco import read_coco
 from detector.data.formats.voc import read_voc
@@ -29,48 +29,37 @@ from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, Gen
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 
-# Each split draws from its own range of scene numbers: a larger train split leaves val and test as they were.
+# Each split has its own range of scene numbers, so that a larger train split does not change val and test.
 _SCENES_APART = 1_000_000
-# The least compression at which JPEG shows no blocks around the scenes' hard edges.
+# The lowest JPEG quality that shows no blocks around the hard edges of the scenes.
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split in numbers; `per_class` counts boxes, ignored ones among them."""
+    """The numbers of one split; `per_class` counts boxes, including ignored ones."""
 
     images: int
     images_without_boxes: int
     boxes: int
     ignored: int
     crowds: int
-    repairs: Repairs
+    clipped: int
+    dropped: int
+    size_mismatched: int
     per_class: dict[str, int]
 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What was fetched, split by split."""
+    """The numbers of each split, and the findings of the rules."""
 
     splits: dict[str, SplitReport]
-    findings: list[Finding]  # of every rule; none that rejects is broken
+    findings: list[Finding]  # one for each rule; no rule that rejects is broken
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """Plain numbers for `dvc metrics`."""
-        return {
-            name: {
-                "images": split.images,
-                "images_without_boxes": split.images_without_boxes,
-                "boxes": split.boxes,
-                "ignored": split.ignored,
-                "crowds": split.crowds,
-                "clipped": split.repairs.clipped,
-                "dropped": split.repairs.dropped,
-                "size_mismatched": split.repairs.mismatched,
-                "per_class": split.per_class,
-            }
-            for name, split in self.splits.items()
-        }
+        """Return plain numbers for `dvc metrics`."""
+        return {name: asdict(split) for name, split in self.splits.items()}
 
 
 def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
@@ -100,7 +89,7 @@ def _read_voc(settings: VocSettings, scratch: Path) -> dict[str, Split]:
     roots: list[Path] = []
     for number, archive in enumerate(archives):
         local = fetch_archive(archive.url, archive.checksum, Path(settings.cache))
-        roots.append(scratch / str(number))  # apart: two archives may hold a file of one name
+        roots.append(scratch / str(number))  # separate folders, because two archives may have files with the same name
         unpack(local, roots[-1])
     return {name: read_voc(roots, name) for name in SPLITS}
 
@@ -140,16 +129,18 @@ def _report(split: Split) -> SplitReport:
         boxes=int(counts.sum()),
         ignored=sum(int(image.ignore.sum()) for image in images),
         crowds=sum(int(image.crowd.sum()) for image in images),
-        repairs=split.repairs,
+        clipped=split.repairs.clipped,
+        dropped=split.repairs.dropped,
+        size_mismatched=split.repairs.mismatched,
         per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
     )
 
 
 def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
-    """Bring the source's images and truths into `out`, replacing what an earlier run left there.
+    """Write the source's images and truths into `out`, in place of those of an earlier run.
 
-    Same settings, seed and source: the same bytes. Raises ArchiveError, AnnotationError; `out` then holds no split
-    and, where a rule is broken, validation.json, which names the images.
+    The same settings, seed and source give the same bytes. Raises ArchiveError or AnnotationError; then `out` has no
+    split. If a rule is broken, validation.json in it names the images.
     """
     images = out / "images"
     for name in (*SPLITS, "report", "validation"):

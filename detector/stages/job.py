@@ -1,8 +1,8 @@
-"""A training as a job on a machine that may be taken away: the pipeline at a git revision, its data and its results in
-the project's DVC remote, its checkpoints in a bucket from which the next try goes on.
+"""Runs the pipeline as a job on a machine that may be stopped at any time.
 
-Results travel in DVC's run cache: in any clone at that revision `dvc repro --pull` brings them back without computing
-anything, and a stage that an earlier try finished is not run again.
+The job runs a git revision. Data and results are in the project's DVC remote, and checkpoints are in a bucket, from
+which the next try resumes. Results are pushed with DVC's run cache: in any clone at that revision `dvc repro --pull`
+restores them without computing anything, and a stage that an earlier try finished is not run again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from types import FrameType
 from detector.common.errors import TrainingError
 from detector.stages import layout
 
-# How long stages have to end by themselves when the job is stopped; AWS Batch kills 30 seconds after its SIGTERM.
+# The time that stages have to end by themselves when the job is stopped; AWS Batch kills 30 seconds after its SIGTERM.
 STOP_SECONDS = 10.0
 
 
 def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
-    """Clone `repo` at `rev` into `folder`, reproduce what the remote does not have, and push it.
+    """Clone `repo` at `rev` into `folder`, reproduce the results that the remote lacks, and push them.
 
-    checkpoints: a folder or an s3:// prefix, where the training keeps its state; all revisions of one project may share
-    it, because a training resumes only from a checkpoint of the same settings, data and code. Raises TrainingError when
-    git or DVC fails, and SystemExit 143 after SIGTERM.
+    checkpoints: a folder or an s3:// prefix for the training's state; all revisions of a project may share it, because
+    a training resumes only from a checkpoint of the same settings, data and code. Raises TrainingError if git or DVC
+    fails, and SystemExit 143 after SIGTERM.
     """
     if "://" not in checkpoints:
         checkpoints = str(Path(checkpoints).resolve())  # the stages run in the clone
@@ -42,9 +42,9 @@ def run_job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
 
 
 def _reproduce(folder: Path, checkpoints: str) -> None:
-    """Run `dvc repro --pull`; stages that a stop does not end in time are killed."""
+    """Run `dvc repro --pull`; after a stop, stages that do not end in time are killed."""
     environment = _environment(folder) | {layout.CHECKPOINTS_VARIABLE: checkpoints}
-    # A group of its own, so that a stop reaches the stages too.
+    # The process gets its own group, so that a stop reaches the stages too.
     process = subprocess.Popen(["dvc", "repro", "--pull"], cwd=folder, env=environment, start_new_session=True)
     try:
         with _stopped_by_sigterm():
@@ -82,7 +82,7 @@ def _refuse_other(folder: Path, repo: str) -> None:
 
 
 def _commit(folder: Path, rev: str) -> str:
-    """What a branch, a tag or a commit means in the repository that was cloned, not in an older clone of it."""
+    """Return the commit of a branch, a tag or a commit in the cloned repository, not in an older clone of it."""
     for name in (f"origin/{rev}", rev):
         found = _answer(folder, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
         if found:
@@ -95,7 +95,7 @@ def _answer(folder: Path, *words: str) -> str:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """The stages run the clone's code, whatever is installed."""
+    """Return the environment in which stages run the clone's code, not an installed one."""
     return os.environ | {"PYTHONPATH": str(folder.resolve())}
 
 

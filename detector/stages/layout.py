@@ -1,4 +1,4 @@
-"""Where the stages' products lie, relative to the project's folder; dvc.yaml names the same paths."""
+"""The paths of the stages' results, relative to the project's folder; dvc.yaml names the same paths."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ PROPOSALS = Path("build/proposals")
 PROPOSAL_METRICS = Path("build/proposals.json")
 TRAINING = Path("build/train")
 TRAINING_LOG = Path("build/log")
-# Not a product: the state of an unfinished training, and of the last finished one. A training job names another place.
+# The state of an unfinished training, and of the last finished one; it is not a result. A training job uses another
+# place.
 CHECKPOINTS = Path("build/checkpoints")
 CHECKPOINTS_VARIABLE = "BOXCAR_CHECKPOINTS"
 EVALUATION = Path("build/evaluation")
-# In EVALUATION: the artifact's description as far as `evaluate` knows it; `export` adds where it comes from.
+# In EVALUATION: the artifact's description without its origin, which `export` adds.
 DRAFT_FILE = "draft.json"
 ARTIFACT = Path("models/detector")

@@ -1,4 +1,4 @@
-"""Detections and their figures, as `evaluate` and `export` both take them."""
+"""Runs a detector over a dataset and computes the figures of its detections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def detect_all(
     title: str,
     workers: int = 1,
 ) -> dict[int, Detections]:
-    """find(index, pixels) over every image of the dataset, in `workers` threads -> detections by image id."""
+    """Return the results of find(index, pixels) for every image of the dataset by its id, from `workers` threads."""
 
     def one(index: int) -> Detections:
         return find(index, decode_image((folder / truth.images[index].file_name).read_bytes()))
@@ -38,8 +38,10 @@ def detect_all(
 
 
 def figures(truth: CocoDataset, detections: DetectionSet) -> tuple[dict[str, float], VocResult]:
-    """Mean AP by VOC's two rules at each IoU, COCO's AP and the localisation accuracy, 0..1; and the curves behind
-    them."""
+    """Return the figures, 0..1, and VOC's results with their curves.
+
+    The figures are mean AP by VOC's two rules at each IoU, COCO's summary, and the localisation accuracy.
+    """
     voc = evaluate_voc(truth, detections)
     coco = evaluate_coco(truth, detections)
     values: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Figures on disk, as `dvc metrics` and `dvc plots` read them."""
+"""Writes figures in the form that `dvc metrics` and `dvc plots` read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented JSON; numbers to six decimals, NaN as null."""
+    """Write indented JSON, with numbers to six decimals and NaN as null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""Stage `propose`: the boxes that the detector will look at, for every image of every split."""
+"""Stage `propose`: finds the boxes that the detector will score, for every image of every split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from detector.stages.metrics_file import write_json
 def propose_split(
     folder: Path, truth: CocoDataset, settings: ProposeSettings, method: Method, threads: int, title: str
 ) -> list[Boxes]:
-    """Proposals of every image, in the dataset's order; the search releases the GIL, so threads share the work."""
+    """Return the proposals of every image in the dataset's order; the search releases the GIL for other threads."""
 
     def search(file_name: str) -> Boxes:
         pixels = decode_image((folder / file_name).read_bytes())
@@ -34,23 +34,23 @@ def propose_split(
 
 
 def _windows(truth: CocoDataset, boxes: Sequence[Boxes]) -> dict[str, float]:
-    """Means over the images: windows looked at, and all that there are."""
+    """Return means over the images: the number of windows used, and of all possible ones."""
     looked_at = [float(len(own)) for own in boxes]
     possible = [float(count_windows(image.height, image.width)) for image in truth.images]
     return {"looked_at": statistics.fmean(looked_at), "possible": statistics.fmean(possible)}
 
 
 def recall_path(metrics: Path) -> Path:
-    """Where the curve lies that belongs to a file of metrics."""
+    """Return the path of the curve that belongs to a file of metrics."""
     return metrics.with_name(f"{metrics.stem}_recall.json")
 
 
 def run(settings: ProposeSettings, name: str, dataset: Path, out: Path, metrics: Path, threads: int) -> None:
-    """Read `dataset/<split>.json`, write `out/<split>.npz` and the proposals' recall on val and test to `metrics`; and
-    beside it, as NAME_recall.json, the curve of recall over the number of proposals on test.
+    """Read `dataset/<split>.json`, and write `out/<split>.npz` and the proposals' recall on val and test to `metrics`.
 
-    name: of the member of the detector family, which decides where proposals come from. One that finds its boxes itself
-    has none stored; for windows `metrics` also says how many there are and how many there could be.
+    The curve of recall over the number of proposals on test is written beside `metrics`, as NAME_recall.json. name: the
+    member of the detector family, which decides the method. For one that makes its own boxes, no proposals are stored.
+    For windows, `metrics` also has the numbers of windows used and of all possible ones.
     """
     out.mkdir(parents=True, exist_ok=True)
     method = METHODS[name]

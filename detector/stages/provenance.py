@@ -1,4 +1,4 @@
-"""The settings that made a product: no stage and no `dvc.lock` mixes results of two versions of params.yaml."""
+"""Stores the settings with each result, so that no stage mixes results of two versions of params.yaml."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Sections = dict[str, dict[str, Any]]
 
 @contextlib.contextmanager
 def settings_in_force(*sections: str) -> Iterator[Params]:
-    """The settings of params.yaml, for the length of a stage.
+    """Give the settings of params.yaml while a stage runs.
 
-    Raises ParamsError at the end when one of the stage's `sections` was changed meanwhile: DVC would record the new
-    settings for results of the old ones.
+    Raises ParamsError at the end if one of the stage's `sections` was changed meanwhile, because DVC would record the
+    new settings with results of the old ones.
     """
     params = load_params(layout.PARAMS)
     yield params
@@ -36,7 +36,7 @@ def settings_in_force(*sections: str) -> Iterator[Params]:
 
 
 def read_settings(product: Path) -> Sections:
-    """The settings that made `product`, a stage's folder; raises ParamsError where it does not say."""
+    """Return the settings that made `product`, a stage's folder; raises ParamsError if it has none."""
     try:
         content: Sections = json.loads((product / SETTINGS_FILE).read_bytes())
     except (OSError, ValueError) as error:
@@ -45,7 +45,7 @@ def read_settings(product: Path) -> Sections:
 
 
 def save_settings(product: Path, params: Params, *sections: str, earlier: Sections | None = None) -> None:
-    """Write beside a stage's results which settings made them; earlier: those of the products that it read.
+    """Write the settings beside a stage's results; earlier: the settings of the results that the stage read.
 
     sections: names in params.yaml, or `section.key` for one key of a section.
     """
@@ -53,7 +53,7 @@ def save_settings(product: Path, params: Params, *sections: str, earlier: Sectio
 
 
 def require_settings(product: Path, made_with: Sections, params: Params) -> None:
-    """Raises ParamsError when `product` was made with other settings than those in force."""
+    """Raise ParamsError if `product` was made with settings that differ from `params`."""
     changed = _differences(made_with, params, f"since {product} was made")
     if changed:
         raise ParamsError(f"{layout.PARAMS}: {changed}: run `dvc repro`, which makes it again")
@@ -69,7 +69,7 @@ def _dump(params: Params, sections: tuple[str, ...]) -> Sections:
 
 
 def _differences(made_with: Sections, params: Params, when: str) -> str:
-    """What has changed, in words; empty when nothing has."""
+    """Return a text that lists the changes; it is empty if there are none."""
     now = params.model_dump(mode="json")
     changes = [
         f"{section}.{key} was changed from {value!r} to {now.get(section, {}).get(key)!r} {when}"

@@ -1,4 +1,4 @@
-"""Stage `train`: the network's weights from the training split."""
+"""Stage `train`: trains the network's weights on the training split."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def run(
 ) -> None:
     """Train on `dataset/train.json` with `proposals/train.npz`; write the weights to `out` and DVCLive's log to `log`.
 
-    checkpoints: a folder or an s3:// prefix where the training's state is kept after every epoch; `scratch` unless
-    given. That of the last finished training stays there, so that a training of the same code, settings and data ends
-    in seconds. scratch: a folder for what is expensive to compute again; it is emptied at the end. making: sections of
-    params.yaml to store with the weights besides `model` and `train`.
+    checkpoints: a folder or an s3:// prefix where the training's state is stored after every epoch, by default
+    `scratch`. The state of the last finished training stays there, so that a training of the same code, settings and
+    data ends in seconds. scratch: a folder for expensive intermediate results, which are deleted at the end. making:
+    sections of params.yaml to store with the weights, besides `model` and `train`.
 
-    On a CPU several processes may share each batch (`train.processes`); under torchrun each process has a batch of its
-    own, and the first one writes.
+    On a CPU several processes may share each batch (`train.processes`). Under torchrun each process has its own batch,
+    and the first one writes.
     """
     device = choose_device(settings.device)
     checkpoints = checkpoints or str(scratch)
@@ -79,21 +79,21 @@ def run(
 
 
 def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> str:
-    """Digest of all that decides the result; a training resumes only from a checkpoint with the same one.
+    """Return the digest of everything that decides the result; a training resumes only from an equal one.
 
-    Precision and number of processes are not part of it: a machine that takes over has perhaps another processor, and
-    goes on with the checkpoint's own.
+    Precision and the number of processes are not part of it: another machine may resume the training on another
+    processor, and uses those of the checkpoint.
     """
     parts = [model.model_dump_json(), settings.model_dump_json(exclude={"processes"})]
     parts += [version("torch"), version("torchvision"), computation_digest(_COMPUTATION)]
-    parts.append(os.environ.get("WORLD_SIZE", "1"))  # under torchrun each process has a batch of its own
+    parts.append(os.environ.get("WORLD_SIZE", "1"))  # under torchrun each process has its own batch
     weights = [Path(model.weights)] if Path(model.weights).is_file() else []
     parts += [sha256_of(path) for path in [*files, *weights]]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _keep(earlier: dict[str, object], precision: Precision, processes: int) -> tuple[Precision, int]:
-    """The precision and the number of processes of an earlier checkpoint, which a resumed training keeps."""
+    """Return the precision and the number of processes of an earlier checkpoint, which a resumed training uses."""
     kept: tuple[Precision, int] = earlier["precision"], processes if under_torchrun() else earlier["processes"]  # type: ignore[assignment]
     if kept != (precision, processes):
         click.echo(
@@ -109,7 +109,7 @@ def _is_first() -> bool:
 
 
 def _train(lesson: Lesson, making: Making, epochs: int, weights: Path, log: Path) -> None:
-    """One process of the training; the first one writes its log and the weights."""
+    """Run one process of the training; the first one writes the log and the weights."""
     if not _is_first():
         learn(lesson, report=lambda epoch: None, finish=lambda network, figures: None)
         return
@@ -140,7 +140,7 @@ class _Log:
     def __call__(self, epoch: EpochReport) -> None:
         losses = ", ".join(f"{name} loss {value:.3f}" for name, value in epoch.losses.items())
         click.echo(f"epoch {epoch.epoch}/{self._epochs}: {losses}, {epoch.seconds:.1f} s")
-        self._seconds += epoch.seconds  # of those before a resume too
+        self._seconds += epoch.seconds  # epochs before a resume count too
         self._cpu_seconds += epoch.cpu_seconds
         self._live.step = epoch.epoch
         for name, value in epoch.losses.items():

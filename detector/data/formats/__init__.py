@@ -1,1 +1,1 @@
-"""Annotation formats, one file each."""
+"""Reads annotation formats; each has its own file."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from detector.common.errors import AnnotationError
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
-from detector.data.checks import Repairs, Split, fit_boxes, image_size
+from detector.data.checks import Repairs, Split, fit_image
 
 
 def _image_root(folder: Path, first_name: str) -> Path:
@@ -40,21 +40,9 @@ def read_coco(annotations: Path, images: Path) -> Split:
     fitted: list[ImageInfo] = []
     repairs = Repairs()
     for image in progress(stated.images, len(stated.images), f"read {annotations.name}"):
-        height, width = image_size(root / image.file_name)
-        boxes, kept, repaired = fit_boxes(image.boxes, height, width)
-        repairs += repaired + Repairs(mismatched=int((height, width) != (image.height, image.width)))
-        fitted.append(
-            dataclasses.replace(
-                image,
-                id=len(fitted) + 1,
-                width=width,
-                height=height,
-                boxes=boxes,
-                labels=image.labels[kept],
-                ignore=image.ignore[kept],
-                crowd=image.crowd[kept],
-            )
-        )
+        info, repaired = fit_image(dataclasses.replace(image, id=len(fitted) + 1), root / image.file_name)
+        fitted.append(info)
+        repairs += repaired
     return Split(
         CocoDataset(stated.classes, tuple(fitted)),
         {image.file_name: root / image.file_name for image in fitted},

@@ -6,21 +6,19 @@ half-open, (0, 0, 1, 1): the minima lose 1 and the maxima stay.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeElementTree
-from numpy.typing import NDArray
 
 from detector.common.errors import AnnotationError
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.data.checks import Repairs, Split, fit_boxes, image_size
-from detector.runtime.geometry.boxes import Boxes
+from detector.data.checks import Repairs, Split, fit_image
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -29,17 +27,6 @@ VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class VocAnnotation:
-    """One XML file. width, height: as stated, or 0; boxes: float32 (N, 4) xyxy, as stated; labels, difficult: (N,)."""
-
-    width: int
-    height: int
-    boxes: Boxes
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_]
 
 
 def _number(path: Path, parent: Element, tag: str) -> float:
@@ -53,8 +40,10 @@ def _number(path: Path, parent: Element, tag: str) -> float:
     return value
 
 
-def parse_voc(path: Path) -> VocAnnotation:
+def parse_voc(path: Path) -> ImageInfo:
     """Read one annotation file; a file without objects describes an image without objects.
+
+    The result has the stated size, or 0 x 0 if there is none, and `ignore` for difficult objects; it has no id yet.
 
     Raises AnnotationError, which names the file: it is missing, it is not XML, it declares entities (XML bombs do), an
     object has no name or no box, a number cannot be read, or a class is not one of the 20.
@@ -83,12 +72,15 @@ def parse_voc(path: Path) -> VocAnnotation:
         difficult = thing.find("difficult") is not None and _number(path, thing, "difficult") != 0
         rows.append(([xmin - 1, ymin - 1, xmax, ymax], VOC_CLASSES.index(name), difficult))
     size = root.find("size")
-    return VocAnnotation(
+    return ImageInfo(
+        id=0,
+        file_name="",
         width=0 if size is None else int(_number(path, size, "width")),
         height=0 if size is None else int(_number(path, size, "height")),
         boxes=np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in rows], np.int64),
-        difficult=np.array([difficult for _, _, difficult in rows], np.bool_),
+        ignore=np.array([difficult for _, _, difficult in rows], np.bool_),
+        crowd=np.zeros(len(rows), np.bool_),
     )
 
 
@@ -151,22 +143,9 @@ def read_voc(roots: Sequence[Path], split: str) -> Split:
         path = _find(folders, "JPEGImages", split, f"{name}.jpg")
         if path.name in files:
             raise AnnotationError(f"{path}: {files[path.name]} has the same name; two images cannot share it")
-        annotation = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
-        height, width = image_size(path)
-        boxes, kept, repaired = fit_boxes(annotation.boxes, height, width)
-        stated = (annotation.height, annotation.width)
-        repairs += repaired + Repairs(mismatched=int(stated != (0, 0) and stated != (height, width)))
-        images.append(
-            ImageInfo(
-                id=len(images) + 1,
-                file_name=path.name,
-                width=width,
-                height=height,
-                boxes=boxes,
-                labels=annotation.labels[kept],
-                ignore=annotation.difficult[kept],
-                crowd=np.zeros(len(boxes), np.bool_),
-            )
-        )
+        stated = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
+        info, repaired = fit_image(dataclasses.replace(stated, id=len(images) + 1, file_name=path.name), path)
+        images.append(info)
+        repairs += repaired
         files[path.name] = path
     return Split(CocoDataset(VOC_CLASSES, tuple(images)), files, repairs)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the default: made for CPUs, and its ImageNet weights come as an ordinary package."""
+"""EfficientNet-Lite0, the default backbone: it is fast on CPUs, and its ImageNet weights are in a package."""
 
 from __future__ import annotations
 
@@ -9,50 +9,39 @@ from torch import Tensor, nn
 
 from detector.common.errors import WeightsError
 from detector.model.backbones.frozen import freeze_statistics
-from detector.model.backbones.trunk import freeze
+from detector.model.backbones.trunk import Trunk
 from detector.model.backbones.weights import State, first
 
 
 class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution that stays in float32 under autocast: on CPUs the gradient of its bfloat16 weights takes
-    eight times as long, and there is no matrix product in it that could gain."""
+    """A depthwise convolution that stays in float32 under autocast.
+
+    On CPUs the gradient of its bfloat16 weights takes eight times as long, and it has no matrix product that bfloat16
+    would make faster.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 without its classifier: strides 8, 16 and 32 (Tan and Le 2019; the Lite variant has ReLU6
-    and no squeeze-and-excitation, so that it runs well on CPUs). The pipeline's normalisation is its own."""
+class EfficientNetLite0(Trunk):
+    """EfficientNet-Lite0 without its classifier (Tan and Le 2019), with maps at strides 8, 16 and 32.
 
-    _TAPS = (2, 4, 6)  # the last blocks at strides 8, 16 and 32
+    The Lite variant has ReLU6 and no squeeze-and-excitation, so that it is fast on CPUs. It was trained with the
+    pipeline's normalisation.
+    """
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
         _replace_convolutions(network)
         freeze_statistics(network)
-        self.stem = nn.Sequential(
-            network.get_submodule("conv_stem"), network.get_submodule("bn1")
-        )  # bn1 includes the activation
-        self.blocks = network.blocks
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        x = self.stem(images)  # (B, 32, H / 2, W / 2)
-        features = []
-        for index, block in enumerate(self.blocks):  # type: ignore[arg-type]
-            x = block(x)
-            if index in self._TAPS:
-                features.append(x)
-        return features
-
-    def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` of the seven blocks as pre-training left them."""
-        freeze(self.stem, self.blocks, blocks)  # type: ignore[arg-type]
+        part = network.get_submodule
+        # bn1 includes the activation. The maps are those of the last blocks at strides 8, 16 and 32.
+        super().__init__(None, [part("conv_stem"), part("bn1")], list(part("blocks").children()), taps=(2, 4, 6))
 
 
 def efficientnet_lite0(state: State | None) -> nn.Module:
-    """The trunk; state: None for random weights."""
+    """Return the trunk; state: the weights, or None for random ones."""
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     if state is not None:
         fill_by_position(network, state)
@@ -60,8 +49,10 @@ def efficientnet_lite0(state: State | None) -> nn.Module:
 
 
 def fill_by_position(network: nn.Module, state: State) -> None:
-    """Load `state` into timm's network. The two implementations name their tensors differently but list them in one
-    order. Raises WeightsError that names the first tensors that differ."""
+    """Load `state` into timm's network; the names of its tensors differ, but their order is the same.
+
+    Raises WeightsError, which names the first tensors that differ.
+    """
     own = network.state_dict()
     shapes = [(name, tuple(value.shape)) for name, value in own.items()]
     given = [(name, tuple(value.shape)) for name, value in state.tensors.items()]
@@ -78,8 +69,10 @@ def fill_by_position(network: nn.Module, state: State) -> None:
 
 
 def _replace_convolutions(network: nn.Module) -> None:
-    """Depthwise ones stay in float32. TensorFlow's "SAME" padding depends on the size; for sides that divide by the
-    stride it is the constant that is set here."""
+    """Replace depthwise convolutions, which stay in float32, and those with TensorFlow's "SAME" padding.
+
+    That padding depends on the size; if the stride divides the sides, it is the constant that is set here.
+    """
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if not isinstance(child, nn.Conv2d):

@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of pre-training: detection batches are too small for their own
-    (as in Faster R-CNN's ResNets); scale and shift stay trainable."""
+    """Batch normalisation with the statistics of pre-training and trainable scale and shift.
+
+    Detection batches are too small for statistics of their own, as in Faster R-CNN's ResNets.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -38,6 +40,8 @@ def freeze_statistics(network: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
                 frozen: nn.Module = FrozenBatchNorm(child)
-                if isinstance(activation := getattr(child, "act", None), nn.Module):  # timm's BatchNormAct2d holds it
+                if isinstance(
+                    activation := getattr(child, "act", None), nn.Module
+                ):  # timm's BatchNormAct2d has an activation
                     frozen = nn.Sequential(frozen, activation)
                 setattr(parent, name, frozen)

@@ -14,9 +14,10 @@ from detector.model.backbones.weights import State, fill
 
 
 def googlenet(state: State | None) -> nn.Module:
-    """The trunk; state: None for random weights.
+    """Return the trunk; state: the weights, or None for random ones.
 
-    Stem: all before the first inception module. Blocks: the nine modules, with the pooling before them.
+    The stem is everything before the first inception module. The blocks are the nine modules, with the pooling before
+    them.
     """
     # Its poolings round sizes up, so that a multiple of 32 is halved exactly five times.
     network = models.googlenet(weights=None, aux_logits=False, init_weights=False)
@@ -31,9 +32,9 @@ def googlenet(state: State | None) -> nn.Module:
 
 
 def inception_v3(state: State | None) -> nn.Module:
-    """The trunk; state: None for random weights.
+    """Return the trunk; state: the weights, or None for random ones.
 
-    Stem: all before the first inception module. Blocks: the eleven modules Mixed_5b to Mixed_7c.
+    The stem is everything before the first inception module. The blocks are the eleven modules Mixed_5b to Mixed_7c.
     """
     network = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     network.fc = nn.Identity()
@@ -46,27 +47,28 @@ def inception_v3(state: State | None) -> nn.Module:
     ]  # fmt: skip
     blocks: list[nn.Module] = [part(f"Mixed_{name}") for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e")]
     blocks += [part(f"Mixed_{name}") for name in ("7a", "7b", "7c")]
-    blocks[3], blocks[8] = _padded(blocks[3]), _padded(blocks[8])  # the two that halve
+    blocks[3], blocks[8] = _padded(blocks[3]), _padded(blocks[8])  # these two halve the size
     return Trunk(SLIM, stem, blocks, taps=(2, 7, 10))
 
 
 def inception_v4(state: State | None) -> nn.Module:
-    """The trunk; state: None for random weights.
+    """Return the trunk; state: the weights, or None for random ones.
 
-    Stem: all before the first Inception-A. Blocks: four A, a reduction, seven B, a reduction, three C.
+    The stem is everything before the first Inception-A. The blocks are four A, a reduction, seven B, a reduction and
+    three C.
     """
     network = timm.create_model("inception_v4", pretrained=False, num_classes=0)
     _start(network, state, without=("last_linear.",))
     parts = list(network.get_submodule("features").children())
     # Convolutions without padding that keep the size: the network's second, and the last of each branch of Mixed4a.
     _pad([parts[1], *(list(branch.children())[-1] for branch in parts[4].children())])
-    for index in (0, 3, 5, 10, 18):  # those that halve
+    for index in (0, 3, 5, 10, 18):  # these halve the size
         parts[index] = _padded(parts[index])
     return Trunk(SLIM, parts[:6], parts[6:], taps=(3, 11, 15))
 
 
 def _start(network: nn.Module, state: State | None, without: tuple[str, ...]) -> None:
-    """Weights, and frozen statistics."""
+    """Load or initialise the weights, and freeze the statistics."""
     if state is None:
         initialise(network)
     else:
@@ -74,12 +76,12 @@ def _start(network: nn.Module, state: State | None, without: tuple[str, ...]) ->
     freeze_statistics(network)
 
 
-# The Inceptions leave most padding out: 299 pixels become 8. Detection needs maps that lie exactly on the image, so
-# they get TensorFlow's "SAME" padding here, which for even sizes is a constant. Weights and windows stay as they are.
+# The Inceptions have little padding, so that 299 pixels become 8. Detection needs maps that cover the image exactly.
+# Therefore they get TensorFlow's "SAME" padding here, which is a constant for even sizes. Weights do not change.
 
 
 def _pad(blocks: Iterable[nn.Module]) -> None:
-    """Size-keeping 3x3 convolutions: a border of one."""
+    """Give 3x3 convolutions a border of one, which keeps the size."""
     for block in blocks:
         convolution = block.get_submodule("conv")
         assert isinstance(convolution, nn.Conv2d) and convolution.kernel_size == (3, 3)
@@ -87,5 +89,5 @@ def _pad(blocks: Iterable[nn.Module]) -> None:
 
 
 def _padded(block: nn.Module) -> nn.Module:
-    """Halving by 3x3 windows: a row and a column of zeros at the end, which after a ReLU no maximum notices."""
+    """Add a row and a column of zeros before 3x3 windows that halve; after a ReLU they change no maximum."""
     return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), block)

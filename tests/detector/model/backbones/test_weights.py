@@ -185,7 +185,7 @@ def test_a_digest_without_a_file_is_a_mistake_in_the_settings(tmp_path: Path) ->
     text = (ROOT / "params.yaml").read_text()
     path = tmp_path / "params.yaml"
     path.write_text(text.replace("weights_sha256: null", f'weights_sha256: "{"0" * 64}"'))
-    with pytest.raises(ParamsError, match=r"model: .*weights_sha256 is of a file, but weights is imagenet"):
+    with pytest.raises(ParamsError, match=r"model: .*weights_sha256 is for a file, but weights is imagenet"):
         load_params(path)
     path.write_text(path.read_text().replace("weights: imagenet", "weights: own.pth"))
     assert load_params(path).model.weights_sha256 == "0" * 64
