@@ -129,13 +129,7 @@ def export() -> None:
 @main.command()
 @click.argument("truth", type=_FILE)
 @click.argument("detections", type=_FILE)
-@click.option(
-    "--iou",
-    "ious",
-    multiple=True,
-    type=click.FloatRange(0, 1),
-    help="IoU threshold; may be repeated; the default is .5, .7 and .9.",
-)
+@click.option("--iou", "ious", multiple=True, type=click.FloatRange(0, 1), help="IoU threshold; default .5, .7 and .9.")
 def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
     """Print the average precision of DETECTIONS (COCO results) for TRUTH (COCO annotations), by VOC's two rules.
 
@@ -151,9 +145,7 @@ def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
 @click.argument("images", nargs=-1, required=True, type=_FILE)
 @click.option("--model", type=_FOLDER, default=Path("models/detector"), show_default=True, help="The artifact.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and images.")
-@click.option(
-    "--min-score", type=click.FloatRange(0, 1), help="The lowest score; the default is the artifact's operating score."
-)
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Lowest score; default: the artifact's operating score.")
 def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None) -> None:
     """Find objects in IMAGES, and write for each a JSON file and an image with the boxes drawn.
 
@@ -263,9 +255,7 @@ def compare() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="ImageNet's validation images, in a folder for each class named by its WordNet id, to measure top-1 too.",
 )
-@click.option(
-    "--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Number of timed forward passes."
-)
+@click.option("--repeats", type=click.IntRange(min=1), default=20, show_default=True, help="Timed forward passes.")
 @click.option("--network", "networks", multiple=True, help="Compare only this one; may be repeated.")
 def compare_backbones(out: Path, imagenet: Path | None, repeats: int, networks: tuple[str, ...]) -> None:
     """Compare the eleven networks by top-1, parameters, operations, latency and memory, beside the lecture's table.

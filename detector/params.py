@@ -39,9 +39,7 @@ class ModelSettings(_Frozen):
         "resnet152", "efficientnet_lite0",
     ]  # fmt: skip
     weights: str = Field(description='"imagenet", "none" or a file')
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        description="the digest of that file, or null"
-    )
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(description="digest of that file")
     image_size: Side = Field(description="pixels of the longer side in use")
     crop_size: int = Field(
         ge=32, le=1024, multiple_of=32, description="pixels of a warped proposal's side, for members that warp"

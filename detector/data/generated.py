@@ -1,6 +1,6 @@
 """Draws scenes: data that needs no download, and a detection problem that is not trivial.
 
-A scene holds objects of eight classes, told apart by shape alone: colour, texture, size, rotation and light are drawn
+A scene holds objects of eight classes, which differ only in shape: colour, texture, size, rotation and light are drawn
 from the same distributions for every class. Objects hide each other, leave the image, cast shadows and lie among
 clutter on a textured ground.
 """

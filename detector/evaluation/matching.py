@@ -7,6 +7,7 @@ edges are inclusive; with half-open edges the areas are the same without the 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,9 @@ def class_overlaps(truth: CocoDataset, detections: DetectionSet, label: int) -> 
 
     Detections with equal scores keep the order of the images, and within an image the order of its detections.
     """
-    scores, ious, crowds = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
-    truths, ignored = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
-    places, truth_places = [np.zeros((0, 2), np.int64)], [np.zeros((0, 2), np.int64)]
+    none, no_places = np.zeros(0), np.zeros((0, 2), np.int64)
+    rows: list[tuple[NDArray[Any], ...]] = [(none, np.zeros(0, np.int64), none, none, no_places)]
+    truths: list[tuple[NDArray[Any], ...]] = [(np.zeros(0, np.bool_), no_places)]
     count = 0
     for number, image in enumerate(truth.images):
         single, crowd = (np.flatnonzero((image.labels == label) & (image.crowd == kind)) for kind in (False, True))
@@ -75,8 +76,6 @@ def class_overlaps(truth: CocoDataset, detections: DetectionSet, label: int) -> 
         if found is not None:
             mine = np.flatnonzero(found.labels == label)
             boxes = found.boxes[mine].astype(np.float64)
-            scores.append(found.scores[mine])
-            places.append(_places(number, mine))
             best, best_iou, in_crowd = np.full(len(boxes), -1), np.zeros(len(boxes)), np.zeros(len(boxes))
             if len(single):
                 iou, _ = _overlaps(boxes, image.boxes[single].astype(np.float64))
@@ -84,23 +83,14 @@ def class_overlaps(truth: CocoDataset, detections: DetectionSet, label: int) -> 
             if len(crowd):
                 _, inside = _overlaps(boxes, image.boxes[crowd].astype(np.float64))
                 in_crowd = inside.max(axis=1)
-            truths.append(best)
-            ious.append(best_iou)
-            crowds.append(in_crowd)
-        ignored.append(image.ignore[single])
-        truth_places.append(_places(number, single))
+            rows.append((found.scores[mine], best, best_iou, in_crowd, _places(number, mine)))
+        truths.append((image.ignore[single], _places(number, single)))
         count += len(single)
-    all_scores = np.concatenate(scores)
-    order = np.argsort(-all_scores, kind="stable")
-    return ClassOverlaps(
-        scores=all_scores[order],
-        truth=np.concatenate(truths)[order],
-        iou=np.concatenate(ious)[order],
-        crowd=np.concatenate(crowds)[order],
-        ignored=np.concatenate(ignored),
-        places=np.concatenate(places)[order],
-        truth_places=np.concatenate(truth_places),
-    )
+    columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    order = np.argsort(-columns[0], kind="stable")
+    scores, best, best_iou, in_crowd, places = (column[order] for column in columns)
+    ignored, truth_places = (np.concatenate(parts) for parts in zip(*truths, strict=True))
+    return ClassOverlaps(scores, best, best_iou, in_crowd, ignored, places, truth_places)
 
 
 def _places(image: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:

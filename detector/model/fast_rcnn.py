@@ -60,10 +60,7 @@ class FastRCNN(DetectionNetwork):
         """Return the multi-task loss of regions that are drawn from each image's proposals, B x (R_b, 4)."""
         drawn = draw_regions(proposals, examples, settings.regions)
         logits, deltas = self.regions(features, [targets.boxes for targets in drawn])
-        all_drawn = concatenate(drawn)
-        return multi_task_loss(
-            logits, deltas, all_drawn.boxes, all_drawn.labels, all_drawn.matched, settings.box_weight
-        )
+        return multi_task_loss(logits, deltas, concatenate(drawn), settings.box_weight)
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
         proposals = [example.proposals.to(images.device) for example in examples]

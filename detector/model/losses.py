@@ -10,19 +10,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.model.deltas import encode
+from detector.model.targets import Targets
 
 
-def multi_task_loss(
-    logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, matched: Tensor, box_weight: float
-) -> dict[str, Tensor]:
+def multi_task_loss(logits: Tensor, deltas: Tensor, targets: Targets, box_weight: float) -> dict[str, Tensor]:
     """Return the scalars {"class", "box", "total"}; both parts are means over all R regions, as in the paper.
 
-    logits: (R, C + 1); deltas: (R, C, 4); boxes, matched: (R, 4) xyxy; labels: (R,), 0 for background; R may be 0.
+    logits: (R, C + 1); deltas: (R, C, 4); targets: of all R regions, which may be none.
     """
+    labels = targets.labels
     count = max(1, len(labels))
     class_loss = functional.cross_entropy(logits.float(), labels, reduction="sum") / count
     objects = torch.nonzero(labels > 0).squeeze(1)
     predicted = deltas.float()[objects, labels[objects] - 1]  # (P, 4)
-    wanted = encode(boxes[objects], matched[objects])
+    wanted = encode(targets.boxes[objects], targets.matched[objects])
     box_loss = functional.smooth_l1_loss(predicted, wanted, reduction="sum") / count
     return {"class": class_loss, "box": box_loss, "total": class_loss + box_weight * box_loss}

@@ -40,10 +40,7 @@ class RCNN(CropNetwork):
         proposals = [example.proposals.to(images.device) for example in examples]
         drawn = draw_regions(proposals, examples, settings.regions)
         logits, deltas = self.head(self.dropout(self.vectors(images, [targets.boxes for targets in drawn])))
-        all_drawn = concatenate(drawn)
-        return multi_task_loss(
-            logits, deltas, all_drawn.boxes, all_drawn.labels, all_drawn.matched, settings.box_weight
-        )
+        return multi_task_loss(logits, deltas, concatenate(drawn), settings.box_weight)
 
     def fit(self, images: TrainingImages, settings: TrainSettings, cache: Path) -> dict[str, float]:
         if self.svm is None:

@@ -79,21 +79,26 @@ class Predictor:
 
         image: (1, 3, H, W); proposals: (N, 4). Raises ArtifactError.
         """
-        settings = self.artifact.proposals
         try:
-            if settings is None or proposals is None:
-                scores, boxes = self._session.run(["scores", "boxes"], {"image": image})
-                return scores, boxes
-            batch = settings.batch or max(1, len(proposals))
-            parts = [
-                self._session.run(["scores", "boxes"], {"image": image, "proposals": proposals[start : start + batch]})
-                for start in range(0, max(1, len(proposals)), batch)
-            ]
-            return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
+            return self._call(image, proposals)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise ArtifactError(
                 f"{MODEL_FILE}: the network fails on an image of {image.shape[3]}x{image.shape[2]} pixels: {error}"
             ) from error
+
+    def _call(
+        self, image: NDArray[np.float32], proposals: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        outputs = ["scores", "boxes"]
+        if self.artifact.proposals is None or proposals is None:
+            scores, boxes = self._session.run(outputs, {"image": image})
+            return scores, boxes
+        batch = self.artifact.proposals.batch or max(1, len(proposals))
+        parts = [
+            self._session.run(outputs, {"image": image, "proposals": proposals[start : start + batch]})
+            for start in range(0, max(1, len(proposals)), batch)
+        ]
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate([boxes for _, boxes in parts])
 
     def predict(self, pixels: NDArray[np.uint8], *, min_score: float | None = None) -> Detections:
         """Return the detections in one image, uint8 RGB (H, W, 3); min_score: by default the operating score.

@@ -75,10 +75,8 @@ def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Sp
                 files[file_name] = scratch / file_name
                 Image.fromarray(scene.pixels).save(files[file_name], quality=_JPEG_QUALITY, subsampling=0)
                 height, width = scene.pixels.shape[:2]
-                no_crowd = np.zeros(len(scene.boxes), np.bool_)
-                images.append(
-                    ImageInfo(number, file_name, width, height, scene.boxes, scene.labels, scene.ignore, no_crowd)
-                )
+                truth = (scene.boxes, scene.labels, scene.ignore, np.zeros(len(scene.boxes), np.bool_))
+                images.append(ImageInfo(number, file_name, width, height, *truth))
                 bar.update()
             splits[name] = Split(CocoDataset(GENERATED_CLASSES, tuple(images)), files)
     return splits
