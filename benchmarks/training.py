@@ -1,4 +1,4 @@
-"""Seconds of a training epoch on this processor: processes against threads, alone and beside a busy program.
+"""Seconds of a training epoch on this processor: ways to use its cores, alone and beside a busy program.
 
     python -m benchmarks.training
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 import click
 
 from detector.common.cores import cores
+from detector.common.threads import SPINS
 from detector.model.precision import resolve_precision
 from detector.params import Params, load_params
 from detector.stages import fetch, propose, train
@@ -31,20 +33,21 @@ from detector.stages.layout import PARAMS
 
 @dataclass(frozen=True)
 class Way:
-    """One way to use the cores; environment: what OpenMP reads when the process starts."""
+    """One way to use the cores. environment: what OpenMP reads when a process starts."""
 
     title: str
-    processes: int
     environment: dict[str, str]
+    processes: int = 1
 
 
 def ways(count: int) -> list[Way]:
-    """The ways that are compared on `count` cores; the last one is what `train.processes: auto` chooses."""
+    """The ways that are compared on `count` cores; `detector train` takes the third one."""
     threads = {"OMP_NUM_THREADS": str(count)}
     return [
-        Way(f"1 process, {count} threads", 1, threads),
-        Way(f"1 process, {count} threads that sleep while they wait", 1, threads | {"OMP_WAIT_POLICY": "passive"}),
-        Way(f"{count} processes, 1 thread each", count, threads),
+        Way(f"{count} threads, libgomp's defaults", threads),
+        Way(f"{count} threads that sleep at once", threads | {"GOMP_SPINCOUNT": "0"}),
+        Way(f"**{count} threads that sleep soon**", threads | {"GOMP_SPINCOUNT": SPINS}),
+        Way(f"{count} processes of one thread, torchrun", {"OMP_NUM_THREADS": "1"}, count),
     ]
 
 
@@ -76,9 +79,14 @@ def busy_neighbour(wanted: bool) -> Iterator[None]:
 
 def epoch_seconds(way: Way, folder: Path, precision: str, arguments: list[str]) -> list[float]:
     """Train in a new process; the seconds of each epoch after the first."""
-    command = [sys.executable, "-m", "benchmarks.training", "--train-in", str(folder), "--precision", precision]
+    program = ["-m", "benchmarks.training", "--train-in", str(folder), "--precision", precision]
+    if way.processes > 1:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={way.processes}"]
+        program = [*torchrun, *program, "--processes", str(way.processes)]
+    for name in ("train", "log", "state"):  # the processes of one training share these folders
+        shutil.rmtree(folder / name, ignore_errors=True)
     done = subprocess.run(
-        [*command, "--processes", str(way.processes), *arguments],
+        [sys.executable, *program, *arguments],
         env=os.environ | way.environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -94,7 +102,7 @@ def epoch_seconds(way: Way, folder: Path, precision: str, arguments: list[str]) 
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(["auto", "bf16", "fp32"]), default=["auto"])
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="Turns of each way.")
 @click.option("--train-in", type=click.Path(path_type=Path), hidden=True, help="Train once in this folder.")
-@click.option("--processes", type=int, hidden=True)
+@click.option("--processes", default=1, type=int, hidden=True, help="That share a batch under torchrun.")
 def main(
     images: int,
     image_size: int,
@@ -102,15 +110,15 @@ def main(
     precisions: tuple[str, ...],
     rounds: int,
     train_in: Path | None,
-    processes: int | None,
+    processes: int,
 ) -> None:
     """Print a table of seconds an epoch."""
     params = settings(images, image_size, epochs)
     if train_in is not None:
-        own = params.train.model_copy(update={"precision": precisions[0], "processes": processes})
-        with tempfile.TemporaryDirectory() as scratch:
-            out = Path(scratch)
-            train.run(params.model, own, train_in / "data", train_in / "boxes", out, out / "log", out / "state")
+        changes = {"precision": precisions[0], "batch_size": max(1, params.train.batch_size // processes)}
+        own = params.train.model_copy(update=changes)
+        data, boxes, out = train_in / "data", train_in / "boxes", train_in / "train"
+        train.run(params.model, own, data, boxes, out, train_in / "log", train_in / "state")
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder, count = Path(scratch), cores()

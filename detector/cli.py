@@ -77,6 +77,10 @@ def train() -> None:
     """Stage 3: train the network, into build/train; a killed training is resumed."""
     import os
 
+    from detector.common.threads import sleep_soon
+
+    sleep_soon()  # before torch is imported below
+
     from detector.stages import layout
     from detector.stages.provenance import read_settings, require_settings, settings_in_force
     from detector.stages.train import run

@@ -70,9 +70,6 @@ class TrainSettings(_Frozen):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         description="auto is bf16 if the processor computes it, else fp32; bf16 is autocast"
     )
-    processes: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        description="processes that share each batch on a CPU; auto: one for each core, with at least four images"
-    )
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     image_sizes: tuple[Side, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")

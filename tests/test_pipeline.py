@@ -31,7 +31,6 @@ SMALL = {
     "model.pyramid_channels": 8,
     "model.hidden": 16,
     "train.precision": "fp32",  # the same on every processor
-    "train.processes": 1,
     "train.epochs": 1,
     "train.batch_size": 2,
     "train.image_sizes": [64],

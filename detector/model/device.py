@@ -1,4 +1,4 @@
-"""Chooses devices, seeds, and the numbers of processes and threads of a training."""
+"""Chooses devices, seeds and the number of threads of a training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import torch
 
 from detector.common.cores import cores
 from detector.common.errors import TrainingError
-
-# Each process of a training takes at least this many images of a batch: with fewer, its matrices are too small.
-_LEAST_IMAGES = 4
 
 
 def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
@@ -30,27 +27,6 @@ def choose_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 def usable_threads() -> int:
     """Return the threads that a computation may use: torch's number, at most the container's share of the machine."""
     return min(torch.get_num_threads(), cores())
-
-
-def choose_processes(wanted: int | Literal["auto"], device: torch.device, batch_size: int) -> int:
-    """Return the number of processes of this machine that share each batch of a training.
-
-    auto: on a CPU one for each usable thread, if each has at least four images and all have equally many; one process
-    with two threads would wait at every layer for the slower one, which another program may delay. On other devices it
-    is one. Raises TrainingError if a wanted number does not divide the batch.
-    """
-    if wanted == "auto":
-        if device.type != "cpu":
-            return 1
-        most = min(usable_threads(), batch_size // _LEAST_IMAGES)
-        return max((count for count in range(1, most + 1) if batch_size % count == 0), default=1)
-    if device.type != "cpu" and wanted > 1:
-        raise TrainingError("train.processes is for CPUs: set it to auto, and use torchrun for several GPUs")
-    if batch_size % wanted:
-        raise TrainingError(
-            f"train.processes {wanted} cannot share batches of {batch_size} images: let it divide train.batch_size"
-        )
-    return wanted
 
 
 def make_deterministic(seed: int) -> None:

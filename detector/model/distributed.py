@@ -1,22 +1,14 @@
-"""Runs processes that train one network: `torchrun` starts them on GPUs, `run_together` on a CPU."""
+"""Connects the processes that train one network; `torchrun` starts them, one for each GPU."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pickle
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
-
-from detector.common.errors import DetectorError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class World:
 
 
 def under_torchrun() -> bool:
-    """Return whether torchrun or `run_together` started this process as one of several."""
+    """Return whether torchrun started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -70,60 +62,3 @@ def join(device: torch.device) -> Iterator[World]:
         yield World(distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
-
-
-def run_together(processes: int, threads: int, work: Callable[..., None], *arguments: Any) -> None:
-    """Call `work(*arguments)` in `processes` new processes of this machine, each with `threads` threads.
-
-    With one process it is called in this one. `work` must be a function of a module, because each process imports it;
-    the processes connect through `join`. If one fails, the others are stopped and its error is raised: a DetectorError
-    as it is, and any other as a TrainingError.
-    """
-    if processes == 1:
-        torch.set_num_threads(threads)
-        work(*arguments)
-        return
-    with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
-        failure = Path(folder, "failure")
-        context = start_processes(
-            _member,
-            (processes, threads, _free_port(), failure, work, arguments),
-            processes,
-            join=False,
-            start_method="spawn",
-        )
-        assert context is not None  # it is None only if start_processes itself joins
-        try:
-            while not context.join():
-                pass
-        except (ProcessRaisedException, ProcessExitedException) as error:
-            if failure.exists():
-                raise pickle.loads(failure.read_bytes()) from error
-            raise TrainingError(f"a training process ended unexpectedly (out of memory?): {error}") from error
-
-
-def _member(
-    rank: int, size: int, threads: int, port: int, failure: Path, work: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
-    """Run one process: set the variables that torchrun sets, and store an error, which the parent raises."""
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all processes are on one machine, which may have no network
-    torch.set_num_threads(threads)
-    try:
-        work(*arguments)
-    except DetectorError as error:
-        failure.write_bytes(pickle.dumps(error))
-        raise
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

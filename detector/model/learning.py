@@ -23,8 +23,8 @@ from detector.proposals.store import load_proposals
 class Lesson:
     """The description of one training, which each of its processes gets.
 
-    settings: `batch_size` is that of one process. checkpoint: a file or an s3:// URI for the state after each epoch;
-    identity: a digest of everything that decides the weights. scratch: a folder for expensive intermediate results.
+    checkpoint: a file or an s3:// URI for the state after each epoch; identity: a digest of everything that decides the
+    weights. scratch: a folder for expensive intermediate results.
     """
 
     model: ModelSettings

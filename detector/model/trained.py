@@ -28,7 +28,6 @@ class Making:
     settings: dict[str, dict[str, object]]
     classes: tuple[str, ...]
     precision: str = ""
-    processes: int = 1
 
 
 def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: bool = False) -> None:

@@ -119,7 +119,7 @@ def train(
         cpu_seconds = world.sum({"cpu": time.process_time() - cpu_start})["cpu"]
         reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds))
         if world.first:
-            kept = {"precision": precision, "processes": world.size, "reports": [asdict(item) for item in reports]}
+            kept = {"precision": precision, "reports": [asdict(item) for item in reports]}
             save_checkpoint(checkpoint, {"identity": identity, **kept, **learner.state()})
             report(reports[-1])
     return cast(DetectionNetwork, learner.average.module) if learner.average else network

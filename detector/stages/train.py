@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+import torch
 from dvclive.live import Live
 
 from detector.common.digests import sha256_of
 from detector.data.annotations import load_coco
 from detector.model.checkpoint import load_checkpoint, remove_others
-from detector.model.device import choose_device, choose_processes, usable_threads
-from detector.model.distributed import run_together, under_torchrun
+from detector.model.device import choose_device, usable_threads
 from detector.model.learning import Lesson, learn
 from detector.model.network import DetectionNetwork
 from detector.model.precision import Precision, resolve_precision
@@ -47,24 +47,22 @@ def run(
     data ends in seconds. scratch: a folder for expensive intermediate results, which are deleted at the end. making:
     sections of params.yaml to store with the weights, besides `model` and `train`.
 
-    On a CPU several processes may share each batch (`train.processes`). Under torchrun each process has its own batch,
-    and the first one writes.
+    Under torchrun each process has its own batch, and the first one writes.
     """
     device = choose_device(settings.device)
     checkpoints = checkpoints or str(scratch)
     identity = _identity(model, settings, dataset / "train.json", proposals / "train.npz")
     checkpoint = f"{checkpoints.rstrip('/')}/{identity[:12]}.pt"
-    processes = 1 if under_torchrun() else choose_processes(settings.processes, device, settings.batch_size)
     precision = resolve_precision(settings.precision, device)
     if earlier := load_checkpoint(checkpoint, identity):
-        precision, processes = _keep(earlier, precision, processes)
-    threads = max(1, usable_threads() // processes)
-    if not under_torchrun():
-        click.echo(f"training on {device.type} in {precision}; processes: {processes}, threads in each: {threads}")
+        precision = _keep(earlier["precision"], precision)
+    torch.set_num_threads(usable_threads())
+    if _is_first():
+        click.echo(f"training on {device.type} in {precision}, threads: {torch.get_num_threads()}")
     sections = {**(making or {}), "model": model.model_dump(mode="json"), "train": settings.model_dump(mode="json")}
     lesson = Lesson(
         model=model,
-        settings=settings.model_copy(update={"batch_size": settings.batch_size // processes}),
+        settings=settings,
         precision=precision,
         dataset=dataset,
         proposals=proposals,
@@ -72,8 +70,8 @@ def run(
         identity=identity,
         scratch=scratch,
     )
-    made = Making(sections, load_coco(dataset / "train.json").classes, precision, processes)
-    run_together(processes, threads, _train, lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
+    made = Making(sections, load_coco(dataset / "train.json").classes, precision)
+    _train(lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
     if _is_first():
         remove_others(checkpoints, checkpoint)
 
@@ -81,10 +79,10 @@ def run(
 def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> str:
     """Return the digest of everything that decides the result; a training resumes only from an equal one.
 
-    Precision and the number of processes are not part of it: another machine may resume the training on another
-    processor, and uses those of the checkpoint.
+    The precision that `auto` came to is not part of it: another machine may resume the training on another processor,
+    and uses that of the checkpoint.
     """
-    parts = [model.model_dump_json(), settings.model_dump_json(exclude={"processes"})]
+    parts = [model.model_dump_json(), settings.model_dump_json()]
     parts += [version("torch"), version("torchvision"), computation_digest(_COMPUTATION)]
     parts.append(os.environ.get("WORLD_SIZE", "1"))  # under torchrun each process has its own batch
     weights = [Path(model.weights)] if Path(model.weights).is_file() else []
@@ -92,19 +90,15 @@ def _identity(model: ModelSettings, settings: TrainSettings, *files: Path) -> st
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _keep(earlier: dict[str, object], precision: Precision, processes: int) -> tuple[Precision, int]:
-    """Return the precision and the number of processes of an earlier checkpoint, which a resumed training uses."""
-    kept: tuple[Precision, int] = earlier["precision"], processes if under_torchrun() else earlier["processes"]  # type: ignore[assignment]
-    if kept != (precision, processes):
-        click.echo(
-            f"resuming in {kept[0]} (processes: {kept[1]}), as the training began; "
-            f"a new training would take {precision} (processes: {processes}) on this machine"
-        )
-    return kept
+def _keep(earlier: Precision, precision: Precision) -> Precision:
+    """Return the precision of an earlier checkpoint, which a resumed training uses."""
+    if earlier != precision:
+        click.echo(f"resuming in {earlier}, as the training began; a new training would take {precision} here")
+    return earlier
 
 
 def _is_first() -> bool:
-    """Whether this process writes: torchrun and `run_together` number the processes of a training."""
+    """Whether this process writes: torchrun numbers the processes of a training."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -117,7 +111,6 @@ def _train(lesson: Lesson, making: Making, epochs: int, weights: Path, log: Path
     # reports the earlier epochs again, so that the log is always whole.
     with Live(str(log), save_dvc_exp=False, dvcyaml=None) as live:
         live.log_metric("precision", making.precision, plot=False)
-        live.log_metric("processes", making.processes, plot=False)
 
         def finish(network: DetectionNetwork, figures: dict[str, float]) -> None:
             for name, value in figures.items():

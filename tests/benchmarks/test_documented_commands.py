@@ -37,7 +37,7 @@ SETTINGS = {
     "propose": {"max_boxes": 60},
     "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
     "train": {
-        "device": "cpu", "precision": "fp32", "processes": 1, "epochs": 1, "batch_size": 2, "image_sizes": [64],
+        "device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 2, "image_sizes": [64],
         "average": 0.0, "proposals": 60, "regions": 8,
     },
     "detect": {"max_proposals": 30, "max_detections": 10},

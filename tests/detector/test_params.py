@@ -60,7 +60,6 @@ def changed(tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], object]], Pa
         (lambda c: c["model"].update(image_size=8192), r"model\.image_size: "),
         (lambda c: c["train"].update(image_sizes=[16]), r"train\.image_sizes\.0: "),
         (lambda c: c["model"].update(crop_size=50), r"model\.crop_size: "),
-        (lambda c: c["train"].update(processes=0), r"train\.processes\."),
         (lambda c: c["fetch"]["generated"].update(train=0), r"fetch\.generated\.train: "),
     ],
 )

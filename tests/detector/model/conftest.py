@@ -32,7 +32,7 @@ def _model_settings(**changes: object) -> ModelSettings:
 
 def _train_settings(**changes: object) -> TrainSettings:
     values = {
-        "seed": 3, "device": "cpu", "precision": "fp32", "processes": 1, "epochs": 2, "batch_size": 2,
+        "seed": 3, "device": "cpu", "precision": "fp32", "epochs": 2, "batch_size": 2,
         "image_sizes": [64], "learning_rate": 0.005, "backbone_rate": 0.3, "weight_decay": 0.01, "average": 0.9,
         "frozen_blocks": 1, "proposals": 20, "regions": 16, "box_weight": 1.0,
     }  # fmt: skip

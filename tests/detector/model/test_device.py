@@ -6,7 +6,7 @@ import torch
 
 from detector.common.errors import TrainingError
 from detector.model import device
-from detector.model.device import choose_device, choose_processes, make_deterministic, usable_threads
+from detector.model.device import choose_device, make_deterministic, usable_threads
 
 
 @pytest.mark.parametrize("usable", [True, False])
@@ -49,27 +49,6 @@ def test_a_seed_gives_the_same_numbers_again() -> None:
 def test_torch_uses_deterministic_kernels_and_warns_where_there_are_none() -> None:
     make_deterministic(1)
     assert torch.are_deterministic_algorithms_enabled() and torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-@pytest.mark.parametrize(
-    ("threads", "batch", "expected"),
-    [(1, 8, 1), (2, 8, 2), (3, 8, 2), (2, 4, 1), (2, 7, 1), (4, 12, 3), (16, 8, 2), (2, 9, 1), (8, 32, 8)],
-)
-def test_auto_gives_each_process_four_images_and_all_equally_many(
-    monkeypatch: pytest.MonkeyPatch, threads: int, batch: int, expected: int
-) -> None:
-    monkeypatch.setattr(device, "usable_threads", lambda: threads)
-    found = choose_processes("auto", torch.device("cpu"), batch)
-    assert found == expected and batch % found == 0
-
-
-def test_a_gpu_has_one_process_and_a_stated_number_must_divide_the_batch() -> None:
-    assert choose_processes("auto", torch.device("cuda"), 8) == 1
-    assert choose_processes(4, torch.device("cpu"), 8) == 4
-    with pytest.raises(TrainingError, match=r"train\.processes 3 cannot share batches of 8 images"):
-        choose_processes(3, torch.device("cpu"), 8)
-    with pytest.raises(TrainingError, match=r"train\.processes is for CPUs"):
-        choose_processes(2, torch.device("cuda"), 8)
 
 
 def test_threads_are_bounded_by_torch_and_by_the_container(monkeypatch: pytest.MonkeyPatch) -> None:

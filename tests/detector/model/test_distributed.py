@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 from torch import multiprocessing
 
-from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
-from detector.model.distributed import World, join, run_together
+from detector.model.distributed import World, join
 from detector.model.family import build
 from detector.model.training import EpochReport, train
 from detector.model.training_images import LikeShapes
@@ -103,31 +102,3 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with join(torch.device("cpu")) as world:
         assert world == World() and world.sum({"a": 2.0}) == {"a": 2.0}
-
-
-def meet(out: Path, failing: int) -> None:
-    """Run one process of the tests below; the process with the rank `failing` raises an error."""
-    with join(torch.device("cpu")) as world:
-        total = world.sum({"rank": float(world.rank)})["rank"]
-        if world.rank == failing:
-            raise TrainingError(f"process {failing} cannot go on")
-        (out / f"{world.rank}").write_text(f"{world.size} {total:g} {torch.get_num_threads()}")
-
-
-def test_processes_of_one_machine_meet_each_other(tmp_path: Path) -> None:
-    run_together(2, 1, meet, tmp_path, -1)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "2 1 1", "1": "2 1 1"}
-
-
-def test_an_error_in_one_process_ends_all_of_them_and_is_raised_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="process 1 cannot go on"):
-        run_together(2, 1, meet, tmp_path, 1)
-
-
-def leave() -> None:
-    os._exit(9)
-
-
-def test_a_process_that_ends_without_a_word_is_an_error() -> None:
-    with pytest.raises(TrainingError, match="ended unexpectedly"):
-        run_together(2, 1, leave)

@@ -41,7 +41,7 @@ def small_params(name: str = "fast_rcnn") -> Params:
     content["propose"].update(mode="quality", max_boxes=150)
     content["model"].update(name=name, weights="none", image_size=96, pyramid_channels=8, hidden=16)
     content["train"].update(
-        device="cpu", processes=1, epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
+        device="cpu", epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
     )
     content["detect"].update(max_proposals=60, min_score=0.01, max_detections=20)
     return Params.model_validate(content)
@@ -324,19 +324,6 @@ def test_a_finished_training_is_not_repeated_and_its_file_is_the_same(
     assert len(list((tmp_path / "state").iterdir())) == 1  # one state is kept, whatever was trained before
 
 
-@pytest.mark.slow
-def test_two_processes_share_each_batch_and_one_of_them_writes(
-    road: Road, train_again: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Six images in batches of two: each process takes one of them."""
-    weights = train_again(processes=2, batch_size=2, epochs=2)
-    assert load_making(weights).processes == 2
-    log = json.loads((tmp_path / "log/metrics.json").read_text())
-    assert (log["processes"], log["step"]) == (2, 2) and 0 < log["loss"]["class"] < 5
-    said = capfd.readouterr().out
-    assert "processes: 2, threads in each: " in said and said.count("epoch 2/2") == 1
-
-
 def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
     train_again: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -357,7 +344,7 @@ def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
     monkeypatch.setattr(train, "resolve_precision", lambda wanted, device: "fp32")
     weights = train_again(**epochs)
     said = capsys.readouterr().out
-    assert "resuming in bf16 (processes: 1), as the training began" in said and "epoch 2/2" in said
+    assert "resuming in bf16, as the training began" in said and "epoch 2/2" in said
     assert load_making(weights).precision == "bf16"
     assert json.loads((tmp_path / "log/metrics.json").read_text())["precision"] == "bf16"
 
