@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# A thread that waits spins this often and then sleeps. By default libgomp spins 300,000 times. If another program
-# uses the machine too, spinning takes the core from the thread that it waits for. With this number a training beside a busy
+# A thread that waits spins this often and then sleeps. By default libgomp spins 300,000 times. If another program uses
+# the machine too, spinning takes the core from the thread that it waits for. With this number a training beside a busy
 # program takes 1.5 times its time alone, with the default 2.7 times; alone it costs one per cent (docs/benchmarks.md).
 SPINS = "5000"
 
