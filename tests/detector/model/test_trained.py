@@ -16,7 +16,7 @@ CLASSES = ("cat", "dog", "tree")
 def making(model_settings: Callable[..., ModelSettings]) -> Making:
     # The file that initial weights came from is not needed any more.
     model = model_settings(weights="gone.pth").model_dump(mode="json")
-    return Making({"model": model, "fetch": {"seed": 1}}, CLASSES, "bf16", 2)
+    return Making({"model": model, "fetch": {"seed": 1}}, CLASSES, "bf16")
 
 
 @pytest.mark.parametrize("half", [False, True])
