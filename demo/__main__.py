@@ -20,6 +20,7 @@ from tests.support.local_s3 import serve
 
 HERE = Path("build/demo")
 IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")
+METRICS = Path("build/evaluation/metrics.json")
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
     _title("3/4  what came out")
     drawn = HERE / "boxes.png"
     _draw_fullest(run, photos, drawn)
-    metrics = json.loads((ARTIFACT / "metrics.json").read_text())
+    metrics = json.loads(METRICS.read_text())
     for iou, word in ((50, "decent"), (70, "pretty good"), (90, "almost perfect")):
         print(f"{f'test mAP at IoU .{iou} ({word})':<40}{metrics[f'map_{iou}_11point']:.3f}")
     print(f"{'manifest':<40}{run / 'manifest.json'}")
