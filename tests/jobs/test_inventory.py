@@ -22,6 +22,8 @@ from jobs.formats import Plan
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
+pytestmark = pytest.mark.slow
+
 Row = dict[str, Any]
 PARQUET_NAMES = {
     "Bucket": "bucket", "Key": "key", "VersionId": "version_id", "IsLatest": "is_latest",

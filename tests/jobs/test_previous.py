@@ -17,6 +17,8 @@ from jobs.storage import FolderStore
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
 
+pytestmark = pytest.mark.slow
+
 
 def _plan(output: Path) -> Plan:
     return Plan.model_validate_json((output / "plan.json").read_bytes())

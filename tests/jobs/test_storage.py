@@ -28,6 +28,8 @@ from jobs.storage import Entry, FolderStore, S3Store, Store, open_store, read_ah
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from jobs.errors import ItemError
 from jobs.storage import Content, Entry, FolderStore
 from tests.jobs.helpers import Boxcar, part_bytes, records_of, write_photos
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def planned(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from jobs.storage import open_store
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, write_photos
 
+pytestmark = pytest.mark.slow
+
 
 class Queue:
     """AWS Batch as a list of jobs; `describe` lets each job take its next step."""

@@ -20,6 +20,8 @@ from jobs.rules.policy import Policy
 from jobs.rules.review import Review
 from jobs.tally import Tally
 
+pytestmark = pytest.mark.slow
+
 PLAN = Plan(
     run="0" * 8, digest="0" * 64, planned_at="2024-01-01T00:00:00+00:00", input="/p/", artifact_sha256="0" * 64,
     min_score=0.3, part_size=500, images=20, other_files=0, parts=[],
