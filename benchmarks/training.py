@@ -41,7 +41,7 @@ class Way:
 
 
 def ways(count: int) -> list[Way]:
-    """The ways that are compared on `count` cores; `detector train` takes the third one."""
+    """Return the ways that are compared on `count` cores; `detector train` takes the third one."""
     threads = {"OMP_NUM_THREADS": str(count)}
     return [
         Way(f"{count} threads, libgomp's defaults", threads),
@@ -52,7 +52,7 @@ def ways(count: int) -> list[Way]:
 
 
 def settings(images: int, image_size: int, epochs: int) -> Params:
-    """The project's settings for so many scenes of one size."""
+    """Return the project's settings with `images` training scenes of one size."""
     params = load_params(PARAMS)
     generated = params.fetch.generated.model_copy(update={"train": images, "val": 1, "test": 1})
     return params.model_copy(
@@ -66,7 +66,7 @@ def settings(images: int, image_size: int, epochs: int) -> Params:
 
 @contextlib.contextmanager
 def busy_neighbour(wanted: bool) -> Iterator[None]:
-    """A program that computes without end beside the block, if one is wanted."""
+    """Run a program that computes without end until the block ends, if one is wanted."""
     if not wanted:
         yield
         return
@@ -78,7 +78,7 @@ def busy_neighbour(wanted: bool) -> Iterator[None]:
 
 
 def epoch_seconds(way: Way, folder: Path, precision: str, arguments: list[str]) -> list[float]:
-    """Train in a new process; the seconds of each epoch after the first."""
+    """Train in a new process, and return the seconds of each epoch after the first."""
     program = ["-m", "benchmarks.training", "--train-in", str(folder), "--precision", precision]
     if way.processes > 1:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={way.processes}"]
