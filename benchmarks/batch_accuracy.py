@@ -78,7 +78,7 @@ def main(artifact: Path, dataset: Path, split: str) -> None:
     print(f"{len(truth.images)} images in {seconds:.1f} s, start-up and validation included")
     for name in ("map_50_11point", "map_70_11point", "map_90_11point"):
         stored = description.metrics.get(name)
-        said = "nothing stored by export" if stored is None else f"{stored:.6f} stored by export"
+        said = "none in model.json" if stored is None else f"{stored:.6f} in model.json"
         print(f"{name}: {values[name]:.6f} from the manifest, {said}")
 
 

@@ -192,6 +192,8 @@ def main(counts: tuple[int, ...], latency: float) -> None:
             writer = multiprocessing.Process(target=write_inventory, args=(keys, root))
             writer.start()
             writer.join()
+            if writer.exitcode:
+                raise click.ClickException("the inventory could not be written; the error stands above")
             with serving(keys, root, latency) as server:
                 for name, options in (
                     ("listing", ()),

@@ -167,7 +167,7 @@ def load(page: Path, chromium: str, rounds: int) -> list[tuple[float, float, flo
 )
 def main(images: int, counts: tuple[int, ...], rounds: int, chromium: str | None) -> None:
     """Report on synthetic runs and print a Markdown table."""
-    print("| images | boxes an image | page | images in it | made in | peak memory | parsed | loaded | filtered |")
+    print("| images | boxes per image | page | images in it | made in | peak memory | parsed | loaded | filtered |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for boxes in counts:
         with tempfile.TemporaryDirectory() as scratch:

@@ -52,7 +52,7 @@ def _facts(artifact: Artifact, size: int) -> str:
         "input": f"RGB, the longer side resized to {artifact.image_size} pixels",
         "proposals": proposals,
         "suppression": f"above IoU {artifact.nms_threshold:g}, in each class",
-        "boxes an image": f"{artifact.max_detections} at most",
+        "boxes per image": f"{artifact.max_detections} at most",
         "operating score": f"{artifact.operating_score:.3f}, the best mean F1 on val",
         "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
         "data, settings": f"sha256 `{artifact.data_digest[:12]}…`, `{artifact.params_digest[:12]}…`",

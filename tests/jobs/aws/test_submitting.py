@@ -81,7 +81,7 @@ def test_jobs_that_have_not_ended_are_followed_and_not_doubled(queue: Queue, sub
     assert len(queue.requests) == 2 and "id-0" in said and "id-1" in said and "submitted before" in said
 
 
-def test_a_driver_that_was_killed_between_its_two_jobs_is_mended(
+def test_a_driver_that_was_killed_between_its_two_jobs_is_repaired(
     queue: Queue, submit: list[str], boxcar: Boxcar
 ) -> None:
     boxcar(*submit)
