@@ -21,7 +21,7 @@ from detector.common.drawing import draw_detections
 from detector.runtime.artifact import SHIPPED, load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.images import decode_image
-from jobs.plan import IMAGE_SUFFIXES
+from jobs.plan import IMAGE_EXTENSIONS
 
 # A run takes a folder, and the packages' folders hold other files too. So there is a folder of links to photographs.
 HERE = Path("build/demo-photographs")
@@ -54,8 +54,8 @@ def choose(named: str | None) -> Path:
         raise NoPhotographs(f"PHOTOS={named}: there is no such folder")
     if HERE.resolve().is_relative_to(folder.resolve()):
         raise NoPhotographs(f"PHOTOS={named}: holds {HERE}, where the results go; name a folder of photographs only")
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*")):
-        raise NoPhotographs(f"PHOTOS={named}: no images in it ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if not any(path.suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS for path in folder.rglob("*")):
+        raise NoPhotographs(f"PHOTOS={named}: no images in it ({', '.join(IMAGE_EXTENSIONS)})")
     return folder
 
 

@@ -46,8 +46,9 @@ class ModelError(JobError):
 
 
 class ItemError(Exception):
-    """One planned image cannot be read; `status` is its record's status."""
+    """One planned image cannot be read; `status` is its record's status, and `reason` says more, for people."""
 
-    def __init__(self, status: Literal["missing", "forbidden", "changed", "too_large"]) -> None:
-        super().__init__(status)
+    def __init__(self, status: Literal["missing", "forbidden", "changed", "too_large"], reason: str = "") -> None:
+        super().__init__(status, reason)
         self.status = status
+        self.reason = reason

@@ -139,7 +139,12 @@ class Filters(FileModel):
         default=[], description="An image must match none of these patterns; sorted."
     )
     extensions: Annotated[list[str], AskedAs("--extensions")] = Field(
-        default=[], description="Extensions of images, in lower case and without the dot; sorted."
+        default=[],
+        description="Extensions of images, in lower case and without the dot; sorted. Or * alone: every object.",
+    )
+    hidden: Annotated[bool, AskedAs("--hidden")] = Field(
+        default=False,
+        description="Whether objects are planned whose key has a part that begins with a dot or is __MACOSX.",
     )
 
 
@@ -172,8 +177,8 @@ class PlanHead(VersionedModel):
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
     digest: str = Field(
-        description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo "
-        "and parts of this file."
+        description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo, "
+        "limit and parts of this file."
     )
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
 
@@ -181,9 +186,9 @@ class PlanHead(VersionedModel):
 class PlanOptions(FileModel):
     """The options of a plan. With the listing they decide every byte of the records.
 
-    Every field but `model` is part of the plan's digest. The fields that are marked with `AskedAs` are compared when
-    the same OUTPUT is planned again. To add an option, add a field here, with a default value for older plans, and a
-    click option of the same name.
+    Every field but `model` and those that say how INPUT is read is part of the plan's digest. The fields that are
+    marked with `AskedAs` are compared when the same OUTPUT is planned again. To add an option, add a field here, with a
+    default value for older plans, and a click option of the same name.
     """
 
     input: Annotated[str, AskedAs("INPUT")] = Field(
@@ -208,6 +213,12 @@ class PlanOptions(FileModel):
         default=[], description="Statuses whose records are made again in place of being copied; sorted."
     )
 
+    limit: Annotated[int | None, AskedAs("--limit")] = Field(
+        default=None, description="Number of images that were chosen at random, for a trial; null: all."
+    )
+    request_payer: bool = Field(default=False, description="Whether the reader of INPUT pays for its requests.")
+    no_sign_request: bool = Field(default=False, description="Whether INPUT is read without credentials.")
+
     def asked(self) -> dict[str, Any]:
         """The values that a person chose, by the names under which they are asked for."""
         return _asked(self)
@@ -218,7 +229,10 @@ class Plan(PlanOptions, PlanHead):
 
     images: int = Field(description="Number of planned images.")
     other_files: int = Field(description="Number of listed files whose extension is not that of an image.")
-    filtered: int = Field(default=0, description="Number of images that the filters' patterns left out.")
+    filtered: int = Field(default=0, description="Number of images that --include, --exclude and --limit left out.")
+    hidden: int = Field(
+        default=0, description="Number of files and folders left out because of a dot or __MACOSX in their key."
+    )
     copies: int = Field(
         default=0, description="Number of planned images whose record may be copied from the previous run."
     )
@@ -327,6 +341,13 @@ class Manifest(VersionedModel):
     published_at: Moment = Field(description="When this file was written, UTC, ISO 8601.")
     input: str = Field(description="The folder or S3 prefix that was listed.")
     images: int = Field(description="Number of planned images; each has one record.")
+    other_files: int = Field(
+        default=0, description="Number of listed files that were not planned because of their extension."
+    )
+    filtered: int = Field(default=0, description="Number of images that --include, --exclude and --limit left out.")
+    hidden: int = Field(
+        default=0, description="Number of files and folders left out because of a dot or __MACOSX in their key."
+    )
     statuses: dict[str, int] = Field(description="Number of records of each status, with every status.")
     boxes: dict[str, int] = Field(description="Number of boxes of each label, with every class of the artifact.")
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")

@@ -30,9 +30,13 @@ class FetchedImage:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The record of one image, the bytes that were read for it, and the wall time of each step in seconds."""
+    """The record of one image, the bytes that were read for it, and the wall time of each step in seconds.
+
+    reason: more than the record says about a failure, for people.
+    """
 
     record: Record
+    reason: str = ""
     bytes_read: int = 0
     copied: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -62,19 +66,20 @@ class Imager:
         try:
             fetched = fetching.result()
         except ItemError as error:
-            return ImageResult(self._record(image, error.status))
+            return ImageResult(self._record(image, error.status), error.reason)
         content = fetched.content
         try:
-            with self._pixels.hold(count_pixels(content.data)):
-                record, seconds = self._look(image, content)
-        except ImageError as error:
+            data = content.decoded()
+            with self._pixels.hold(count_pixels(data)):
+                record, seconds = self._look(image, content, data)
+        except (ImageError, ItemError) as error:
             record, seconds = self._record(image, error.status, content), {}
-        return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+        return ImageResult(record, bytes_read=len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
-    def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
+    def _look(self, image: PlannedImage, content: Content, data: bytes) -> tuple[Record, dict[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""
         start = time.perf_counter()
-        pixels = decode_image(content.data)
+        pixels = decode_image(data)
         decoded = time.perf_counter() - start
         try:
             detections, took = self._predictor.predict_timed(pixels, min_score=self._plan.min_score)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import hashlib
+import heapq
 import os
 import re
 import sqlite3
@@ -22,6 +24,8 @@ from jobs.storage import Entry
 
 # An image while it is sorted: its key in UTF-8, size, ETag and modification time.
 ListedImage = tuple[bytes, int, str | None, int | None]
+# Given as the extension, it stands for every object; the bytes then say which ones are images.
+EVERY = "*"
 # The memory for rows, about 100,000 images. Sorting them takes as much again.
 CACHE_KIB = 16 * 1024
 
@@ -34,6 +38,13 @@ class ListingCounts:
     bytes: int = 0
     other_files: int = 0
     filtered: int = 0
+    hidden: int = 0
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a part of the key begins with a dot, or is __MACOSX: such files hold settings, thumbnails, or what macOS
+    adds to every file of an archive."""
+    return key.startswith((".", "__MACOSX/")) or "/." in key or "/__MACOSX/" in key
 
 
 class Selection:
@@ -41,25 +52,48 @@ class Selection:
 
     def __init__(self, filters: Filters) -> None:
         self.counts = ListingCounts()
-        self._extensions = frozenset(filters.extensions)
+        self._extensions = None if filters.extensions == [EVERY] else frozenset(filters.extensions)
         self._include = _any_of(filters.include)
         self._exclude = _any_of(filters.exclude)
+        self._hidden = filters.hidden
 
     def images(self, entries: Iterable[Entry]) -> Iterator[ListedImage]:
-        """The images that are planned, in the order of the listing; counts all entries."""
-        counts, extensions, include, exclude = self.counts, self._extensions, self._include, self._exclude
+        """The images that are planned, in the order of the listing; counts all entries.
+
+        Raises the `problem` of an entry that is not left out.
+        """
+        counts, include, exclude = self.counts, self._include, self._exclude
         for entry in entries:
             key = entry.key
-            stem, _, extension = key.rpartition(".")
-            # A name that is only an extension is a hidden file.
-            if extension.lower() not in extensions or not stem or stem[-1] == "/":
+            is_folder = key.endswith("/")
+            if not self._hidden and is_hidden(key):
+                counts.hidden += 1
+            elif not (is_folder and entry.problem) and not self._may_be_image(key):
                 counts.other_files += 1
-            elif (include and not include.match(key)) or (exclude and exclude.match(key)):
+            elif (include and not is_folder and not include.match(key)) or (exclude and exclude.match(key)):
                 counts.filtered += 1
+            elif entry.problem is not None:
+                raise entry.problem
             else:
                 counts.images += 1
                 counts.bytes += entry.size
                 yield key.encode(), entry.size, entry.etag, entry.mtime_ns
+
+    def _may_be_image(self, key: str) -> bool:
+        stem, _, extension = key.rpartition(".")
+        if self._extensions is None:
+            return not key.endswith("/")
+        # A name that is only an extension is a hidden file.
+        return extension.lower() in self._extensions and bool(stem) and stem[-1] != "/"
+
+
+def sample(images: Iterable[ListedImage], limit: int, counts: ListingCounts) -> list[ListedImage]:
+    """`limit` of the images, chosen by a digest of their keys: the same keys give the same choice. The others are
+    counted as filtered."""
+    chosen = heapq.nsmallest(limit, images, key=lambda image: hashlib.blake2b(image[0]).digest())
+    counts.filtered += counts.images - len(chosen)
+    counts.images, counts.bytes = len(chosen), sum(image[1] for image in chosen)
+    return chosen
 
 
 def _any_of(globs: list[str]) -> re.Pattern[str] | None:

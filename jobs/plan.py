@@ -29,10 +29,12 @@ from jobs.formats import (
 from jobs.inventory import read_inventory
 from jobs.listing import (
     CopyCounts,
+    ListedImage,
     ListingCounts,
     PreviousImage,
     Selection,
     plan_lines,
+    sample,
     sort_images,
     version_of,
 )
@@ -40,12 +42,12 @@ from jobs.model import FILES, Model, copy_model
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
 
-# The formats of photographs that Pillow decodes.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-IMAGE_EXTENSIONS = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
+# The extensions of photographs that are planned by default, and those of older versions, whose plans may be resumed.
+IMAGE_EXTENSIONS = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"]
+EARLIER_EXTENSIONS = (["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"],)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = (PlanOptions.model_fields.keys() - {"model"}) | {"parts"}
+DIGESTED = (PlanOptions.model_fields.keys() - {"model", "request_payer", "no_sign_request"}) | {"parts"}
 # One PUT takes about 50 ms on S3, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
 CREATIONS = 5
@@ -131,7 +133,7 @@ def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -
         for _, images in planned_parts(output, there):
             size += sum(image.size for image in images)
             copied += sum(image.size for image in images if image.previous is not None)
-        counts = ListingCounts(there.images, size, there.other_files, there.filtered)
+        counts = ListingCounts(there.images, size, there.other_files, there.filtered, there.hidden)
         return Survey(there, there.since, len(there.parts), counts, CopyCounts(there.copies, copied))
     with PlanDraft(source, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
@@ -153,11 +155,18 @@ class PlanDraft:
     def __init__(self, source: Store, options: PlanOptions, notice: Notice) -> None:
         self._options = options
         self.since, self._earlier = _previous(options, notice)
-        self._entries = source.list() if options.inventory is None else read_inventory(options.inventory, source)
+        self._entries = (
+            source.list(hidden=options.filters.hidden)
+            if options.inventory is None
+            else read_inventory(options.inventory, source)
+        )
         selection = Selection(options.filters)
         self.counts = selection.counts
         self.copies = CopyCounts()
-        self.lines = plan_lines(sort_images(selection.images(self._entries)), self._earlier, self.copies, source.uri)
+        images: Iterable[ListedImage] = selection.images(self._entries)
+        if options.limit is not None:
+            images = sample(images, options.limit, self.counts)
+        self.lines = plan_lines(sort_images(images), self._earlier, self.copies, source.uri)
 
     def __enter__(self) -> PlanDraft:
         return self
@@ -188,6 +197,7 @@ class PlanDraft:
             images=self.counts.images,
             other_files=self.counts.other_files,
             filtered=self.counts.filtered,
+            hidden=self.counts.hidden,
             copies=self.copies.images,
             parts=parts,
         )
@@ -271,6 +281,8 @@ def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:
 def _differences(there: PlanOptions, here: PlanOptions, names: Container[str] | None = None) -> str:
     """The options that differ between two plans, as a text; empty when none does. names: all options unless given."""
     old, new = there.asked(), here.asked()
+    if new["--extensions"] == IMAGE_EXTENSIONS and old["--extensions"] in EARLIER_EXTENSIONS:
+        del old["--extensions"], new["--extensions"]  # nobody asked for others: the default has changed
     return "; ".join(
         f"{name} is {_text(name, old.get(name))} there, {_text(name, new.get(name))} here"
         for name in dict.fromkeys([*old, *new])
@@ -305,6 +317,11 @@ def require_plan(output: Store) -> Plan:
     if plan is None:
         raise UsageError(f"{output.uri}: no plan here; make one with: boxcar plan INPUT {output.uri}")
     return plan
+
+
+def open_input(plan: Plan) -> Store:
+    """The INPUT of a plan."""
+    return open_store(plan.input, request_payer=plan.request_payer, no_sign_request=plan.no_sign_request)
 
 
 def shard_parts(plan: Plan, shard: int, shards: int) -> list[PlanPart]:

@@ -6,12 +6,14 @@ A part is written in one step, and its statistics after it. A part without stati
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 
 import onnxruntime
 
@@ -24,6 +26,7 @@ from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
 from jobs.parts import WholePart, find_part, records_key, stats_key
+from jobs.plan import planned_parts
 from jobs.previous import PreviousRun
 from jobs.storage import Store
 
@@ -35,8 +38,10 @@ AHEAD_BYTES = 256 * 2**20
 WRITES_AHEAD = 4
 # When the worker is stopped, it waits at most this long for a running PUT. Then the part is abandoned, and made again.
 LAST_WRITE_SECONDS = 5.0
-# A few images may be private. When more than this many in a row may not be read, the role or the policy is wrong.
-MOST_FORBIDDEN_IN_A_ROW = 9
+# A few images may be private or new. When more than this many in a row fail alike, they are not the cause.
+MOST_FAILED_IN_A_ROW = 9
+
+log = logging.getLogger(__name__)
 
 PartTask = tuple[PlanPart, list[PlannedImage]]
 
@@ -68,6 +73,7 @@ class Worker:
     def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
         self._clock = _Clock()
+        self._source = source
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
@@ -79,7 +85,7 @@ class Worker:
         self._computers = ThreadPoolExecutor(threads, "compute")
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
-        self._forbidden = 0  # images in a row
+        self._forbidden = self._changed = 0  # images in a row
         # Complete parts whose last image was denied. They are written when an image can be read again.
         self._held: list[PartDraft] = []
 
@@ -105,6 +111,7 @@ class Worker:
         for draft, result in self._in_order(parts):
             draft.add(result)
             self._watch_for_denial(draft, result)
+            self._watch_for_changes(result)
             on_image(result.record.status)
             if len(draft.records) == len(draft.images):
                 (self._held.append if draft.denied else self._write)(draft)
@@ -146,11 +153,22 @@ class Worker:
         else:
             self._forbidden = 0
             self._release()
-        if self._forbidden > MOST_FORBIDDEN_IN_A_ROW:
+        if self._forbidden > MOST_FAILED_IN_A_ROW:
             raise StorageError(
-                f"{self._plan.input}: access denied to {self._forbidden} images in a row, up to {made.record.image}; "
-                "allow this role to read them (s3:GetObject), or plan without them (--exclude) in a new OUTPUT"
+                f"{self._plan.input}: access denied to {self._forbidden} images in a row, up to {made.record.image}: "
+                f"{made.reason}, or plan without them (--exclude) in a new OUTPUT"
             )
+
+    def _watch_for_changes(self, made: ImageResult) -> None:
+        """Say once that every image has changed: something between us and INPUT may be the cause."""
+        if not made.copied:
+            self._changed = self._changed + 1 if made.record.status == "changed" else 0
+            if self._changed == MOST_FAILED_IN_A_ROW + 1:
+                log.warning(
+                    "%s: %d images in a row are not the version that was planned, up to %s (%s); if nobody has changed "
+                    "them, a gateway or proxy changes what it passes on: read the store itself",
+                    self._plan.input, self._changed, made.record.image, made.reason,
+                )  # fmt: skip
 
     def _release(self) -> None:
         """Write the parts that were held back."""
@@ -170,6 +188,8 @@ class Worker:
         found = find_part(self._output, self._plan, draft.part, draft.images)
         if isinstance(found, WholePart):
             return found.stats
+        if statuses["missing"]:
+            self._require_input(draft)
         data = encode_lines(draft.records)
         self._output.write(records_key(draft.part), data)
         stats = PartStats(
@@ -190,6 +210,27 @@ class Worker:
         )
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
+
+    def _require_input(self, draft: PartDraft) -> None:
+        """Raise StorageError when images of a part are missing because INPUT is gone, or was gone for a while.
+
+        The absence of everything says nothing about a single image.
+        """
+        gone = {image.key for image, record in zip(draft.images, draft.records, strict=True)
+                if record.status == "missing"}  # fmt: skip
+        last = (image.key for image in reversed(draft.images) if image.key not in gone)
+        others = (image.key for _, images in planned_parts(self._output, self._plan) for image in images)
+        if not self._source.answers(chain(last, others)):
+            raise StorageError(
+                f"{self._plan.input}: no planned image is there any more; check that the volume is mounted and the "
+                "prefix exists, then run again"
+            )
+        returned = next(filter(self._source.holds, sorted(gone)), None)
+        if returned is not None:
+            raise StorageError(
+                f"{self._plan.input}{returned}: was missing a moment ago and is there again, so INPUT comes and goes; "
+                "check its connection, then run again"
+            )
 
     def _written(self, at_most: int) -> Iterator[PartStats]:
         """The parts that were written since the last call; waits until at most `at_most` are still to be written."""

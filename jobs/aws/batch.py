@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import IncompleteError, StorageError, UsageError
+from jobs.storage.s3_errors import CREDENTIAL_ERRORS, no_credentials, unreachable
 
 # As in storage/s3.py: when one request in five fails, one in 400,000 still fails after this many tries.
 ATTEMPTS = 8
@@ -112,10 +113,9 @@ class Batch:
                 f"{where}: {message} ({code}); check the role's policy and the credentials, then submit again"
             ) from error
         except BotoCoreError as error:
-            reason = " ".join(str(error).split())
-            raise StorageError(
-                f"{where}: {reason}; check the network and the AWS settings, then submit again"
-            ) from error
+            raise unreachable(where, error, "AWS Batch") from error
+        except CREDENTIAL_ERRORS as error:
+            raise no_credentials(where, error) from error
 
 
 def _job(found: dict[str, Any]) -> Job:
@@ -145,7 +145,5 @@ def _batch_client() -> Any:
         return boto3.session.Session().client(
             "batch", config=Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
         )
-    except (BotoCoreError, ValueError) as error:  # a malformed endpoint is a ValueError
-        raise StorageError(
-            f"AWS Batch: the AWS settings cannot be used: {error}; check AWS_* and the profile"
-        ) from error
+    except (BotoCoreError, *CREDENTIAL_ERRORS) as error:  # a malformed endpoint is a ValueError
+        raise no_credentials("AWS Batch", error) from error

@@ -42,9 +42,9 @@ def main() -> None:
     """Run a detector over the images of a bucket or a folder, and publish box manifests.
 
     INPUT and OUTPUT are s3://bucket/prefix or a folder; OUTPUT belongs to one run. The standard AWS settings apply
-    (AWS_ENDPOINT_URL, profiles, roles). In a folder, names that begin with a dot and links to folders are left out.
+    (AWS_ENDPOINT_URL, profiles, roles). Links to folders are not followed.
 
     Exit codes: 0 published and valid, 1 a bug, 2 wrong usage or another plan in OUTPUT, 3 rejected, 4 parts are
     missing (run again), 5 storage or permission, 6 the artifact cannot be used, 130 and 143 stopped by
-    Ctrl-C or SIGTERM (run again).
+    Ctrl-C or SIGTERM (run again), 141 standard output cannot be written (run again).
     """

@@ -47,8 +47,10 @@ _MODEL = click.option(
 
 def _extensions(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = [] if value is None else [name.strip().removeprefix(".").lower() for name in value.split(",")]
-    if any(not name or "." in name or "/" in name for name in names):
-        raise click.BadParameter("takes what follows the last dot of a name, separated by commas, as in jpg,png")
+    if names != ["*"] and any(not name or set(name) & set("./*") for name in names):
+        raise click.BadParameter(
+            "takes what follows the last dot of a name, separated by commas, as in jpg,png; or * alone for every object"
+        )
     return tuple(names)
 
 
@@ -98,8 +100,22 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
             "--extensions",
             metavar="LIST",
             callback=_extensions,
-            help="Extensions of images, separated by commas, any case.  [default: bmp,gif,jpeg,jpg,png,tif,tiff,webp]",
+            help="Extensions of images, separated by commas, any case; '*' plans every object, with or without one.  "
+            "[default: bmp,gif,jfif,jpe,jpeg,jpg,png,tif,tiff,webp]",
         ),
+        click.option(
+            "--hidden",
+            is_flag=True,
+            help="Plan also images below INPUT whose name, or a folder's name, begins with a dot or is __MACOSX.",
+        ),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Plan only N of the images, chosen at random but always the same: a trial, with an OUTPUT of its own.",
+        ),
+        click.option("--request-payer", is_flag=True, help="Pay for reading INPUT, if its bucket demands it."),
+        click.option("--no-sign-request", is_flag=True, help="Read INPUT, a public bucket, without credentials."),
         click.option(
             "--inventory",
             metavar="URI",

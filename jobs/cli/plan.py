@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from jobs.cli.options import plan_options
-from jobs.cli.shared import freeze_plan, show_plan
+from jobs.cli.shared import freeze_plan, open_ends, show_plan
 from jobs.cli.text import print_lines
+from jobs.left_out import left_out
 
 
 @click.command()
@@ -22,20 +23,17 @@ def plan(source: str, output: str, chosen: dict[str, Any], dry_run: bool) -> Non
     Example:
       boxcar plan s3://photos/2024/ s3://boxes/2024/ --model models/detector
     """
-    from jobs.storage import open_store
-
-    destination = open_store(output)
+    origin, destination = open_ends(source, output, chosen)
     if dry_run:
-        show_plan(open_store(source), destination, chosen)
+        show_plan(origin, destination, chosen)
         return
-    frozen = freeze_plan(open_store(source), destination, chosen)
+    frozen = freeze_plan(origin, destination, chosen)
     print_lines(
         {
             "run": frozen.run,
             "images": f"{frozen.images:,} in {len(frozen.parts):,} parts",
             "unchanged": f"{frozen.copies:,} (their records may be copied)",
-            "filtered out": f"{frozen.filtered:,} (by --include and --exclude; not planned)",
-            "other files": f"{frozen.other_files:,} (no images by their extension; not planned)",
+            "left out": left_out(frozen) or "nothing",
             "plan": f"{destination.uri}plan.json",
         }
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import latest_option, machine_options, plan_options, policy_options
-from jobs.cli.shared import conclude, freeze_plan, open_pointer, show_plan
+from jobs.cli.shared import conclude, freeze_plan, open_ends, open_pointer, show_plan
 from jobs.cli.text import say
 from jobs.cli.work import make_parts
 from jobs.errors import UsageError
@@ -54,14 +54,13 @@ def run(
     from jobs.publish import find_published, repair_pages
     from jobs.publish import finish as finish_run
     from jobs.rules.review import check_installed
-    from jobs.storage import open_store
 
     if engine == "ray" and (threads or processes):
         raise UsageError("--threads and --processes are for this machine; on a Ray cluster every core makes parts")
     if engine != "ray" and address:
         raise UsageError("--address names a Ray cluster; give --engine ray too")
     check_installed()  # before hours of work, not after
-    origin, destination = open_store(source), open_store(output)
+    origin, destination = open_ends(source, output, chosen)
     pointer = open_pointer(latest, origin.uri, destination)
     if dry_run:
         show_plan(origin, destination, chosen)

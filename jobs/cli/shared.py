@@ -11,6 +11,7 @@ import click
 
 from jobs.cli.text import failed, print_lines, rate_text, say, warn
 from jobs.errors import RejectedError, UsageError
+from jobs.left_out import left_out
 
 if TYPE_CHECKING:
     from jobs.formats import Manifest, Plan, PlanOptions
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from jobs.model import Model
     from jobs.published_run import PublishedRun
     from jobs.storage import Store
+
+
+def open_ends(source: str, output: str, chosen: dict[str, Any]) -> tuple[Store, Store]:
+    """INPUT, read as the options say, and OUTPUT."""
+    from jobs.storage import open_store
+
+    access = {name: chosen[name] for name in ("request_payer", "no_sign_request")}
+    return open_store(source, **access), open_store(output)
 
 
 def freeze_plan(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
@@ -58,8 +67,7 @@ def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
             "images": f"{counts.images:,} in {found.parts:,} parts",
             "download": f"{counts.bytes - copies.bytes:,} bytes of {counts.images - copies.images:,} images",
             "unchanged": unchanged,
-            "filtered out": f"{counts.filtered:,} (by --include and --exclude)",
-            "other files": f"{counts.other_files:,} (no images by their extension)",
+            "left out": left_out(counts) or "nothing",
             "output": f"{output.uri} (dry run: nothing was written)",
         }
     )
@@ -113,6 +121,7 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
     print_lines(
         {
             "images": f"{manifest.images:,}",
+            "left out": left_out(manifest) or "nothing",
             "failed": failed(manifest.statuses),
             "boxes": f"{sum(manifest.boxes.values()):,}",
             "images/s": rate_text(rate),
@@ -122,7 +131,10 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
         }
     )
     if not manifest.images:
-        click.echo(f"warning: no images below {manifest.input}; check the INPUT", err=True)
+        others = (
+            f"; --extensions '*' plans the {manifest.other_files:,} other files too" if manifest.other_files else ""
+        )
+        click.echo(f"warning: no images below {manifest.input}; check the INPUT{others}", err=True)
     for rule in manifest.warnings:
         click.echo(f"warning: {rule}: {output.uri}{VALIDATION} says why", err=True)
     if manifest.status == "rejected":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli.options import latest_option, plan_options, policy_options
-from jobs.cli.shared import conclude, freeze_plan, open_pointer, show_plan
+from jobs.cli.shared import conclude, freeze_plan, open_ends, open_pointer, show_plan
 from jobs.cli.text import print_lines, say, warn
 from jobs.errors import IncompleteError, UsageError
 
@@ -98,10 +98,9 @@ def submit(
     """
     from jobs.aws.batch import Batch
     from jobs.aws.submit import submit as submit_run
-    from jobs.storage import open_store
 
     output = _named(output, scheduled_time)
-    origin, destination = open_store(source), open_store(output)
+    origin, destination = open_ends(source, output, chosen)
     for name, store in (("INPUT", origin), ("OUTPUT", destination)):
         if not store.uri.startswith("s3://"):
             raise UsageError(

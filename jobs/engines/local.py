@@ -14,8 +14,9 @@ from itertools import chain
 from jobs.engines.part import make_part
 from jobs.errors import IncompleteError
 from jobs.formats import PartStats, Plan
+from jobs.plan import open_input
 from jobs.progress import TerminalProgress
-from jobs.storage import Store, open_store
+from jobs.storage import Store
 from jobs.worker import PartTask, Worker
 
 # An image takes a core about 40 ms, and holds Python's lock for about 3 ms of them: twelve threads would fill it.
@@ -38,7 +39,7 @@ def make(
         return
     parts = chain([first], waiting)
     if processes == 1:
-        with Worker(open_store(plan.input), output, plan, threads=threads) as worker:
+        with Worker(open_input(plan), output, plan, threads=threads) as worker:
             for stats in worker.make(parts, progress.images):
                 progress.part(stats)
     else:

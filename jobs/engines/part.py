@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from jobs.errors import UsageError
 from jobs.formats import PartStats, PlanPart
-from jobs.plan import decode_planned, planned_key, require_plan
+from jobs.plan import decode_planned, open_input, planned_key, require_plan
 from jobs.storage import Store, open_store
 from jobs.worker import Worker
 
@@ -18,7 +18,7 @@ def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tupl
     plan = require_plan(output)
     if plan.digest != plan_digest:
         raise UsageError(f"{output_uri}: holds plan {plan.digest[:12]}, not {plan_digest[:12]}; choose a new OUTPUT")
-    return output, Worker(open_store(plan.input), output, plan, threads=threads, share=share)
+    return output, Worker(open_input(plan), output, plan, threads=threads, share=share)
 
 
 def make_part(output_uri: str, plan_digest: str, part: PlanPart, threads: int, share: int) -> PartStats:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from detector.common.pages import Box, Figure, drawn_first, render_template
 from detector.runtime.artifact import Artifact
 from jobs.formats import BoxRecord, Manifest, Plan, Validation
+from jobs.left_out import left_out
+from jobs.plan import open_input
 from jobs.report.charts import make_charts
 from jobs.report.choice import GROUPS, GalleryImage, choose, is_broken
 from jobs.report.samples import Samples
@@ -42,7 +45,7 @@ def render(
     chosen = choose(output, plan, tally, samples, validation.rules)
     most = MOST_BOXES if len(chosen) <= MANY_FIGURES else FEWER_BOXES
     drawn = [_boxes(item, tally, most) for item in chosen]
-    thumbnails = Thumbnails(plan.input, _thumbnail_bytes(drawn))
+    thumbnails = Thumbnails(partial(open_input, plan), _thumbnail_bytes(drawn))
     pictures = thumbnails.make([item.sampled for item in chosen])
     figures = [
         _figure(number, item, boxes, picture)
@@ -57,6 +60,7 @@ def render(
         artifact=artifact,
         validation=validation,
         manifest=manifest,
+        left_out=left_out(plan),
         tally=tally,
         failed=tally.statuses.total() - tally.statuses["ok"],
         boxes=tally.labels.total(),

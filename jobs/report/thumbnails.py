@@ -5,7 +5,7 @@ A report never fails because of an image: where one cannot be read, a reason tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
 from jobs.formats import ERRORS
 from jobs.report.samples import SampledImage
-from jobs.storage import Store, open_store
+from jobs.storage import Store
 
 # Requests at the same time, which hide the time to the first byte. Images that are decoded at once share MAX_PIXELS.
 THREADS = 4
@@ -36,14 +36,14 @@ class Thumbnail:
 class Thumbnails:
     """Makes thumbnails from one store. When the store fails, `trouble` says how, and it is not asked again."""
 
-    def __init__(self, uri: str, budget: int) -> None:
-        """uri: that of the store; budget: most characters of a thumbnail."""
+    def __init__(self, opened: Callable[[], Store], budget: int) -> None:
+        """opened: opens the store; budget: most characters of a thumbnail."""
         self._budget = budget
         self._pixels = Budget(MAX_PIXELS)
         self._source: Store | None = None
         self.trouble: str | None = None
         try:
-            self._source = open_store(uri)
+            self._source = opened()
         except JobError as error:
             self.trouble = str(error)
 
@@ -70,7 +70,8 @@ class Thumbnails:
         if content.etag != record.etag:
             return Thumbnail(None, ERRORS["changed"])
         try:
-            with self._pixels.hold(count_pixels(content.data, MAX_PIXELS)):
-                return Thumbnail(thumbnail(decode_image(content.data, MAX_PIXELS), self._budget))
-        except ImageError as error:
+            data = content.decoded()
+            with self._pixels.hold(count_pixels(data, MAX_PIXELS)):
+                return Thumbnail(thumbnail(decode_image(data, MAX_PIXELS), self._budget))
+        except (ImageError, ItemError) as error:
             return Thumbnail(None, ERRORS[error.status])

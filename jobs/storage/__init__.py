@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from jobs.errors import UsageError
 from jobs.storage.ahead import read_ahead
 from jobs.storage.folder import FolderStore
 from jobs.storage.s3 import S3Store
 from jobs.storage.store import Content, Entry, Store
 
+# Also s3:/bucket, which has one slash too few and would name a folder.
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
 __all__ = ["Content", "Entry", "FolderStore", "S3Store", "Store", "open_store", "read_ahead", "split_uri"]
 
 
-def open_store(uri: str) -> Store:
-    """The store that `s3://bucket/prefix` or a folder's path names; nothing is read yet."""
+def open_store(uri: str, *, request_payer: bool = False, no_sign_request: bool = False) -> Store:
+    """The store that `s3://bucket/prefix` or a folder's path names; nothing is read yet. See S3Store for the options,
+    which a folder does not take."""
     if uri.startswith("s3://"):
-        return S3Store(uri)
-    if "://" in uri:
+        return S3Store(uri, request_payer=request_payer, no_sign_request=no_sign_request)
+    if SCHEME.match(uri):
         raise UsageError(f"{uri}: only s3://bucket/prefix and folders can be read; give one of these")
+    if request_payer or no_sign_request:
+        raise UsageError(f"{uri}: --request-payer and --no-sign-request are for an INPUT in S3; leave them out")
     return FolderStore(uri)
 
 

@@ -11,67 +11,116 @@ import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO
 
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.store import Content, Entry, ImageVersion
 
 # There is no such file: the path leads through a file, or a link leads nowhere or to itself.
 NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+# There is something else: a folder, a pipe, a socket or a device.
+NO_FILE = frozenset({errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
 
 
 class FolderStore:
     """A folder on this machine.
 
-    Files and folders whose names begin with a dot are not listed: files that are being written have such names. Links
-    to files are read. Links to folders are not followed, because they may form a ring.
+    Links to files are read. Links to folders are not followed, because they may form a ring.
     """
 
     def __init__(self, path: str) -> None:
         self.root = Path(os.path.realpath(path))
         self.uri = f"{self.root.as_posix().rstrip('/')}/"
+        self._identity = _identity(self.root)
 
-    def list(self) -> Iterator[Entry]:
-        """Every regular file below the folder; see the class for what is left out."""
+    def list(self, *, hidden: bool = False) -> Iterator[Entry]:
+        """Every regular file below the folder. A folder that may not be listed, or whose name begins with a dot and is
+        not entered, is an entry of its own."""
+        if self.root.is_file():
+            raise UsageError(f"{self.root}: is a file; give its folder, and the file's name with --include")
         if not self.root.is_dir():
-            raise StorageError(f"{self.root}: no such folder; check the path")
-        for folder, subfolders, names in os.walk(self.root, onerror=_unreadable_folder):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            raise StorageError(f"{self.root}: no such folder; check the path, and whether its volume is mounted")
+        unreadable: list[OSError] = []
+        for folder, subfolders, names in os.walk(self.root, onerror=unreadable.append):
+            if not hidden:
+                yield from (Entry(f"{self._key(folder, name)}/", 0) for name in subfolders if name.startswith("."))
+                subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             for name in names:
-                path = Path(folder, name)
-                if name.startswith(".") or (status := _stat(path)) is None:
-                    continue
-                key = path.relative_to(self.root).as_posix()
-                try:
-                    key.encode()
-                except UnicodeEncodeError as error:
-                    raise UsageError(f"{os.fsencode(path)!r}: the name is not UTF-8; rename the file") from error
-                yield Entry(key, status.st_size, mtime_ns=status.st_mtime_ns)
+                if (entry := self._entry(folder, name)) is not None:
+                    yield entry
+        for error in unreadable:
+            key = self._key(error.filename, "")
+            problem = _unlisted(error.filename, error)
+            if not key:
+                raise problem
+            yield Entry(f"{key}/", 0, problem=problem)
+
+    def _key(self, folder: str, name: str) -> str:
+        """The key of a file or folder in UTF-8; bytes that are not UTF-8 are shown as \\xNN."""
+        below = os.fsencode(Path(folder, name))[len(os.fsencode(self.root)) :]
+        return below.lstrip(b"/").decode(errors="backslashreplace")
+
+    def _entry(self, folder: str, name: str) -> Entry | None:
+        """The entry of a file; None for what is no file."""
+        key, path = self._key(folder, name), Path(folder, name)
+        try:
+            status = _stat(path)
+        except OSError as error:
+            return Entry(key, 0, problem=_unlisted(path, error))
+        if status is None:
+            return None
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            problem = UsageError(
+                f"{self.uri}{key}: the name is not UTF-8; rename it, or leave the file out with --exclude"
+            )
+            return Entry(key, status.st_size, problem=problem)
+        return Entry(key, status.st_size, mtime_ns=status.st_mtime_ns)
 
     def fetch(self, image: ImageVersion) -> Content:
         """The bytes of a file whose size and time are those of the listing; the ETag is their MD5."""
         path = self.root / image.key
         try:
-            with path.open("rb") as file:
+            with _opened(path) as file:
                 status = os.fstat(file.fileno())
-                data = file.read() if (status.st_size, status.st_mtime_ns) == (image.size, image.mtime_ns) else None
-        except IsADirectoryError as error:
-            raise ItemError("changed") from error
+                same = (status.st_size, status.st_mtime_ns) == (image.size, image.mtime_ns)
+                data = file.read() if same else b""
         except PermissionError as error:
-            raise ItemError("forbidden") from error
+            raise ItemError("forbidden", f"{error.strerror}; let this user read the files") from error
         except OSError as error:
             if error.errno in NOWHERE:
                 raise ItemError("missing") from error
+            if error.errno in NO_FILE:
+                raise ItemError("changed", "no regular file any more") from error
             raise StorageError(f"{path}: cannot be read: {error.strerror}; check the disk and run again") from error
-        if data is None or len(data) != image.size:
-            raise ItemError("changed")
+        if not same or len(data) != image.size:
+            raise ItemError("changed", "its size or time is not as planned")
         return Content(data, _md5(data))
+
+    def holds(self, key: str) -> bool:
+        """See Store."""
+        try:
+            os.stat(self.root / key)
+        except OSError as error:
+            return error.errno not in NOWHERE
+        return True
+
+    def answers(self, keys: Iterator[str]) -> bool:
+        """See Store."""
+        if self._identity is None or _identity(self.root) != self._identity:
+            raise StorageError(
+                f"{self.root}: is gone, or is another folder than when this command began; check that its volume is "
+                "mounted, then run again"
+            )
+        return any(map(self.holds, keys))
 
     def read(self, key: str) -> bytes | None:
         """See Store."""
         path = self.root / key
         try:
-            return path.read_bytes()
+            with _opened(path) as file:
+                return file.read()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -126,15 +175,36 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _unreadable_folder(error: OSError) -> NoReturn:
-    """Raise StorageError when a folder cannot be listed: its images would be lost without notice."""
-    raise StorageError(f"{error.filename}: cannot be listed: {error.strerror}; check its permissions") from error
+def _identity(root: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one at the same path, such as the mount point of a volume that is gone."""
+    try:
+        status = root.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, for reading. Without O_NONBLOCK, opening a pipe would wait for ever for somebody who writes."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.ENODEV, "no regular file", str(path))
+        yield file
+
+
+def _unlisted(path: str | Path, error: OSError) -> StorageError:
+    """The error for what cannot be listed: images must not be lost without notice."""
+    return StorageError(
+        f"{path}: cannot be listed: {error.strerror}; check its permissions, or leave it out with --exclude "
+        "(a folder with /* behind its name)"
+    )
 
 
 def _stat(path: Path) -> os.stat_result | None:
     """The status of a file; None for a pipe or a socket, or a file that was removed since its folder was read.
 
-    A link that leads nowhere is planned, so that its record says `missing`.
+    A link that leads nowhere is planned, so that its record says `missing`. Raises OSError.
     """
     for look in (path.stat, path.lstat):
         try:
@@ -142,7 +212,7 @@ def _stat(path: Path) -> os.stat_result | None:
         except OSError as error:
             if error.errno in NOWHERE:
                 continue
-            raise StorageError(f"{path}: cannot be listed: {error.strerror}; check its permissions") from error
+            raise
         return status if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None
     return None
 

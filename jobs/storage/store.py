@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+from jobs.errors import ItemError, JobError
+
+# Photographs hardly shrink when they are compressed. An object that grows beyond this is not unpacked any further.
+MAX_UNPACKED = 128 * 2**20
 
 
 class ImageVersion(Protocol):
@@ -22,21 +28,41 @@ class ImageVersion(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a listing. S3 gives an ETag; a folder gives a modification time."""
+    """One object of a listing. S3 gives an ETag; a folder gives a modification time.
+
+    A key that ends with `/` is a folder whose files are not listed. `problem` is the error that planning this object
+    must end with, unless it is left out.
+    """
 
     key: str
     size: int  # bytes
     etag: str | None = None
     mtime_ns: int | None = None
+    problem: JobError | None = None
 
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of one object and their version."""
+    """The bytes of one object as they are stored, and their version; encoding: S3's Content-Encoding."""
 
     data: bytes
     etag: str
     version_id: str | None = None
+    encoding: str = ""
+
+    def decoded(self) -> bytes:
+        """The bytes after the Content-Encoding gzip is undone, as browsers do; raises ItemError `too_large` where they
+        are more than `MAX_UNPACKED`."""
+        if "gzip" not in self.encoding or not self.data.startswith(b"\x1f\x8b"):
+            return self.data
+        unpacking = zlib.decompressobj(wbits=31)
+        try:
+            found = unpacking.decompress(self.data, MAX_UNPACKED)
+        except zlib.error:
+            return self.data  # the decoder of images will say that they are damaged
+        if unpacking.unconsumed_tail:
+            raise ItemError("too_large")
+        return found
 
 
 class Store(Protocol):
@@ -48,11 +74,21 @@ class Store(Protocol):
 
     uri: str
 
-    def list(self) -> Iterator[Entry]:
-        """Every object below, in no particular order."""
+    def list(self, *, hidden: bool = False) -> Iterator[Entry]:
+        """Every object below, in no particular order. Folders of a file system whose names begin with a dot are
+        entered only if `hidden`."""
 
     def fetch(self, image: ImageVersion) -> Content:
         """The bytes of the listed version; raises ItemError `missing`, `forbidden` or `changed`."""
+
+    def holds(self, key: str) -> bool:
+        """Whether there is an object with this key now."""
+
+    def answers(self, keys: Iterator[str]) -> bool:
+        """Whether the store still has objects that it should have: the first one of `keys` that is there will do.
+
+        Raises StorageError when this is not the store that it was when it was opened.
+        """
 
     def read(self, key: str) -> bytes | None:
         """The bytes of an object that a run has written; None where there is none."""

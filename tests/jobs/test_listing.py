@@ -115,9 +115,9 @@ def test_filters(filters: dict[str, list[str]], expected: list[str]) -> None:
     assert sorted(chosen) == expected
     counts = selection.counts
     assert (counts.images, counts.bytes) == (len(expected), 3 * len(expected))
-    assert counts.images + counts.filtered + counts.other_files == len(images + others)
+    assert counts.images + counts.filtered + counts.other_files + counts.hidden == len(images + others)
     if "extensions" not in filters:
-        assert counts.other_files == len(others)
+        assert (counts.other_files, counts.hidden) == (len(others) - 2, 2)
 
 
 def test_the_same_version_is_that_of_the_previous_run() -> None:

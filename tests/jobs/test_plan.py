@@ -17,7 +17,7 @@ from detector.runtime.artifact import SHIPPED
 from jobs.errors import StorageError, UsageError
 from jobs.formats import Plan, PlannedImage, PlanOptions, decode_lines, sha256
 from jobs.model import Model, open_model, run_model
-from jobs.plan import make_plan, plan_digest, plan_options, planned_parts
+from jobs.plan import EARLIER_EXTENSIONS, make_plan, plan_digest, plan_options, planned_parts
 from jobs.storage import Entry, FolderStore, Store
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, write_photos
@@ -59,7 +59,8 @@ def test_what_is_an_image(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> Non
     os.mkfifo(photos / "pipe.jpg")
     boxcar("plan", photos, tmp_path / "run", "--model", artifact)
     assert [image.key for image in _planned(tmp_path / "run")] == sorted([*wanted, "link.jpg", "nowhere.jpg"])
-    assert _plan(tmp_path / "run").other_files == len(others)
+    plan = _plan(tmp_path / "run")
+    assert (plan.other_files, plan.hidden) == (len(others), 2)
 
 
 def test_the_digest_names_the_content(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_an_error_while_listing_leaves_no_thread(
     photos, output = write_photos(tmp_path / "photos", 1), FolderStore(str(tmp_path / "run"))
     go_on = threading.Event()
 
-    def listed(_self: FolderStore) -> Iterator[Entry]:
+    def listed(_self: FolderStore, **_options: bool) -> Iterator[Entry]:
         with ThreadPoolExecutor(1, "listing") as pool:
             try:
                 pool.submit(go_on.wait)
@@ -286,12 +287,11 @@ def test_a_dry_run_writes_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path
     left_out = (photos / "0004.png").stat().st_size
     shown = boxcar(command, *arguments, "--dry-run").stdout
     for line in (
-        "plan          none yet",
-        "images        4 in 2 parts",
-        f"download      {size - left_out:,} bytes of 4 images",
-        "unchanged     0",
-        "filtered out  1 ",
-        "other files   1 ",
+        "plan       none yet",
+        "images     4 in 2 parts",
+        f"download   {size - left_out:,} bytes of 4 images",
+        "unchanged  0",
+        "left out   2 (1 by their extension, 1 by --include, --exclude or --limit)",
     ):
         assert line in shown
     assert not output.exists()
@@ -301,14 +301,14 @@ def test_a_dry_run_writes_nothing(boxcar: Boxcar, artifact: Path, tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     (output / "stats/part-0000001.json").rename(tmp_path / "stats")
     shown = boxcar(command, *arguments, "--dry-run").stdout
-    assert f"plan          run {run} of " in shown and ", 1 of its parts in place" in shown
-    assert f"download      {size - left_out:,} bytes of 4 images" in shown
+    assert f"plan       run {run} of " in shown and ", 1 of its parts in place" in shown
+    assert f"download   {size - left_out:,} bytes of 4 images" in shown
     (tmp_path / "stats").rename(output / "stats/part-0000001.json")
     next_arguments = (photos, tmp_path / "next", "--model", artifact, "--since", output)
     (photos / "0004.png").write_bytes(b"12345")
     shown = boxcar(command, *next_arguments, "--dry-run").stdout
-    assert "download      5 bytes of 1 images" in shown
-    assert f"unchanged     4 ({size - left_out:,} bytes; their records may be copied from {output}/)" in shown
+    assert "download   5 bytes of 1 images" in shown
+    assert f"unchanged  4 ({size - left_out:,} bytes; their records may be copied from {output}/)" in shown
     assert not (tmp_path / "next").exists()
     assert "--exclude is *4.png there, none here" in boxcar(command, *arguments[:-2], "--dry-run", code=2).stderr
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == {
@@ -385,7 +385,7 @@ def test_a_key_that_is_listed_twice(
     """Each image gets one record, so that a server's mistake must not plan one twice."""
     listed = FolderStore.list
 
-    def twice(self: FolderStore) -> Iterator[Entry]:
+    def twice(self: FolderStore, **_options: bool) -> Iterator[Entry]:
         entries = sorted(listed(self), key=lambda entry: entry.key)
         return iter([*entries, entries[1]])
 
@@ -506,8 +506,9 @@ def test_every_option_of_a_plan_is_digested_and_compared(boxcar: Boxcar, artifac
         "part_size": ("--part-size", 7),
         "since": ("--since", {"given": "/before/"}),
         "redo": ("--redo", ["ok"]),
+        "limit": ("--limit", 5),
     }
-    assert {*others, "model"} == set(PlanOptions.model_fields)
+    assert {*others, "model", "request_payer", "no_sign_request"} == set(PlanOptions.model_fields)
     for field, (name, value) in others.items():
         assert plan_digest(written | {field: value}) != plan.digest
         asked = Plan.model_validate(written | {field: value}).asked()
@@ -518,7 +519,10 @@ def test_a_plan_without_a_newer_option_keeps_its_digest(boxcar: Boxcar, artifact
     """As an older boxcar wrote it, before the option was there."""
     photos, output = write_photos(tmp_path / "photos", 2), tmp_path / "run"
     boxcar("plan", photos, output, "--model", artifact)
-    older = {name: value for name, value in json.loads((output / "plan.json").read_bytes()).items() if name != "redo"}
+    newer = {"redo", "hidden", "limit", "request_payer", "no_sign_request"}
+    written = json.loads((output / "plan.json").read_bytes())
+    older = {name: value for name, value in written.items() if name not in newer}
+    older["filters"] = {"include": [], "exclude": [], "extensions": EARLIER_EXTENSIONS[0]}
     digest = plan_digest(older)
     (output / "plan.json").write_text(json.dumps(older | {"digest": digest, "run": digest[:8]}))
     assert f"run        {digest[:8]}" in boxcar("status", output).stdout

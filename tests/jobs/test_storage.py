@@ -84,7 +84,7 @@ def test_permissions_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise PermissionError(13, "Permission denied", str(tmp_path))
 
     with monkeypatch.context() as patch:  # root, as which tests may run, may read everything
-        patch.setattr(Path, "open", denied)
+        patch.setattr(os, "open", denied)
         with pytest.raises(ItemError) as caught:
             store.fetch(entry)
     assert caught.value.status == "forbidden"
@@ -259,7 +259,7 @@ def test_not_an_s3_server(
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
         for call in _calls(open_store("s3://photos")):
             # botocore itself makes a 500 of what is no XML where it expects some.
-            with pytest.raises(StorageError, match=r"not that of an S3 server|refused the request.*\(500\)"):
+            with pytest.raises(StorageError, match=r"not that of an S3 server|refused the request.*\(500"):
                 call()
         result = boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact, code=5)
         assert len(result.stderr.splitlines()) == 1

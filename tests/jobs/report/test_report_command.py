@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_role_that_may_not_read_images_still_reports(
 
 
 def test_an_input_that_cannot_be_opened_is_named_on_the_page() -> None:
-    thumbnails = Thumbnails("gopher://photos/", 1000)
+    thumbnails = Thumbnails(partial(open_store, "gopher://photos/"), 1000)
     assert thumbnails.trouble and "gopher" in thumbnails.trouble and thumbnails.make([]) == []
 
 
