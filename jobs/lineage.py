@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from jobs.errors import UsageError
-from jobs.formats import Manifest, Plan, PlannedImage, PlanPart, Record, sha256
-from jobs.parts import records_key
-from jobs.plan import planned_parts
-from jobs.published_run import MANIFEST, PublishedRun, published_records
+from jobs.formats import Manifest, Plan, sha256
+from jobs.lookup import find_record
+from jobs.published_run import MANIFEST, PublishedRun
 
 
 def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
@@ -39,36 +38,17 @@ def trace_image(run: PublishedRun, plan: Plan, image: str) -> dict[str, str]:
     """The place of an image's record, and the version of the image that it describes; image: a URI or a key below
     INPUT.
 
-    Raises UsageError when it was not planned, or its part is not the one that was published.
+    Raises what `find_record` raises.
     """
-    key = image.removeprefix(plan.input)
-    for part, images in planned_parts(run.store, plan):
-        if images and images[0].key <= key <= images[-1].key:
-            for line, planned in enumerate(images, start=1):
-                if planned.key == key:
-                    return _record(run, plan, part, line, planned)
-    raise UsageError(f"{image}: not an image of run {plan.run}, whose INPUT is {plan.input}")
-
-
-def _record(run: PublishedRun, plan: Plan, part: PlanPart, line: int, planned: PlannedImage) -> dict[str, str]:
-    entry = next((entry for entry in run.manifest.parts if entry.key == records_key(part)), None)
-    if entry is None:
-        raise UsageError(
-            f"{run.store.uri}{MANIFEST}: lists no {part.name}; publish with: boxcar finish {run.store.uri}"
-        )
-    try:
-        record: Record = published_records(entry, run.store.read(entry.key))[line - 1]
-    except ValueError as error:
-        raise UsageError(f"{run.store.uri}{entry.key}: {error}; put the published part back") from error
-    copied = planned.previous is not None and plan.since is not None
+    found = find_record(run, plan, image)
+    record, entry, previous = found.record, found.entry, found.planned.previous
+    copied = previous is not None and plan.since is not None
     return {
         "image": record.image,
         "version": f"etag {record.etag}, version id {record.version_id}, {record.bytes:,} bytes",
-        "record": f"{run.store.uri}{entry.key}, line {line}: {record.status}, {len(record.boxes)} boxes",
+        "record": f"{run.store.uri}{entry.key}, line {found.line}: {record.status}, {len(record.boxes)} boxes",
         "part": f"{entry.count:,} records, sha256 {entry.sha256}",
-        "previous": f"may be copied from {planned.previous} of run {plan.since.run}"
-        if copied and plan.since
-        else "none",
+        "previous": f"may be copied from {previous} of run {plan.since.run}" if copied and plan.since else "none",
     }
 
 

@@ -3,12 +3,27 @@
 Each command has a file of its name. Heavy imports stand inside the commands, so that `boxcar --help` answers at once.
 """
 
-from jobs.cli import convert, diff, finish, lineage, plan, report, run, schema, status, submit, validate, work
+from jobs.cli import (
+    convert,
+    diff,
+    doctor,
+    finish,
+    lineage,
+    plan,
+    report,
+    run,
+    schema,
+    show,
+    status,
+    submit,
+    validate,
+    work,
+)  # fmt: skip
 from jobs.cli.group import main
 
 for command in (
     run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, report.report,
-    convert.convert, diff.diff, lineage.lineage, schema.schema,
+    convert.convert, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
 ):  # fmt: skip
     main.add_command(command)
 

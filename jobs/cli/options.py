@@ -37,7 +37,7 @@ def _with_options(command: Callable[..., Any], *options: Callable[..., Any]) -> 
     return command
 
 
-_MODEL = click.option(
+model_option = click.option(
     "--model",
     metavar="ARTIFACT",
     help="Folder or s3:// prefix with model.onnx and model.json, or REPO:REV, the artifact of a DVC project at a "
@@ -71,7 +71,7 @@ def plan_options(command: Command) -> Any:
 def _plan_option_list(command: Callable[..., Any]) -> Any:
     return _with_options(
         command,
-        _MODEL,
+        model_option,
         click.option(
             "--min-score",
             type=Share(),
@@ -114,8 +114,7 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
             metavar="N",
             help="Plan only N of the images, chosen at random but always the same: a trial, with an OUTPUT of its own.",
         ),
-        click.option("--request-payer", is_flag=True, help="Pay for reading INPUT, if its bucket demands it."),
-        click.option("--no-sign-request", is_flag=True, help="Read INPUT, a public bucket, without credentials."),
+        access_options,
         click.option(
             "--inventory",
             metavar="URI",
@@ -137,6 +136,15 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
             is_flag=True,
             help="Show what would be read and written, from the listing alone; write nothing.",
         ),
+    )
+
+
+def access_options(command: Command) -> Any:
+    """Adds the options that say how INPUT is read."""
+    return _with_options(
+        command,
+        click.option("--request-payer", is_flag=True, help="Pay for reading INPUT, if its bucket demands it."),
+        click.option("--no-sign-request", is_flag=True, help="Read INPUT, a public bucket, without credentials."),
     )
 
 

@@ -150,6 +150,11 @@ class FolderStore:
                 _replace(path, data)
                 return True
 
+    def remove(self, key: str) -> None:
+        """See Store."""
+        with _write_errors(self.root / key):
+            (self.root / key).unlink(missing_ok=True)
+
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

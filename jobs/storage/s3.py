@@ -75,11 +75,11 @@ class S3Store:
         self.prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self.uri = f"s3://{self.bucket}/{self.prefix}"
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if request_payer else {}
-        self._client, self._attempts = _s3_client(self.uri, no_sign_request)
+        self.client, self._attempts = _s3_client(self.uri, no_sign_request)
 
     def list(self, *, hidden: bool = False) -> Iterator[Entry]:
         """Every object below the prefix, however many pages the listing has; a long one is listed in parallel."""
-        self._client.meta.events.register("before-parse.s3.ListObjectsV2", parse_keys, unique_id="boxcar-keys")
+        self.client.meta.events.register("before-parse.s3.ListObjectsV2", parse_keys, unique_id="boxcar-keys")
         listed = list_in_sequence if self.bucket.endswith(UNSORTED) else list_keys
         found = None
         with contextlib.closing(listed(self._list_page, self.prefix, self.uri)) as keys:
@@ -204,7 +204,7 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
-        endpoint = self._client.meta.endpoint_url
+        endpoint = self.client.meta.endpoint_url
         with storage_errors(self.uri + key):
             try:
                 self._put(key, data, **({} if endpoint in _UNCONDITIONAL else condition))
@@ -217,6 +217,11 @@ class S3Store:
                 self._put(key, data)
                 _UNCONDITIONAL.add(endpoint)
         return True
+
+    def remove(self, key: str) -> None:
+        """See Store."""
+        with storage_errors(self.uri + key):
+            self._tried(self.uri + key, lambda: self._call("delete_object", Key=self.prefix + key))
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         def ask() -> None:
@@ -258,7 +263,7 @@ class S3Store:
         from botocore.exceptions import BotoCoreError
 
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **options)
+            answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.bucket, **options)
         except BotoCoreError:  # some of them are also OSErrors
             raise
         except CREDENTIAL_ERRORS as error:

@@ -101,3 +101,6 @@ class Store(Protocol):
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
         """Write as `write` does if the version is still `etag` (None: if there is no object); False if it is not."""
+
+    def remove(self, key: str) -> None:
+        """Remove an object."""

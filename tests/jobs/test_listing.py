@@ -296,7 +296,7 @@ def _listed(store: Any) -> tuple[dict[str, Entry], list[dict[str, Any]]]:
         params.setdefault("MaxKeys", 20)
         asked.append(dict(params))
 
-    store._client.meta.events.register("before-parameter-build.s3.ListObjectsV2", note)
+    store.client.meta.events.register("before-parameter-build.s3.ListObjectsV2", note)
     entries = list(store.list())
     assert len({entry.key for entry in entries}) == len(entries)
     return {entry.key: entry for entry in entries}, asked
@@ -327,7 +327,7 @@ def test_moto_lists_every_key_once(moto: str, cut_early: None, name: str) -> Non
     store: Any = S3Store("s3://photos/in")
     if name != "photos":  # moto has no directory buckets; this one only bears the name of one
         store.bucket = name
-        store._client.meta.events.register(
+        store.client.meta.events.register(
             "before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(Bucket="photos")
         )
     entries, asked = _listed(store)

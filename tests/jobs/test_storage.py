@@ -134,9 +134,9 @@ def test_a_body_that_breaks_off_is_fetched_again(monkeypatch: pytest.MonkeyPatch
     store: Any = S3Store("s3://photos")
     cut = IncompleteReadError(actual_bytes=1, expected_bytes=2)
     reset = ResponseStreamingError(error="connection reset")
-    store._client = _Client(cut, reset, b"whole")
+    store.client = _Client(cut, reset, b"whole")
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
-    store._client = _Client(cut, cut, cut, b"too late")
+    store.client = _Client(cut, cut, cut, b"too late")
     with pytest.raises(StorageError, match=r"s3://photos/a\.jpg"):
         store.fetch(Entry("a.jpg", 5, etag="e"))
 
@@ -177,7 +177,7 @@ def test_a_server_without_conditional_writes_is_written_to(bucket: Bucket) -> No
         if "If-None-Match" in params["headers"]:
             raise _refusal("NotImplemented")
 
-    store._client.meta.events.register("before-call.s3.PutObject", refuse)
+    store.client.meta.events.register("before-call.s3.PutObject", refuse)
     assert store.swap("plan.json", b"{}", None)
     assert store.read("plan.json") == b"{}"
 
@@ -194,8 +194,8 @@ def test_read_ahead_keeps_the_order(tmp_path: Path) -> None:
 def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str) -> None:
     """Without its length a body that was cut would look like a whole one: an empty image, a damaged part."""
     store: Any = S3Store("s3://photos")
-    store._client = _Client(b"", b"whole")
-    whole, answers = store._client.get_object, []
+    store.client = _Client(b"", b"whole")
+    whole, answers = store.client.get_object, []
 
     def get_object(**request: object) -> dict[str, Any]:
         answer = whole(**request)
@@ -204,7 +204,7 @@ def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str) -> None:
         answers.append(answer)
         return answer
 
-    store._client.get_object = get_object
+    store.client.get_object = get_object
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
     assert len(answers) == 2
 
@@ -212,9 +212,9 @@ def test_an_answer_whose_headers_were_cut_is_asked_for_again(lost: str) -> None:
 def test_a_refusal_without_a_word_is_asked_again() -> None:
     """404 and nothing else: the key, the bucket, or an answer that was cut."""
     store: Any = S3Store("s3://photos")
-    store._client = _Client(_refusal("404"), _refusal("404"), _refusal("NoSuchKey"))
+    store.client = _Client(_refusal("404"), _refusal("404"), _refusal("NoSuchKey"))
     assert store.read("plan.json") is None
-    store._client = _Client(*[_refusal("404")] * 5)
+    store.client = _Client(*[_refusal("404")] * 5)
     with pytest.raises(StorageError, match="404"):
         store.read("plan.json")
 
@@ -271,7 +271,7 @@ def test_an_answer_that_botocore_cannot_read() -> None:
         raise ResponseParserError("Unable to parse response:\n<html>")
 
     store: Any = S3Store("s3://photos")
-    store._client.meta.events.register("before-call.s3", garbled)
+    store.client.meta.events.register("before-call.s3", garbled)
     for call in _calls(store):
         with pytest.raises(StorageError, match="not that of an S3 server"):
             call()
@@ -281,7 +281,7 @@ def test_a_listing_without_etags(moto: str) -> None:
     boto3.session.Session().client("s3").create_bucket(Bucket="photos")
     boto3.session.Session().client("s3").put_object(Bucket="photos", Key="a.jpg", Body=b"a")
     store: Any = S3Store("s3://photos")
-    store._client.meta.events.register(
+    store.client.meta.events.register(
         "after-call.s3.ListObjectsV2", lambda parsed, **_: [found.pop("ETag") for found in parsed["Contents"]]
     )
     with pytest.raises(StorageError, match="not that of an S3 server"):
@@ -299,11 +299,11 @@ def _refusal(code: str) -> ClientError:
 def test_an_object_that_may_not_be_read(code: str) -> None:
     """Its key was disabled or deleted: a matter of this image, and of no use to try again."""
     store: Any = S3Store("s3://photos")
-    store._client = _Client(_refusal(code))
+    store.client = _Client(_refusal(code))
     with pytest.raises(ItemError) as caught:
         store.fetch(Entry("a.jpg", 5, etag="e"))
     assert caught.value.status == "forbidden"
-    store._client = _Client(_refusal(code))
+    store.client = _Client(_refusal(code))
     with pytest.raises(StorageError):  # a file of our own
         store.read("plan.json")
 
@@ -311,9 +311,9 @@ def test_an_object_that_may_not_be_read(code: str) -> None:
 @pytest.mark.parametrize("code", ["KMS.ThrottlingException", "KMS.DependencyTimeoutException", "SlowDown"])
 def test_what_passes_is_tried_again_and_is_no_record(code: str) -> None:
     store: Any = S3Store("s3://photos")
-    store._client = _Client(*[_refusal(code)] * 7, b"whole")
+    store.client = _Client(*[_refusal(code)] * 7, b"whole")
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
-    store._client = _Client(*[_refusal(code)] * 8)
+    store.client = _Client(*[_refusal(code)] * 8)
     with pytest.raises(StorageError, match=code):
         store.fetch(Entry("a.jpg", 5, etag="e"))
 
@@ -330,9 +330,9 @@ def test_what_passes_is_tried_again_and_is_no_record(code: str) -> None:
 def test_connections_that_break_are_opened_again(error: Exception) -> None:
     """Each as often as was said, whichever layer says so and however many other requests fail."""
     store: Any = S3Store("s3://photos")
-    store._client = _Client(*[error] * 7, b"whole")
+    store.client = _Client(*[error] * 7, b"whole")
     assert store.fetch(Entry("a.jpg", 5, etag="e")).data == b"whole"
-    store._client = _Client(*[error] * 8)
+    store.client = _Client(*[error] * 8)
     with pytest.raises(StorageError, match="check the network"):
         store.fetch(Entry("a.jpg", 5, etag="e"))
 
