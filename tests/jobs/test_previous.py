@@ -60,7 +60,7 @@ def test_what_has_not_changed_is_copied(
     result = boxcar("plan", photos, tmp_path / "next", "--model", artifact, "--part-size", 2, "--since", first)
     plan = _plan(tmp_path / "next")
     assert (plan.images, plan.copies) == (11, 8)
-    assert "unchanged     8 (their records may be copied)" in result.stdout
+    assert "unchanged  8 (their records may be copied)" in result.stdout
     assert plan.since is not None
     assert (plan.since.given, plan.since.output, plan.since.run) == (str(first), f"{first}/", _plan(first).run)
 

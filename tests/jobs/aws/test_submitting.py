@@ -242,7 +242,7 @@ def test_without_a_network_submit_ends_with_one_line(
 def test_without_a_region_submit_says_so(boxcar: Boxcar, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name)
-    with pytest.raises(StorageError, match="the AWS settings cannot be used"):
+    with pytest.raises(StorageError, match="the AWS settings or credentials cannot be used"):
         Batch("q", "d")
 
 

@@ -88,7 +88,7 @@ def test_sigterm(boxcar: Boxcar, cluster: Any, artifact: Path, tmp_path: Path) -
     _wait_until(lambda: (output / "boxes").is_dir(), process)
     process.terminate()
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, stderr
     assert stderr.splitlines()[-1] == "stopped by SIGTERM; run the same command again to resume"
     boxcar("run", photos, output, *options)
     boxcar("run", photos, tmp_path / "whole", *options)
