@@ -1,22 +1,24 @@
 """The detector artifact: a folder with `model.onnx` and `model.json`, which are enough to use a detector.
 
-The graph's inputs are `image`, float32 (1, 3, H, W) as `runtime.images.normalise` returns it, and, if `proposals` is
-set, `proposals`, float32 (N, 4) xyxy in the resized image. Its outputs are `scores`, float32 (N, C), probabilities of
-the C classes without the background, before `calibration`, and `boxes`, float32 (N, C, 4) xyxy in the resized image. H
-and W are multiples of 32, and N may be 0.
+The description says how an image becomes the graph's input (`preprocessing`), how its outputs are read (`decoding`),
+and what happens then: calibration, rounding, clipping, threshold and suppression.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
+from detector.runtime.images import MEAN, SCALE, STRIDE
+from detector.runtime.kinds import Decoding
+from detector.runtime.preprocess import MOST_SIDE, Preprocessing
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
 # The artifact in the package, for the 20 classes of PASCAL VOC; README.md beside it is its model card.
@@ -25,15 +27,6 @@ SHIPPED = Path(__file__).parents[1] / "artifacts" / "voc20"
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProposalSettings(_Frozen):
-    """Settings of the search that makes the boxes for the network."""
-
-    method: Literal["selective_search", "sliding_window"]
-    mode: Literal["fast", "quality"] = Field(description="of Selective Search")
-    max_boxes: int = Field(ge=1, description="proposals an image at most, best first")
-    batch: int | None = Field(ge=1, description="proposals in one call of the graph at most; null: all at once")
 
 
 class Calibration(_Frozen):
@@ -65,29 +58,89 @@ class Baseline(_Frozen):
 
 
 class Artifact(_Frozen):
-    """The content of `model.json`."""
+    """The content of `model.json`. What was measured may be missing: `metrics` and `class_ap` are empty then."""
 
-    schema_version: Literal[4] = 4
-    name: str = Field(description="the member of the detector family, as `model.name` in params.yaml")
-    backbone: str = Field(description="the network that makes the features")
+    schema_version: Literal[5] = 5
+    name: str = Field(description="the member of the detector family, or the name that an imported model was given")
+    backbone: str | None = Field(default=None, description="the network that makes the features; null: not known")
     classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
-    image_size: int = Field(ge=32, description="pixels of the longer side after resizing")
-    proposals: ProposalSettings | None = Field(description="null where the graph makes its own")
-    nms_threshold: float = Field(gt=0, le=1, description="IoU above which the lower-scored box of one label is dropped")
-    max_detections: int = Field(ge=1, description="detections an image at most")
-    calibration: Calibration = Field(description="from the graph's scores to those of the detections")
-    operating_score: float = Field(ge=0, le=1, description="score with the best mean F1 on val: the default threshold")
-    class_scores: dict[str, float] = Field(description="each class's own score with the best F1 on val")
-    least_score: float = Field(ge=0, le=1, description="detections below were not measured: `--min-score` to repeat it")
-    metrics: dict[str, float] = Field(description="measured with this very graph on the test split")
-    class_ap: dict[str, float] = Field(
-        description="average precision at IoU .5, 11-point, on test; classes with objects"
+    preprocessing: Preprocessing
+    decoding: Decoding
+    nms_threshold: float | None = Field(
+        gt=0, le=1, description="IoU above which the lower-scored box of one label is dropped; null: the graph does it"
     )
-    baseline: Baseline
+    max_detections: int = Field(ge=1, description="detections an image at most")
+    calibration: Calibration = Field(
+        default=Calibration(), description="from the graph's scores to those of the detections"
+    )
+    operating_score: float = Field(
+        ge=0, le=1, description="the default threshold; if measured, the score with the best mean F1 on val"
+    )
+    class_scores: dict[str, float] = Field(default={}, description="each class's own score with the best F1 on val")
+    least_score: float = Field(
+        default=0.0, ge=0, le=1, description="detections below were not measured: `--min-score` to repeat it"
+    )
+    metrics: dict[str, float] = Field(default={}, description="measured with this very graph on the test split")
+    class_ap: dict[str, float] = Field(
+        default={}, description="average precision at IoU .5, 11-point, on test; classes with objects"
+    )
+    baseline: Baseline | None = Field(default=None, description="null: not measured")
     onnx_sha256: str = Field(description="of model.onnx")
-    git_revision: str | None = Field(description="of the code that made it; null outside git")
-    data_digest: str = Field(description="sha256 over the annotation files and all images")
-    params_digest: str = Field(description="sha256 of params.yaml's content")
+    git_revision: str | None = Field(default=None, description="of the code that made it; null outside git")
+    data_digest: str | None = Field(
+        default=None, description="sha256 over the annotation files and all images; null: not known"
+    )
+    params_digest: str | None = Field(default=None, description="sha256 of params.yaml's content; null: not known")
+
+    def boxes_digest(self) -> str:
+        """Return the SHA-256 of everything that decides the boxes of an image above a threshold."""
+        deciding = {
+            "classes", "preprocessing", "decoding", "nms_threshold", "max_detections", "calibration", "onnx_sha256",
+        }  # fmt: skip
+        content = json.dumps(self.model_dump(mode="json", include=deciding), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def own_preprocessing(image_size: int) -> Preprocessing:
+    """Return the preprocessing of our own pipeline's graphs: `images.resize` and `images.normalise`."""
+    mean, std = float(MEAN), 1.0 / float(SCALE)
+    return Preprocessing(
+        resize="long_side",
+        height=image_size,
+        width=image_size,
+        multiple=STRIDE,
+        pad=mean,
+        mean=(mean, mean, mean),
+        std=(std, std, std),
+    )
+
+
+def parse_artifact(data: bytes, where: str) -> Artifact:
+    """Return the description that the bytes hold, of schema 4 or 5; raises ArtifactError that begins with `where`."""
+    try:
+        content = json.loads(data)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version not in (4, 5):
+            raise ArtifactError(f"{where} has schema_version {version!r}; this release reads versions 4 and 5")
+        return Artifact.model_validate(_from_version_4(content) if version == 4 else content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{where}: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{where} is not JSON: {error}") from error
+
+
+def _from_version_4(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a description of schema 4, which knew our own graphs only, as one of schema 5."""
+    renewed = {name: value for name, value in content.items() if name not in ("image_size", "proposals")}
+    size = content.get("image_size")
+    preprocessing = own_preprocessing(size).model_dump() if isinstance(size, int) and 32 <= size <= MOST_SIDE else None
+    return renewed | {
+        "schema_version": 5,
+        "preprocessing": preprocessing,
+        "decoding": {"kind": "rcnn", "proposals": content.get("proposals")},
+    }
 
 
 def load_artifact(folder: Path, file: str = DESCRIPTION_FILE) -> Artifact:
@@ -99,18 +152,7 @@ def load_artifact(folder: Path, file: str = DESCRIPTION_FILE) -> Artifact:
     for path in (description, model):
         if not path.is_file():
             raise ArtifactError(f"{path} is missing: a detector artifact is a folder with model.onnx and model.json")
-    try:
-        content = json.loads(description.read_text("utf-8"))
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != 4:
-            raise ArtifactError(f"{description} has schema_version {version!r}; this release reads version 4")
-        artifact = Artifact.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{description}: {where}: {first['msg']}") from error
-    except ValueError as error:
-        raise ArtifactError(f"{description} is not JSON: {error}") from error
+    artifact = parse_artifact(description.read_bytes(), str(description))
     digest = sha256_of(model)
     if digest != artifact.onnx_sha256:
         raise ArtifactError(

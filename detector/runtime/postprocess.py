@@ -58,20 +58,22 @@ def calibrated_score(score: float, slope: float, offset: float) -> float:
 
 def postprocess(
     scores: NDArray[np.float32],  # (N, C)
-    boxes: NDArray[np.float32],  # (N, C, 4) xyxy in the resized image
+    boxes: NDArray[np.float32],  # (N, C, 4), or (N, 1, 4) for all classes, xyxy in the graph's input
     *,
     scale: tuple[float, float],
+    offset: tuple[float, float] = (0.0, 0.0),
     height: int,
     width: int,
     min_score: float,
-    nms_threshold: float,
+    nms_threshold: float | None,
     max_detections: int,
     calibration: tuple[float, float] | None = None,
 ) -> Detections:
     """Calibrate, scale back and round; then clip, threshold and suppress, so that the written numbers decide.
 
-    scale: (x, y) factors from the image to the resized one; height, width: the image's size in pixels; calibration:
-    (slope, offset) of `calibrate`.
+    scale, offset: of x and y, from the image to the graph's input: input = original * scale + offset; height, width:
+    the image's size in pixels; nms_threshold: None where the graph has suppressed; calibration: (slope, offset) of
+    `calibrate`.
     """
     probabilities = scores.astype(np.float64)
     if calibration is not None:
@@ -79,10 +81,12 @@ def postprocess(
     rounded_scores = rounded(probabilities)
     rows, labels = np.nonzero(rounded_scores >= min_score)
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
-    places = np.round(boxes[rows, labels].astype(np.float64) * factor) / _BOX_STEPS
+    chosen = boxes[rows, labels if boxes.shape[1] > 1 else 0].astype(np.float64)
+    places = np.round((chosen - np.array([*offset, *offset])) * factor) / _BOX_STEPS
     chosen_boxes = clip(places.astype(np.float32), height, width)
     chosen_scores = rounded_scores[rows, labels]
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))
-    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold)][:max_detections]
+    threshold = 1.0 if nms_threshold is None else nms_threshold
+    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], threshold)][:max_detections]
     return Detections(chosen_boxes[kept], chosen_scores[kept], labels[kept].astype(np.int64))

@@ -1,0 +1,68 @@
+"""A detector in use: what every kind of graph offers, and the function that opens an artifact as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from detector.runtime.images import Pixels
+from detector.runtime.postprocess import Detections
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the reader gives: pixels, uint8 RGB (h, w, 3), which may be smaller than the whole image if it was decoded
+    at a smaller scale; height, width: of the whole image after its EXIF orientation, the frame of every result."""
+
+    pixels: Pixels
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, pixels: Pixels) -> Image:
+        """Return an image that was decoded at its full size."""
+        return cls(pixels, *pixels.shape[:2])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The detections of each image, in order, and the wall time in seconds of each step, as the detector names it."""
+
+    detections: list[Detections]
+    seconds: Mapping[str, float]
+
+
+class Detector(Protocol):
+    """A loaded artifact. Several threads may use it at once.
+
+    Results do not depend on how images are grouped into calls, or on the number of threads. Numbers are rounded once,
+    in the frame of the whole image, before clipping, threshold and suppression, so that rules see what decided.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels."""
+
+    def decode_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the least (height, width) at which an image of this size is worth decoding."""
+
+    def detect(self, images: Sequence[Image], *, min_score: float | None = None) -> Batch:
+        """Return the detections in each image; min_score: the artifact's operating score unless given.
+
+        Raises ArtifactError if the graph fails.
+        """
+
+
+def open_detector(folder: Path, device: str = "auto", *, threads: int = 1) -> Detector:
+    """Return the artifact in `folder` as a detector; a call of its graph uses `threads` threads.
+
+    Raises ArtifactError if the artifact is not valid, or cannot be used here.
+    """
+    from detector.runtime.artifact import MODEL_FILE, load_artifact
+    from detector.runtime.kinds import KINDS
+    from detector.runtime.session import Session
+
+    artifact = load_artifact(folder)
+    return KINDS[artifact.decoding.kind](artifact, Session(folder / MODEL_FILE, device=device, threads=threads))
