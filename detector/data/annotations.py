@@ -54,6 +54,13 @@ class ImageInfo:
 
 
 @dataclass(frozen=True, eq=False)
+class ExactImage(ImageInfo):
+    """An image whose boxes are also known as the file has them: xywh, float64 (N, 4)."""
+
+    xywh: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class CocoDataset:
     """Classes in label order, and images. `category_ids` are the ids of the classes on disk; () means 1, 2, ..."""
 
@@ -181,10 +188,10 @@ def _refuse_repeated(path: Path, what: str, values: Iterable[Hashable]) -> None:
         raise AnnotationError(f"{path}: {what} {value!r} is listed twice")
 
 
-def load_coco(path: Path) -> CocoDataset:
+def load_coco(path: Path, *, exact: bool = False) -> CocoDataset:
     """Read COCO JSON from any writer; classes in the order of their category ids, images in the order of theirs.
 
-    Boxes are returned as written, without clipping. `ignore` and `iscrowd` default to 0; other keys are not read.
+    Boxes are returned as written, without clipping; `exact` gives an ExactImage for each image. `ignore` and `iscrowd` default to 0; other keys are not read.
     Raises AnnotationError, which names the file and the entry: the file is not JSON, a key is missing, a value has the
     wrong type, an id, a class name or a file name is listed twice, a category or an image is not listed, a file name
     leaves the image folder, or a box is not four finite numbers with sizes of at least 0.
@@ -208,15 +215,15 @@ def load_coco(path: Path) -> CocoDataset:
     images = []
     for image in sorted(document.images, key=lambda row: row.id):
         own = truths[image.id]
-        boxes = np.array([row.bbox for row in own], np.float64).reshape(-1, 4)
+        xywh = np.array([row.bbox for row in own], np.float64).reshape(-1, 4)
+        boxes = xywh.copy()
         boxes[:, 2:] += boxes[:, :2]
-        images.append(
-            ImageInfo(
-                **dict(image),
-                boxes=boxes.astype(np.float32),
-                labels=np.array([label_of[row.category_id] for row in own], np.int64),
-                ignore=np.array([row.ignore for row in own], np.bool_),
-                crowd=np.array([row.iscrowd for row in own], np.bool_),
-            )
+        info = ImageInfo(
+            **dict(image),
+            boxes=boxes.astype(np.float32),
+            labels=np.array([label_of[row.category_id] for row in own], np.int64),
+            ignore=np.array([row.ignore for row in own], np.bool_),
+            crowd=np.array([row.iscrowd for row in own], np.bool_),
         )
+        images.append(ExactImage(**vars(info), xywh=xywh) if exact else info)
     return CocoDataset(tuple(row.name for row in categories), tuple(images), tuple(label_of))
