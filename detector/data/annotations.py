@@ -191,7 +191,8 @@ def _refuse_repeated(path: Path, what: str, values: Iterable[Hashable]) -> None:
 def load_coco(path: Path, *, exact: bool = False) -> CocoDataset:
     """Read COCO JSON from any writer; classes in the order of their category ids, images in the order of theirs.
 
-    Boxes are returned as written, without clipping; `exact` gives an ExactImage for each image. `ignore` and `iscrowd` default to 0; other keys are not read.
+    Boxes are returned as written, without clipping; `exact` gives an ExactImage for each image. `ignore` and `iscrowd`
+    default to 0; other keys are not read.
     Raises AnnotationError, which names the file and the entry: the file is not JSON, a key is missing, a value has the
     wrong type, an id, a class name or a file name is listed twice, a category or an image is not listed, a file name
     leaves the image folder, or a box is not four finite numbers with sizes of at least 0.

@@ -22,7 +22,8 @@ def score_table(truth_path: Path, detections_path: Path, ious: Sequence[float] =
 
     truth_path: any COCO ground truth; `ignore` and `iscrowd` count. detections_path: COCO results. A class without
     truths shows "-" and is left out of the mean. Boxes are compared in float64 with the numbers of the files, as
-    pycocotools does: an IoU of exactly the threshold counts there and here. Raises AnnotationError, which names the file that is wrong.
+    pycocotools does: an IoU of exactly the threshold counts there and here.
+    Raises AnnotationError, which names the file that is wrong.
     """
     with progress(None, 2, "read", "file") as bar:
         truth = load_coco(truth_path, exact=True)
