@@ -170,6 +170,13 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
         raise click.UsageError(
             f"two images are named {twice[0]}: their results would share a file; run the command for each"
         )
+    inputs = {image.resolve() for image in images}
+    for name in names:
+        for result in (out / f"{name}.json", out / f"{name}.boxes.png"):
+            if result.resolve() in inputs:
+                raise click.UsageError(
+                    f"{result} is one of IMAGES, and a result would replace it: choose another --out"
+                )
     failed = 0
     for image in images:
         name = image.name

@@ -72,6 +72,14 @@ class CocoDataset:
         if not self.category_ids:
             object.__setattr__(self, "category_ids", tuple(range(1, len(self.classes) + 1)))
 
+    def require_boxes(self, name: object) -> None:
+        """Raise AnnotationError, which begins with `name`, if there is no box from which a detector could learn."""
+        if all((image.ignore | image.crowd).all() for image in self.images):
+            raise AnnotationError(
+                f"{name}: no image has a box to learn from (ignored objects and crowds do not count): check the "
+                "annotations of the training images"
+            )
+
 
 def _number(value: float) -> int | float:
     """Return 12 for 12.0, so that the JSON is short and does not depend on the type that the number had."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,24 @@ import numpy as np
 from PIL import Image
 
 from detector.common.errors import AnnotationError, ArchiveError
+from detector.common.files import lies_in
 from detector.common.progress import progress
 from detector.common.quality.judge import Finding
 from detector.data.annotations import CocoDataset, ImageInfo, save_coco
-from detector.data.archives import fetch_archive, unpack
+from detector.data.archives import fetch_archive, local_path, unpack
 from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
 from detector.data.formats.coco import read_coco
 from detector.data.formats.voc import read_voc
 from detector.data.generated import GENERATED_CLASSES, draw_scene
-from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
+from detector.data.settings import (
+    VOC_PRESETS,
+    CocoSettings,
+    CocoSplitSettings,
+    FetchSettings,
+    GeneratedSettings,
+    VocSettings,
+)
 from detector.stages.layout import SPLITS
 from detector.stages.metrics_file import write_json
 
@@ -33,6 +40,9 @@ from detector.stages.metrics_file import write_json
 _SCENES_APART = 1_000_000
 # The lowest JPEG quality that shows no blocks around the hard edges of the scenes.
 _JPEG_QUALITY = 95
+# The folder of unfinished work, on the disk of the result so that finished files are renamed.
+_UNFINISHED = ".unfinished"
+_IN_PRODUCT = "lies in {out}, which this stage replaces: copy the source to another folder, and name that"
 
 
 @dataclass(frozen=True)
@@ -134,21 +144,57 @@ def _report(split: Split) -> SplitReport:
     )
 
 
+def _refuse_own_product(settings: FetchSettings, out: Path) -> None:
+    """Raise AnnotationError if a source lies in `out`, which the result replaces."""
+    named: list[tuple[str, str]] = []
+    if settings.source == "voc":
+        named = [("voc.archives", archive.url) for archive in settings.voc.archives] + [
+            ("voc.cache", settings.voc.cache)
+        ]
+    if settings.source == "coco":
+        named = [("coco.cache", settings.coco.cache)]
+        for name in SPLITS:
+            split: CocoSplitSettings = getattr(settings.coco, name)
+            named += [(f"coco.{name}.annotations", split.annotations), (f"coco.{name}.images", split.images)]
+    for key, value in named:
+        if (path := local_path(value)) is not None and lies_in(path, out):
+            raise AnnotationError(f"{value}: {_IN_PRODUCT.format(out=out)} (fetch.{key})")
+
+
+def _refuse_own_images(splits: dict[str, Split], out: Path, scratch: Path) -> None:
+    """Raise AnnotationError if an image lies in `out`: a link may lead there, or a source may contain `out`."""
+    for split in splits.values():
+        for path in split.files.values():
+            if lies_in(path, out) and not lies_in(path, scratch):
+                raise AnnotationError(f"{path}: {_IN_PRODUCT.format(out=out)}")
+
+
+def _replace(out: Path, new: Path) -> None:
+    """Put everything in `new` into `out`, in place of an earlier result."""
+    if (out / "images").exists():
+        shutil.rmtree(out / "images")
+    for name in (*SPLITS, "report", "validation", "settings"):
+        (out / f"{name}.json").unlink(missing_ok=True)
+    for path in new.iterdir():
+        path.rename(out / path.name)
+
+
 def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     """Write the source's images and truths into `out`, in place of those of an earlier run.
 
-    The same settings, seed and source give the same bytes. Raises ArchiveError or AnnotationError; then `out` has no
-    split. If a rule is broken, validation.json in it names the images.
+    The same settings, seed and source give the same bytes. The new files appear when all are complete; what a killed
+    run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule is
+    broken: then it has no split, and validation.json in it names the images.
     """
-    images = out / "images"
-    for name in (*SPLITS, "report", "validation"):
-        (out / f"{name}.json").unlink(missing_ok=True)
-    if images.exists():
-        shutil.rmtree(images)
+    _refuse_own_product(settings, out)
+    work = out / _UNFINISHED
+    for left in (work, *out.glob(".unpacked-*")):  # the second are those of earlier versions
+        shutil.rmtree(left, ignore_errors=True)
+    new, scratch = work / "new", work / "scratch"
+    images = new / "images"
     images.mkdir(parents=True)
-
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=out) as temporary:
-        scratch = Path(temporary)
+    scratch.mkdir()
+    try:
         match settings.source:
             case "generated":
                 splits = _draw(settings.generated, seed, scratch)
@@ -156,9 +202,15 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                 splits = _read_voc(settings.voc, scratch)
             case "coco":
                 splits = _read_coco(settings.coco, scratch)
+        _refuse_own_images(splits, out, scratch)
+        splits["train"].dataset.require_boxes("train")
         findings = judge_splits(splits)
-        write_json(out / "validation.json", [finding.summary() for finding in findings])
-        require(findings, "Correct the source, then fetch again")
+        write_json(new / "validation.json", [finding.summary() for finding in findings])
+        try:
+            require(findings, "Correct the source, then fetch again")
+        except AnnotationError:
+            _replace(out, new)
+            raise
         for split in splits.values():
             for file_name, path in split.files.items():
                 target = images / file_name
@@ -167,9 +219,11 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                     path.rename(target)
                 else:
                     shutil.copyfile(path, target)
-
-    report = FetchReport({name: _report(split) for name, split in splits.items()}, findings)
-    for name, split in splits.items():
-        save_coco(split.dataset, out / f"{name}.json")
-    (out / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        report = FetchReport({name: _report(split) for name, split in splits.items()}, findings)
+        for name, split in splits.items():
+            save_coco(split.dataset, new / f"{name}.json")
+        (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        _replace(out, new)
+    finally:
+        shutil.rmtree(work)
     return report

@@ -12,6 +12,8 @@ import torch
 from dvclive.live import Live
 
 from detector.common.digests import sha256_of
+from detector.common.errors import TrainingError
+from detector.common.files import lies_in
 from detector.data.annotations import load_coco
 from detector.model.checkpoint import load_checkpoint, remove_others
 from detector.model.device import choose_device, usable_threads
@@ -48,7 +50,16 @@ def run(
     sections of params.yaml to store with the weights, besides `model` and `train`.
 
     Under torchrun each process has its own batch, and the first one writes.
+    Raises AnnotationError if no image has a box to learn from, and TrainingError if `model.weights` is a file that the
+    result replaces.
     """
+    truth = load_coco(dataset / "train.json")
+    truth.require_boxes(dataset / "train.json")
+    if lies_in(Path(model.weights), out):
+        raise TrainingError(
+            f"model.weights: {model.weights} lies in {out}, which this training replaces: copy the file to another "
+            "folder, and name that"
+        )
     device = choose_device(settings.device)
     checkpoints = checkpoints or str(scratch)
     identity = _identity(model, settings, dataset / "train.json", proposals / "train.npz")
@@ -70,7 +81,7 @@ def run(
         identity=identity,
         scratch=scratch,
     )
-    made = Making(sections, load_coco(dataset / "train.json").classes, precision)
+    made = Making(sections, truth.classes, precision)
     _train(lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
     if _is_first():
         remove_others(checkpoints, checkpoint)

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -193,3 +195,105 @@ def test_splits_with_other_categories_or_one_image_name_are_refused(tmp_path: Pa
     section = coco_section(tmp_path / "2", same_name=True)
     with pytest.raises(AnnotationError, match=r"same\.jpg \(train\), also in test, val;"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
+
+
+def own_product(tmp_path: Path) -> dict[str, bytes]:
+    """A dataset in `out`, which the test tries to use as its own source."""
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    (tmp_path / "linked").symlink_to(tmp_path / "out")
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around/train.jpg").symlink_to(tmp_path / "out/images/train.jpg")
+    return contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"images": "out/images"}, "out/images"),
+        ({"images": "out"}, "out"),
+        ({"images": "./photos/../out/images/"}, "out/images/"),
+        ({"images": "linked/images"}, "linked/images"),
+        ({"annotations": "out/train.json"}, "out/train.json"),
+        ({"images": "around"}, "around/train.jpg"),  # a link to one image of the product
+        ({"images": ".", "file_name": "out/images/train.jpg"}, "out/images/train.jpg"),  # the source holds the product
+    ],
+)
+def test_the_product_is_never_its_own_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = own_product(tmp_path)
+    if file_name := changes.pop("file_name", None):
+        document = json.loads((tmp_path / "train.json").read_text())
+        document["images"][0]["file_name"] = file_name
+        (tmp_path / "train.json").write_text(json.dumps(document))
+    section = coco_section(tmp_path) if file_name is None else {"cache": "cache"} | {
+        name: {"annotations": f"{name}.json", "images": f"photos/{name}", "checksum": None} for name in SPLITS
+    }  # fmt: skip
+    section["train"] |= changes
+    with pytest.raises(AnnotationError, match=rf"{where}: lies in .*out, which this stage replaces: copy the source"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_archive_in_the_product_is_refused(tmp_path: Path) -> None:
+    chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
+    fetch(chosen, 1, tmp_path / "out")
+    inside = (tmp_path / "kit.tar.gz").rename(tmp_path / "out/kit.tar.gz")
+    for url in (str(inside), inside.as_uri()):
+        archive = chosen.voc.archives[0].model_copy(update={"url": url})
+        own = chosen.model_copy(update={"voc": chosen.voc.model_copy(update={"archives": (archive,)})})
+        before = contents(tmp_path / "out")
+        with pytest.raises(AnnotationError, match=r"kit\.tar\.gz: lies in .*\(fetch\.voc\.archives\)"):
+            fetch(own, 1, tmp_path / "out")
+        assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("box", [None, {"ignore": 1}, {"iscrowd": 1}, {"bbox": [70, 0, 5, 5]}])
+def test_a_training_split_without_a_box_to_learn_from_is_refused(tmp_path: Path, box: dict[str, object] | None) -> None:
+    section = coco_section(tmp_path)
+    document = json.loads((tmp_path / "train.json").read_text())
+    document["annotations"] = [] if box is None else [document["annotations"][0] | box]
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match=r"^train: no image has a box to learn from"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_source_that_fails_leaves_the_earlier_result(tmp_path: Path) -> None:
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "photos/val/val.jpg").write_bytes(b"damaged")
+    section = {"cache": "none"} | {
+        name: {
+            "annotations": str(tmp_path / f"{name}.json"),
+            "images": str(tmp_path / "photos" / name),
+            "checksum": None,
+        }
+        for name in SPLITS
+    }
+    with pytest.raises(AnnotationError, match=r"val\.jpg: the image does not decode"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_a_killed_run_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    section = settings("coco", coco=coco_section(tmp_path))
+    fetch(section, 1, out)
+    before = contents(out)
+    (out / ".unpacked-abc").mkdir()  # of an earlier version
+    many = settings("generated", generated={"train": 100_000, "val": 1, "test": 1}).model_dump_json()
+    program = (
+        "import sys; from pathlib import Path; from detector.data.settings import FetchSettings;"
+        "from detector.stages.fetch import fetch;"
+        "fetch(FetchSettings.model_validate_json(sys.argv[1]), 1, Path(sys.argv[2]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, many, str(out)], stderr=subprocess.DEVNULL) as process:
+        while not list(out.glob(".unfinished/scratch/*.jpg")):
+            assert process.poll() is None
+        process.kill()
+    left = contents(out)
+    assert len(left) > len(before) and before.items() <= left.items()
+    fetch(section, 1, out)
+    assert contents(out) == before and sorted(path.name for path in out.iterdir() if path.is_dir()) == ["images"]
