@@ -53,6 +53,8 @@ def fetch() -> None:
     for name, split in report.splits.items():
         counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
+    for notice in report.notices:
+        click.echo(f"notice: {notice}", err=True)
     for finding in report.findings:
         if not finding.passed:
             click.echo(f"warning: {finding.rule.sentence} This is not so for: {', '.join(finding.examples)}", err=True)

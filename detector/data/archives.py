@@ -228,7 +228,8 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             problem = None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else _NO_FILE
             if info.flag_bits & 1:
                 problem = "is encrypted"
-            yield _Member(info.filename, info.is_dir(), info.file_size, problem, partial(file.open, info))
+            name = info.filename.replace("\\", "/")  # as some programs write it on Windows
+            yield _Member(name, name.endswith("/"), info.file_size, problem, partial(file.open, info))
 
 
 def _target(folder: Path, name: str) -> Path | None:

@@ -65,6 +65,11 @@ class FetchSettings(_Frozen):
     generated: GeneratedSettings
     voc: VocSettings
     coco: CocoSettings
+    boxes_frame: Literal["auto", "stored", "upright"] = Field(
+        default="auto",
+        description="where boxes of files with an EXIF orientation were drawn; auto: as the stated sizes tell",
+    )
+    scale_boxes: bool = Field(default=False, description="scale boxes whose stated size is not the file's")
 
 
 # The official files. torchvision and other libraries state the same checksums.

@@ -59,6 +59,27 @@ def test_the_wrong_file_is_named(tmp_path: Path) -> None:
         score_table(truth, truth)
 
 
+def test_fractions_are_not_compared_with_pixels(tmp_path: Path) -> None:
+    truth, detections = files(tmp_path)
+    pixels = {path: json.loads(path.read_text()) for path in (truth, detections)}
+    as_pixels = score_table(truth, detections)
+
+    def divided(path: Path) -> None:
+        rows = json.loads(path.read_text())
+        for row in rows["annotations"] if path == truth else rows:
+            row["bbox"] = [value / by for value, by in zip(row["bbox"], (300, 200, 300, 200), strict=True)]
+        path.write_text(json.dumps(rows))
+
+    for path, other in ((truth, detections), (detections, truth)):
+        divided(path)
+        with pytest.raises(AnnotationError, match=rf"^{path}: all boxes are fractions .* those of {other} are not"):
+            score_table(truth, detections)
+        path.write_text(json.dumps(pixels[path]))
+    for path in (truth, detections):
+        divided(path)
+    assert score_table(truth, detections) == as_pixels
+
+
 def at_the_threshold(folder: Path, iou: float, seed: int) -> tuple[Path, Path]:
     """400 classes with one truth and one detection each, in decimals of a pixel, whose exact IoU is `iou`."""
     rng = np.random.default_rng(seed)

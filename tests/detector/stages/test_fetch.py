@@ -86,8 +86,11 @@ def picture(path: Path, colour: int, size: tuple[int, int] = (60, 40)) -> None:
     Image.new("RGB", size, (colour, 255 - colour, 7)).save(path, quality=90)
 
 
-def voc_settings(tmp_path: Path, colours: dict[str, int]) -> FetchSettings:
-    """One devkit archive: an image of its split's name and colour in each split, with one dog."""
+def voc_settings(tmp_path: Path, colours: dict[str, int], of_val: str | None = "") -> FetchSettings:
+    """One devkit archive: an image of its split's name and colour in each split, with one dog.
+
+    of_val: another annotation of the image in val; None leaves it out.
+    """
     home = tmp_path / "kit/VOCdevkit/VOC2007"
     dog = (
         "<annotation><object><name>dog</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>70</xmax><ymax>20</ymax>"
@@ -101,6 +104,10 @@ def voc_settings(tmp_path: Path, colours: dict[str, int]) -> FetchSettings:
         ):
             (home / folder).mkdir(parents=True, exist_ok=True)
             (home / folder / f"{name}.{suffix}").write_text(text)
+    if of_val is None:
+        (home / "Annotations/val.xml").unlink()
+    elif of_val:
+        (home / "Annotations/val.xml").write_text(of_val)
     with tarfile.open(tmp_path / "kit.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "kit/VOCdevkit", "VOCdevkit")
     digest = hashlib.sha256((tmp_path / "kit.tar.gz").read_bytes()).hexdigest()
@@ -188,13 +195,81 @@ def test_one_coco_archive_may_serve_every_split(tmp_path: Path) -> None:
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
 
 
-def test_splits_with_other_categories_or_one_image_name_are_refused(tmp_path: Path) -> None:
-    section = coco_section(tmp_path / "1", categories={"val": ["cat", "cow"]})
+def test_splits_with_other_categories_are_refused(tmp_path: Path) -> None:
+    section = coco_section(tmp_path, categories={"val": ["cat", "cow"]})
     with pytest.raises(AnnotationError, match=r"val\.json: its categories are not those of"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
-    section = coco_section(tmp_path / "2", same_name=True)
-    with pytest.raises(AnnotationError, match=r"same\.jpg \(train\), also in test, val;"):
+
+
+def test_different_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    """As in CVAT's exports of several videos, whose frames are all numbered from 0."""
+    report = fetch(settings("coco", coco=coco_section(tmp_path, same_name=True)), 1, tmp_path / "out")
+    for name in SPLITS:
+        (image,) = load_coco(tmp_path / f"out/{name}.json").images
+        assert image.file_name == f"{name}/same.jpg"
+        photo = tmp_path / "photos" / name / "same.jpg"
+        assert (tmp_path / "out/images" / image.file_name).read_bytes() == photo.read_bytes()
+    assert report.notices[0].startswith("the splits use one file name for different files; they are kept apart")
+
+
+def test_one_file_in_two_splits_is_refused(tmp_path: Path) -> None:
+    section = coco_section(tmp_path)
+    section["val"] = section["train"]
+    with pytest.raises(AnnotationError, match=r"train\.jpg \(train\) and train\.jpg \(val\) are the same image"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
+
+
+def test_errors_name_the_archive_and_what_it_holds(tmp_path: Path) -> None:
+    """The folder where it was unpacked is gone when the user reads the error."""
+    for damage, reason in (
+        ("<annotation><object><name>unicorn", "Annotations/val.xml: is not XML"),
+        ("<annotation><object><name>unicorn</name></object></annotation>", "Annotations/val.xml: class 'unicorn'"),
+        (None, "in kit.tar.gz: VOCdevkit/VOC2007/Annotations"),
+        ("<annotation><size><width>9</width><height>9</height></size></annotation>", "JPEGImages/val.jpg: the annot"),
+    ):
+        chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30}, damage)
+        with pytest.raises(AnnotationError) as caught:
+            fetch(chosen, 1, tmp_path / "out")
+        text = str(caught.value).replace(f"{tmp_path}/kit", "kit")
+        assert reason in text and str(tmp_path) not in text and ".unfinished" not in text
+        assert "kit.tar.gz: VOCdevkit/VOC2007/" in text
+
+
+@pytest.mark.parametrize("missing", ["annotations", "images", "archive"])
+def test_a_source_that_is_not_here_says_what_copies_of_the_project_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    chosen = settings("coco", coco=coco_section(tmp_path))
+    if missing == "archive":
+        archive = {"url": "data/kit.tar", "checksum": "md5:" + "0" * 32}
+        chosen = settings("voc", voc={"preset": None, "archives": [archive], "cache": "c"})
+    else:
+        coco = chosen.coco.model_dump()
+        coco["val"][missing] = "data/nothing"
+        chosen = settings("coco", coco=coco)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AnnotationError, match=rf"^data/\S+: is not in {tmp_path} \(fetch\.\S+\).*--copy-paths"):
+        fetch(chosen, 1, tmp_path / "out")
+
+
+def test_the_frame_of_boxes_is_a_setting_and_its_decisions_are_counted(tmp_path: Path) -> None:
+    section = coco_section(tmp_path)
+    document = json.loads((tmp_path / "train.json").read_text())
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "photos/train/train.jpg", exif=exif)
+    document["images"][0] |= {"width": 30, "height": 20}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match=r"fetch\.scale_boxes"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    report = fetch(settings("coco", coco=section, scale_boxes=True), 1, tmp_path / "out")
+    assert [notice.split(" image(s)")[0] for notice in report.notices] == ["train: the boxes of 1", "train: 1"]
+    counts = json.loads((tmp_path / "out/report.json").read_text())
+    assert [counts["train"][key] for key in ("turned", "scaled", "frame_assumed")] == [0, 1, 1]
+    box = load_coco(tmp_path / "out/train.json").images[0].boxes.tolist()
+    assert box == [[2, 4, 60, 40]]  # 1, 2, 30 and 20 pixels of an image of half the size, cut at its edges
+    report = fetch(settings("coco", coco=section, scale_boxes=True, boxes_frame="stored"), 1, tmp_path / "out")
+    assert load_coco(tmp_path / "out/train.json").images[0].boxes.tolist() == [[0, 0, 58, 36]]
 
 
 def own_product(tmp_path: Path) -> dict[str, bytes]:
