@@ -23,6 +23,7 @@ from detector.model.precision import Precision, resolve_precision
 from detector.model.trained import Making, save_trained
 from detector.model.training import EpochReport
 from detector.params import ModelSettings, TrainSettings
+from detector.stages import layout
 from detector.stages.computation import computation_digest
 from detector.stages.metrics_file import write_json
 
@@ -50,16 +51,17 @@ def run(
     sections of params.yaml to store with the weights, besides `model` and `train`.
 
     Under torchrun each process has its own batch, and the first one writes.
-    Raises AnnotationError if no image has a box to learn from, and TrainingError if `model.weights` is a file that the
-    result replaces.
+    Raises AnnotationError if no image has a box to learn from, and TrainingError if `model.weights` is a file that a
+    stage replaces.
     """
     truth = load_coco(dataset / "train.json")
     truth.require_boxes(dataset / "train.json")
-    if lies_in(Path(model.weights), out):
-        raise TrainingError(
-            f"model.weights: {model.weights} lies in {out}, which this training replaces: copy the file to another "
-            "folder, and name that"
-        )
+    for product in (out, *layout.PRODUCTS):
+        if lies_in(Path(model.weights), product):
+            raise TrainingError(
+                f"model.weights: {model.weights} lies in {product}, which a stage replaces: copy the file to another "
+                "folder, and name that"
+            )
     device = choose_device(settings.device)
     checkpoints = checkpoints or str(scratch)
     identity = _identity(model, settings, dataset / "train.json", proposals / "train.npz")
