@@ -163,7 +163,7 @@ def _scaled(
     """Return the boxes in pixels of the file's frame, float64 (N, 4), and whether they had to be scaled."""
     boxes = image.boxes.astype(np.float64)
     stated, size = (image.height, image.width), file.size(frame)
-    if 0 in stated:
+    if 0 in stated or not len(boxes):
         return boxes, False
     if _distance(stated[::-1], size) < _distance(stated, size) and file.orientation >= 5:
         stated = stated[::-1]  # the user states a frame that the size does not have
@@ -177,7 +177,7 @@ def _scaled(
             "fetch.scale_boxes to true if it was only resized"
         )
     factors = size[1] / stated[1], size[0] / stated[0]
-    return boxes * np.array(factors * 2), len(boxes) > 0
+    return boxes * np.array(factors * 2), True
 
 
 def _refuse_contradiction(source: object, image: ImageInfo, file: ImageFile, frame: Frame) -> None:

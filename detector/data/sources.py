@@ -105,7 +105,7 @@ def _read_coco(settings: FetchSettings, scratch: Path) -> dict[str, Split]:
                 )
             folder = folders[split.images] = scratch / f"{len(folders):04d}"
             unpack(fetch_archive(split.images, split.checksum, Path(settings.coco.cache)), folder)
-        with _named_by_archive({folder: split.images}):
+        with _named_by_archive({folder: split.images} if folder.is_relative_to(scratch) else {}):
             splits[name] = read_coco(Path(split.annotations), folder, _rules(settings))
     for name, found in splits.items():
         if found.dataset.classes != splits["train"].dataset.classes:

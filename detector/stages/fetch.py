@@ -6,6 +6,7 @@ Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `vali
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,12 +116,11 @@ def _refuse_own_images(splits: dict[str, Split], out: Path, scratch: Path) -> No
                 raise AnnotationError(f"{path}: {_IN_PRODUCT.format(out)}")
 
 
-def _replace(out: Path, new: Path) -> None:
-    """Put everything in `new` into `out`, in place of an earlier result."""
-    if (out / "images").exists():
-        shutil.rmtree(out / "images")
-    for name in (*SPLITS, "report", "validation", "settings"):
-        (out / f"{name}.json").unlink(missing_ok=True)
+def _replace(out: Path, new: Path, old: Path) -> None:
+    """Put everything in `new` into `out`, and an earlier result into `old`: renames leave little time for a kill."""
+    for name in ("images", *(f"{name}.json" for name in (*SPLITS, "report", "validation", "settings"))):
+        if os.path.lexists(out / name):
+            (out / name).rename(old / name)
     for path in new.iterdir():
         path.rename(out / path.name)
 
@@ -136,10 +136,10 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     work = out / _UNFINISHED
     for left in (work, *out.glob(".unpacked-*")):  # the second are those of earlier versions
         shutil.rmtree(left, ignore_errors=True)
-    new, scratch = work / "new", work / "scratch"
+    new, old, scratch = work / "new", work / "old", work / "scratch"
     images = new / "images"
-    images.mkdir(parents=True)
-    scratch.mkdir()
+    for folder in (images, old, scratch):
+        folder.mkdir(parents=True)
     try:
         splits, notices = read_source(settings, seed, scratch)
         _refuse_own_images(splits, out, scratch)
@@ -149,7 +149,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
         try:
             require(findings, "Correct the source, then fetch again")
         except AnnotationError:
-            _replace(out, new)
+            _replace(out, new, old)
             raise
         for split in splits.values():
             for file_name, path in split.files.items():
@@ -163,7 +163,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
         for name, split in splits.items():
             save_coco(split.dataset, new / f"{name}.json")
         (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
-        _replace(out, new)
+        _replace(out, new, old)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return report

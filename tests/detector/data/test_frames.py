@@ -175,6 +175,12 @@ def test_a_file_of_another_ratio_is_refused_with_that_reason_or_stretched(tmp_pa
     assert read_coco(*files, FrameRules(scale=True)).dataset.images[0].boxes.tolist() == [list(BOX)]
 
 
+def test_an_image_without_boxes_may_state_any_size(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", 1)
+    split = read_coco(*coco(tmp_path, ("a.png", (7, 9), ())))
+    assert split.dataset.images[0].boxes.shape == (0, 4) and split.repairs == Repairs(mismatched=1)
+
+
 @pytest.mark.parametrize("scale", [False, True])
 def test_a_size_that_was_rounded_differently_is_the_same_size(tmp_path: Path, scale: bool) -> None:
     write(tmp_path / "a.png", 1)

@@ -225,7 +225,11 @@ def test_errors_name_the_archive_and_what_it_holds(tmp_path: Path) -> None:
         ("<annotation><object><name>unicorn", "Annotations/val.xml: is not XML"),
         ("<annotation><object><name>unicorn</name></object></annotation>", "Annotations/val.xml: class 'unicorn'"),
         (None, "in kit.tar.gz: VOCdevkit/VOC2007/Annotations"),
-        ("<annotation><size><width>9</width><height>9</height></size></annotation>", "JPEGImages/val.jpg: the annot"),
+        (
+            "<annotation><size><width>9</width><height>9</height></size><object><name>dog</name><bndbox><xmin>1</xmin>"
+            "<ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>",
+            "JPEGImages/val.jpg: the annotation in val states 9x9 pixels",
+        ),
     ):
         chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30}, damage)
         with pytest.raises(AnnotationError) as caught:
@@ -336,6 +340,17 @@ def test_a_training_split_without_a_box_to_learn_from_is_refused(tmp_path: Path,
     assert contents(tmp_path / "out") == {}
 
 
+def test_a_link_in_the_result_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/mine.jpg").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/images").symlink_to(tmp_path / "disk")
+    (tmp_path / "out/train.json").symlink_to(tmp_path / "gone")
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    assert (tmp_path / "disk/mine.jpg").read_bytes() == b"mine"
+    assert len(contents(tmp_path / "out")) == 8 and not (tmp_path / "out/images").is_symlink()
+
+
 def test_a_source_that_fails_leaves_the_earlier_result(tmp_path: Path) -> None:
     fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
     before = contents(tmp_path / "out")
@@ -348,7 +363,7 @@ def test_a_source_that_fails_leaves_the_earlier_result(tmp_path: Path) -> None:
         }
         for name in SPLITS
     }
-    with pytest.raises(AnnotationError, match=r"val\.jpg: the image does not decode"):
+    with pytest.raises(AnnotationError, match=rf"^{tmp_path}/photos/val/val\.jpg: the image does not decode"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
