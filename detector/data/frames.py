@@ -116,7 +116,8 @@ def move_upright(
 
     images: as the annotations `source` state them; a size of 0 x 0 is unknown. Where the size does not tell the frame,
     it is the one that all other turned files of this source show, else the upright one.
-    Raises AnnotationError, which names file, sizes and setting: the file was resized, or a box contradicts the frame.
+    Raises AnnotationError, which names file, sizes and setting: the file was resized or turned since the annotation,
+    or its boxes contradict the frame.
     """
     known = [_frame_by_size(image, file) for image, file in zip(images, files, strict=True)]
     shown = {frame for frame, file in zip(known, files, strict=True) if file.orientation > 1 and frame is not None}
@@ -130,9 +131,9 @@ def move_upright(
         turned = chosen == "stored" and file.orientation > 1
         if turned:
             boxes = _turned(boxes, file)
-        told = rules.frame != "auto" or frame is not None or not len(boxes)
+        is_known = rules.frame != "auto" or frame is not None or not len(boxes)
         fitted = dataclasses.replace(image, height=file.height, width=file.width, boxes=boxes.astype(np.float32))
-        moved.append(Moved(fitted, turned and len(boxes) > 0, scaled, None if told else chosen))
+        moved.append(Moved(fitted, turned and len(boxes) > 0, scaled, None if is_known else chosen))
     return moved
 
 
@@ -165,15 +166,23 @@ def _scaled(
     stated, size = (image.height, image.width), file.size(frame)
     if 0 in stated or not len(boxes):
         return boxes, False
-    if _distance(stated[::-1], size) < _distance(stated, size) and file.orientation >= 5:
-        stated = stated[::-1]  # the user states a frame that the size does not have
-    if (distance := _distance(stated, size)) < 2:
+    distance, swapped = _distance(stated, size), _distance(stated[::-1], size)
+    if file.orientation >= 5 and swapped < distance:
+        stated, distance = stated[::-1], swapped  # the user states a frame that the size does not have
+    if distance < 2:
         return boxes, False
+    changed = (
+        f"{file.path}: the annotation in {source} states {image.width}x{image.height} pixels, and the file has "
+        f"{_text(size)}"
+    )
+    if swapped < distance:
+        raise AnnotationError(
+            f"{changed}: it was turned after the annotation, or lost its EXIF orientation; take the annotated file"
+        )
     if not allowed:
         other = "" if distance == 2 else ", of another ratio: it was stretched, or cut or padded, which needs new boxes"
         raise AnnotationError(
-            f"{file.path}: the annotation in {source} states {image.width}x{image.height} pixels, and the file has "
-            f"{_text(size)}{other}; the file was changed after the annotation: take the annotated file, or set "
+            f"{changed}{other}; the file was changed after the annotation: take the annotated file, or set "
             "fetch.scale_boxes to true if it was only resized"
         )
     factors = size[1] / stated[1], size[0] / stated[0]
@@ -181,12 +190,12 @@ def _scaled(
 
 
 def _refuse_contradiction(source: object, image: ImageInfo, file: ImageFile, frame: Frame) -> None:
-    """Raise AnnotationError if a box ends outside its frame, and all lie in the other one."""
+    """Raise AnnotationError if the centre of a box lies outside its frame, and all lie in the other one."""
     other: Frame = "upright" if frame == "stored" else "stored"
-    ends = image.boxes[:, 2:].max(axis=0, initial=0)[::-1] - _ROUNDING  # lowest and rightmost edge
-    if (ends > file.size(frame)).any() and (ends <= file.size(other)).all():
+    centres = (image.boxes[:, 1::-1] + image.boxes[:, :1:-1]) / 2  # (N, 2) y, x
+    if (centres > file.size(frame)).any() and (centres <= file.size(other)).all():
         raise AnnotationError(
-            f"{file.path}: the size that {source} states speaks for boxes in the {frame} frame, "
+            f"{file.path}: by the size in {source} its boxes should lie in the {frame} frame, "
             f"{_text(file.size(frame))}, but they lie in the {other} one, {_text(file.size(other))} (EXIF orientation "
             f"{file.orientation}); set fetch.boxes_frame to the one in which boxes were drawn: stored or upright"
         )

@@ -193,7 +193,7 @@ def test_boxes_that_lie_in_the_other_frame_than_the_size_says_are_refused(tmp_pa
     """A tool that shows the upright image and writes the stored size."""
     write(tmp_path / "a.png", orientation)
     files = coco(tmp_path, ("a.png", (WIDTH, HEIGHT), [upright_box(tmp_path / "a.png"), (2, 45, 10, 60)]))
-    with pytest.raises(AnnotationError, match=r"a\.png: the size that d\.json states speaks for boxes in the stored"):
+    with pytest.raises(AnnotationError, match=r"a\.png: by the size in d\.json its boxes should lie in the stored"):
         read_coco(*files)
     boxes = read_coco(*files, FrameRules("upright")).dataset.images[0].boxes.tolist()
     assert boxes == [upright_box(tmp_path / "a.png"), [2, 45, 10, 60]]
@@ -203,6 +203,24 @@ def test_boxes_that_lie_in_the_other_frame_than_the_size_says_are_refused(tmp_pa
     assert read_coco(*files, FrameRules("stored")).dataset.images[0].boxes.tolist()[0] == upright_box(
         tmp_path / "a.png"
     )
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_box_that_hangs_over_is_no_contradiction(tmp_path: Path, orientation: int) -> None:
+    write(tmp_path / "a.png", orientation)
+    height, width = decode_image((tmp_path / "a.png").read_bytes()).shape[:2]
+    split = read_coco(*coco(tmp_path, ("a.png", (width, height), (width - 12, 4, width + 10, 12))))
+    assert split.dataset.images[0].boxes.tolist() == [[width - 12, 4, width, 12]] and split.repairs.clipped == 1
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("by", [1, 2])
+def test_a_file_that_lost_its_orientation_is_refused(tmp_path: Path, by: int, scale: bool) -> None:
+    """It was annotated upright; a tool then removed the EXIF block, and perhaps resized it."""
+    write(tmp_path / "a.png", 1)
+    files = coco(tmp_path, ("a.png", (HEIGHT * by, WIDTH * by), BOX))
+    with pytest.raises(AnnotationError, match="was turned after the annotation, or lost its EXIF orientation"):
+        read_coco(*files, FrameRules(scale=scale))
 
 
 @pytest.mark.parametrize("boxes", [[(0, 0, 1, 1)], [(0.1, 0.2, 0.5, 0.9), (0.9, 0.9, 1.4, 1.5)], [(0, 0, 0, 0)]])
