@@ -18,7 +18,7 @@ from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.images import decode_image
 from tests.support.local_s3 import serve
 
-HERE = Path("build/demo")
+HERE = photographs.SCENES
 IMAGES, ARTIFACT = Path("build/dataset/images"), Path("models/detector")
 METRICS = Path("build/evaluation/metrics.json")
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from detector.common.drawing import draw_detections
+from detector.common.files import lies_in
 from detector.runtime.artifact import SHIPPED, load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.images import decode_image
@@ -25,6 +26,7 @@ from jobs.plan import IMAGE_EXTENSIONS
 
 # A run takes a folder, and the packages' folders hold other files too. So there is a folder of links to photographs.
 HERE = Path("build/demo-photographs")
+SCENES = Path("build/demo")  # the results of the demo's first half
 LINKS, RUN, SHEET = HERE / "photographs", HERE / "run", HERE / "boxes.png"
 # The photographs show everyday things. The cup of coffee is not one of the 20 classes.
 PACKAGED = {
@@ -52,8 +54,11 @@ def choose(named: str | None) -> Path:
     folder = Path(named).expanduser()
     if not folder.is_dir():
         raise NoPhotographs(f"PHOTOS={named}: there is no such folder")
-    if HERE.resolve().is_relative_to(folder.resolve()):
-        raise NoPhotographs(f"PHOTOS={named}: holds {HERE}, where the results go; name a folder of photographs only")
+    for results in (HERE, SCENES):
+        if lies_in(results, folder) or lies_in(folder, results):
+            raise NoPhotographs(
+                f"PHOTOS={named}: holds {results}, or lies in it, where the results go; name another folder"
+            )
     if not any(path.suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS for path in folder.rglob("*")):
         raise NoPhotographs(f"PHOTOS={named}: no images in it ({', '.join(IMAGE_EXTENSIONS)})")
     return folder

@@ -53,6 +53,8 @@ def fetch() -> None:
     for name, split in report.splits.items():
         counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
+    for notice in report.notices:
+        click.echo(f"notice: {notice}", err=True)
     for finding in report.findings:
         if not finding.passed:
             click.echo(f"warning: {finding.rule.sentence} This is not so for: {', '.join(finding.examples)}", err=True)
@@ -170,6 +172,13 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
         raise click.UsageError(
             f"two images are named {twice[0]}: their results would share a file; run the command for each"
         )
+    inputs = {image.resolve() for image in images}
+    for name in names:
+        for result in (out / f"{name}.json", out / f"{name}.boxes.png"):
+            if result.resolve() in inputs:
+                raise click.UsageError(
+                    f"{result} is one of IMAGES, and a result would replace it: choose another --out"
+                )
     failed = 0
     for image in images:
         name = image.name

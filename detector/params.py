@@ -164,5 +164,8 @@ def load_params(path: Path) -> Params:
 
 
 def params_digest(params: Params) -> str:
-    """Return the sha256 of the settings' canonical JSON; comments and the order in the file do not count."""
-    return hashlib.sha256(params.model_dump_json().encode()).hexdigest()
+    """Return the sha256 of the settings' canonical JSON; comments and the order in the file do not count.
+
+    A key that may be left out counts only with another value than its default, so that new keys change no digest.
+    """
+    return hashlib.sha256(params.model_dump_json(exclude_defaults=True).encode()).hexdigest()

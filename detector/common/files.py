@@ -1,4 +1,4 @@
-"""Writes files that appear as a whole or not at all."""
+"""Writes files that appear as a whole or not at all, and keeps results away from their sources."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Return whether `path` is `folder` or something in it, after links are followed; neither needs to exist."""
+    return path.resolve().is_relative_to(folder.resolve())

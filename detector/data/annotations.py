@@ -13,7 +13,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -26,7 +26,6 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
-    PositiveInt,
     TypeAdapter,
     ValidationError,
 )
@@ -45,12 +44,19 @@ class ImageInfo:
 
     id: int
     file_name: str
-    width: int
+    width: int  # 0 x 0 in a source that does not state the size
     height: int
     boxes: Boxes
     labels: NDArray[np.int64]
     ignore: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class ExactImage(ImageInfo):
+    """An image whose boxes are also known as the file has them: xywh, float64 (N, 4)."""
+
+    xywh: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +70,14 @@ class CocoDataset:
     def __post_init__(self) -> None:
         if not self.category_ids:
             object.__setattr__(self, "category_ids", tuple(range(1, len(self.classes) + 1)))
+
+    def require_boxes(self, name: object) -> None:
+        """Raise AnnotationError, which begins with `name`, if there is no box from which a detector could learn."""
+        if all((image.ignore | image.crowd).all() for image in self.images):
+            raise AnnotationError(
+                f"{name}: no image has a box to learn from (ignored objects and crowds do not count): check the "
+                "annotations of the training images"
+            )
 
 
 def _number(value: float) -> int | float:
@@ -118,22 +132,27 @@ _Flag = Annotated[bool, Field(strict=False)]  # 0 or 1
 
 
 def _inside(name: str) -> str:
+    """Return a path that stays inside the image folder; of a Windows path, what follows its drive or its server."""
+    windows = PureWindowsPath(name)
+    if "\\" in name or (windows.drive and windows.root):
+        name = windows.relative_to(windows.anchor).as_posix()
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise ValueError("must stay inside the image folder")
-    return name
+    return path.as_posix()
 
 
 class _Category(_Row):
     id: NonNegativeInt
     name: Annotated[str, Field(min_length=1)]
+    supercategory: Any = None
 
 
 class _Image(_Row):
     id: NonNegativeInt
     file_name: Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-    width: PositiveInt
-    height: PositiveInt
+    width: NonNegativeInt | None = None
+    height: NonNegativeInt | None = None
 
 
 class _Annotation(_Row):
@@ -181,21 +200,52 @@ def _refuse_repeated(path: Path, what: str, values: Iterable[Hashable]) -> None:
         raise AnnotationError(f"{path}: {what} {value!r} is listed twice")
 
 
-def load_coco(path: Path) -> CocoDataset:
+def _classes(document: _Document) -> list[_Category]:
+    """Return the categories in the order of their ids.
+
+    Roboflow's exports begin with a root: a category without annotations that all others name as their supercategory.
+    It is left out if its name is also that of another one, because then it can be no class.
+    """
+    used = {row.category_id for row in document.annotations}
+    names = Counter(row.name for row in document.categories)
+
+    def is_second_root(row: _Category) -> bool:
+        others = (other for other in document.categories if other.id != row.id)
+        return names[row.name] > 1 and row.id not in used and all(other.supercategory == row.name for other in others)
+
+    return sorted((row for row in document.categories if not is_second_root(row)), key=lambda row: row.id)
+
+
+def _refuse_shared_files(path: Path, document: _Document) -> None:
+    """Raise AnnotationError if two images have one file name."""
+    ids: dict[str, int] = {}
+    for row in document.images:
+        if (first := ids.setdefault(row.file_name, row.id)) != row.id:
+            raise AnnotationError(
+                f"{path}: image {row.file_name!r} is listed twice, with the ids {first} and {row.id}, and a name does "
+                "not say which file is meant: joined exports of several tasks or videos repeat names. Put the files of "
+                f"each task into a folder, and its name before theirs, as in task_1/{row.file_name}, or export the "
+                "tasks apart"
+            )
+
+
+def load_coco(path: Path, *, exact: bool = False) -> CocoDataset:
     """Read COCO JSON from any writer; classes in the order of their category ids, images in the order of theirs.
 
-    Boxes are returned as written, without clipping. `ignore` and `iscrowd` default to 0; other keys are not read.
+    Boxes are returned as written, without clipping; `exact` gives an ExactImage for each image. `ignore` and `iscrowd`
+    default to 0, and so do width and height, which then are those of the file. The root of Roboflow's exports is left
+    out if it bears the name of a class. Windows paths are read. Other keys are not read.
     Raises AnnotationError, which names the file and the entry: the file is not JSON, a key is missing, a value has the
     wrong type, an id, a class name or a file name is listed twice, a category or an image is not listed, a file name
     leaves the image folder, or a box is not four finite numbers with sizes of at least 0.
     """
     document = read_json(path, _DOCUMENT)
     _refuse_repeated(path, "category", (row.id for row in document.categories))
-    _refuse_repeated(path, "category", (row.name for row in document.categories))
+    categories = _classes(document)
+    _refuse_repeated(path, "category", (row.name for row in categories))
     _refuse_repeated(path, "image", (row.id for row in document.images))
-    _refuse_repeated(path, "image", (row.file_name for row in document.images))
+    _refuse_shared_files(path, document)
     _refuse_repeated(path, "annotation", (row.id for row in document.annotations))
-    categories = sorted(document.categories, key=lambda row: row.id)
     label_of = {row.id: label for label, row in enumerate(categories)}
     truths: dict[int, list[_Annotation]] = {image.id: [] for image in document.images}
     for row in document.annotations:
@@ -208,15 +258,18 @@ def load_coco(path: Path) -> CocoDataset:
     images = []
     for image in sorted(document.images, key=lambda row: row.id):
         own = truths[image.id]
-        boxes = np.array([row.bbox for row in own], np.float64).reshape(-1, 4)
+        xywh = np.array([row.bbox for row in own], np.float64).reshape(-1, 4)
+        boxes = xywh.copy()
         boxes[:, 2:] += boxes[:, :2]
-        images.append(
-            ImageInfo(
-                **dict(image),
-                boxes=boxes.astype(np.float32),
-                labels=np.array([label_of[row.category_id] for row in own], np.int64),
-                ignore=np.array([row.ignore for row in own], np.bool_),
-                crowd=np.array([row.iscrowd for row in own], np.bool_),
-            )
+        info = ImageInfo(
+            id=image.id,
+            file_name=image.file_name,
+            width=image.width or 0,
+            height=image.height or 0,
+            boxes=boxes.astype(np.float32),
+            labels=np.array([label_of[row.category_id] for row in own], np.int64),
+            ignore=np.array([row.ignore for row in own], np.bool_),
+            crowd=np.array([row.iscrowd for row in own], np.bool_),
         )
+        images.append(ExactImage(**vars(info), xywh=xywh) if exact else info)
     return CocoDataset(tuple(row.name for row in categories), tuple(images), tuple(label_of))

@@ -142,6 +142,14 @@ def _download(url: str, part: Path) -> None:
             ) from cause
 
 
+def local_path(url: str) -> Path | None:
+    """Return the path that `url` names on this machine, as a path or as file://, or None for any other URL."""
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        return Path(unquote(parts.path) if parts.scheme else url)
+    return None
+
+
 def fetch_archive(url: str, checksum: str, cache: Path) -> Path:
     """Return the path of the verified archive.
 
@@ -151,9 +159,7 @@ def fetch_archive(url: str, checksum: str, cache: Path) -> Path:
     checksum is wrong. The last error shows both digests; a downloaded file is removed then, and a local one is kept.
     """
     algorithm, expected = _parse_checksum(checksum)
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        local = Path(unquote(parts.path) if parts.scheme else url)
+    if (local := local_path(url)) is not None:
         if not local.is_file():
             raise ArchiveError(f"{local}: there is no such archive")
         found = _digest(local, algorithm)
@@ -162,6 +168,7 @@ def fetch_archive(url: str, checksum: str, cache: Path) -> Path:
                 f"{local}: {algorithm} is {found}, expected {expected}; fetch the file again or correct the checksum"
             )
         return local
+    parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "s3"):
         raise ArchiveError(f"{url}: cannot fetch {parts.scheme}://; use a path, file://, http(s):// or s3://")
 
@@ -221,7 +228,8 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             problem = None if kind in (0, stat.S_IFREG, stat.S_IFDIR) else _NO_FILE
             if info.flag_bits & 1:
                 problem = "is encrypted"
-            yield _Member(info.filename, info.is_dir(), info.file_size, problem, partial(file.open, info))
+            name = info.filename.replace("\\", "/")  # as some programs write it on Windows
+            yield _Member(name, name.endswith("/"), info.file_size, problem, partial(file.open, info))
 
 
 def _target(folder: Path, name: str) -> Path | None:

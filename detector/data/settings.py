@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SPLITS = ("train", "val", "test")
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +67,11 @@ class FetchSettings(_Frozen):
     generated: GeneratedSettings
     voc: VocSettings
     coco: CocoSettings
+    boxes_frame: Literal["auto", "stored", "upright"] = Field(
+        default="auto",
+        description="where boxes of files with an EXIF orientation were drawn; auto: as the stated sizes tell",
+    )
+    scale_boxes: bool = Field(default=False, description="scale boxes whose stated size is not the file's")
 
 
 # The official files. torchvision and other libraries state the same checksums.

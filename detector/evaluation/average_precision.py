@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset
 from detector.evaluation.detections import DetectionSet, check_detections
 from detector.evaluation.matching import IGNORED, TRUE_POSITIVE, class_overlaps, outcomes
@@ -98,16 +99,20 @@ class VocResult:
 
 
 def evaluate_voc(
-    truth: CocoDataset, detections: DetectionSet, iou_thresholds: Sequence[float] = IOU_THRESHOLDS
+    truth: CocoDataset,
+    detections: DetectionSet,
+    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+    *,
+    shown: bool = False,
 ) -> VocResult:
-    """Match every class's detections at every threshold.
+    """Match every class's detections at every threshold; shown: with a progress bar over the classes.
 
     Raises AnnotationError if `truth` does not list an image or a label.
     """
     check_detections(truth, detections)
     results: dict[float, list[ClassResult]] = {iou: [] for iou in iou_thresholds}
-    for label, name in enumerate(truth.classes):
-        overlaps = class_overlaps(truth, detections, label)
+    by_class = zip(truth.classes, class_overlaps(truth, detections), strict=True)
+    for name, overlaps in progress(by_class, len(truth.classes), "score", "class", shown=shown):
         positives = overlaps.positives
         for iou in iou_thresholds:
             outcome = outcomes(overlaps, iou)

@@ -45,8 +45,7 @@ def judge(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> Jud
     """Return every detection that is right or wrong. Raises AnnotationError if `truth` lacks an image or a label."""
     check_detections(truth, detections)
     scores, right = [np.zeros(0)], [np.zeros(0, bool)]
-    for label in range(len(truth.classes)):
-        overlaps = class_overlaps(truth, detections, label)
+    for overlaps in class_overlaps(truth, detections):
         outcome = outcomes(overlaps, iou)
         scores.append(overlaps.scores[outcome != IGNORED])
         right.append(outcome[outcome != IGNORED] == TRUE_POSITIVE)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FailFast, FiniteFloat, TypeAdapter
 
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoBox, CocoDataset, read_json
 from detector.runtime.geometry.boxes import empty
 from detector.runtime.postprocess import Detections
+
+
+@dataclass(frozen=True)
+class ExactDetections(Detections):
+    """Detections whose boxes are also known as a file has them: xywh, float64 (K, 4)."""
+
+    xywh: NDArray[np.float64]
+
 
 # Detections by image id. An image that is not a key has none; within an image they are in any order.
 DetectionSet = Mapping[int, Detections]
@@ -65,7 +75,7 @@ def save_results(detections: DetectionSet, truth: CocoDataset, path: Path) -> No
     path.write_text(json.dumps(rows, separators=(",", ":")) + "\n", "utf-8")
 
 
-def load_results(path: Path, truth: CocoDataset) -> dict[int, Detections]:
+def load_results(path: Path, truth: CocoDataset) -> dict[int, ExactDetections]:
     """Read a COCO results array of boxes for the images of `truth`.
 
     Raises AnnotationError, which names the file and the entry: the file is not JSON, it is not an array of objects, a
@@ -88,11 +98,13 @@ def load_results(path: Path, truth: CocoDataset) -> dict[int, Detections]:
     return {image_id: _detections(rows, label_of) for image_id, rows in found.items()}
 
 
-def _detections(rows: list[_Result], label_of: Mapping[int, int]) -> Detections:
-    boxes = np.array([row.bbox for row in rows], np.float64)
+def _detections(rows: list[_Result], label_of: Mapping[int, int]) -> ExactDetections:
+    xywh = np.array([row.bbox for row in rows], np.float64)
+    boxes = xywh.copy()
     boxes[:, 2:] += boxes[:, :2]
-    return Detections(
+    return ExactDetections(
         boxes.astype(np.float32),
         np.array([row.score for row in rows], np.float64),
         np.array([label_of[row.category_id] for row in rows], np.int64),
+        xywh,
     )

@@ -6,17 +6,22 @@ edges are inclusive; with half-open edges the areas are the same without the 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.data.annotations import CocoDataset
-from detector.evaluation.detections import DetectionSet
+from detector.data.annotations import CocoDataset, ExactImage, ImageInfo
+from detector.evaluation.detections import DetectionSet, ExactDetections
+from detector.runtime.postprocess import Detections
 
 # Outcomes of a detection. One that is IGNORED is neither right nor wrong.
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
+# Pairs of a detection and a truth that are compared at once, in about 100 bytes each.
+_PAIRS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,59 +48,107 @@ class ClassOverlaps:
         return int((~self.ignored).sum())
 
 
-def _overlaps(
-    found: NDArray[np.float64], truths: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the IoU (D, T) of detections (D, 4) and truths (T, 4), and the part of each detection inside each truth.
+@dataclass(frozen=True)
+class _Rows:
+    """Boxes of a whole dataset, one row a box, sorted by image and by the index in the image.
 
-    Numbers are float64, as in the devkit: in float32 an IoU equal to the threshold may be rounded below or above it.
+    boxes: float64 (N, 4) xyxy, because in float32 an IoU equal to the threshold may be rounded below or above it;
+    areas: float64 (N,); places: int64 (N, 2), as in ClassOverlaps; scores: float64 (N,), 0 for truths; ignored, crowd:
+    bool (N,), False for detections.
     """
-    low = np.maximum(found[:, None, :2], truths[None, :, :2])  # (D, T, 2)
-    high = np.minimum(found[:, None, 2:], truths[None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0.0), axis=2)  # (D, T)
-    found_area = np.prod(np.maximum(found[:, 2:] - found[:, :2], 0.0), axis=1)[:, None]
-    truth_area = np.prod(np.maximum(truths[:, 2:] - truths[:, :2], 0.0), axis=1)[None]
-    union = found_area + truth_area - both
-    iou = np.divide(both, union, out=np.zeros_like(both), where=union > 0)
-    inside = np.divide(both, found_area, out=np.zeros_like(both), where=found_area > 0)
-    return iou, inside
+
+    boxes: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    places: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    ignored: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+
+    def take(self, rows: slice | NDArray[Any]) -> _Rows:
+        """Return some of the rows."""
+        return _Rows(*(getattr(self, column.name)[rows] for column in fields(self)))
 
 
-def class_overlaps(truth: CocoDataset, detections: DetectionSet, label: int) -> ClassOverlaps:
-    """Pair the detections of a class with the truths of their own images.
+def _by_class(classes: int, places: Sequence[int], parts: Sequence[Detections | ImageInfo]) -> list[_Rows]:
+    """Return the rows of each class. parts: the truths or the detections of images, places: (P,) their positions."""
+    sizes = [len(part.labels) for part in parts]
+    images, indices = np.repeat(places, sizes), np.concatenate([np.zeros(0, np.int64), *map(np.arange, sizes)])
+    exact = [_exact(part) for part in parts]
+    flags = [part for part in parts if isinstance(part, ImageInfo)]
+    count = len(images)
+    rows = _Rows(
+        boxes=np.concatenate([np.zeros((0, 4)), *(boxes for boxes, _ in exact)]),
+        areas=np.concatenate([np.zeros(0), *(areas for _, areas in exact)]),
+        places=np.stack([images, indices], axis=1).astype(np.int64),
+        scores=np.concatenate([part.scores for part in parts if isinstance(part, Detections)] or [np.zeros(count)]),
+        ignored=np.concatenate([part.ignore for part in flags] or [np.zeros(count, np.bool_)]),
+        crowd=np.concatenate([part.crowd for part in flags] or [np.zeros(count, np.bool_)]),
+    )
+    labels = np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)])
+    order = np.argsort(labels, kind="stable")
+    edges = np.searchsorted(labels[order], np.arange(classes + 1))  # labels below 0 belong to no class
+    return [rows.take(order[low:high]) for low, high in pairwise(edges.tolist())]
+
+
+def _exact(part: Detections | ImageInfo) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the boxes, float64 (N, 4) xyxy, and their areas (N,), by the exact numbers of a file if they are known."""
+    if isinstance(part, ExactImage | ExactDetections):
+        low, size = part.xywh[:, :2], part.xywh[:, 2:]
+        return np.concatenate([low, low + size], axis=1), np.prod(size, axis=1)
+    boxes = part.boxes.astype(np.float64)
+    return boxes, np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1)
+
+
+def _best(found: _Rows, truths: _Rows, *, by_own_area: bool) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return for each detection (D,) the truth of its image that it overlaps most, or -1, and their overlap, or 0.
+
+    The overlap is the IoU or, `by_own_area`, the part of the detection inside the truth. The first of equals is taken.
+    """
+    best, overlap = np.full(len(found.areas), -1, np.int64), np.zeros(len(found.areas))
+    first, end = (np.searchsorted(truths.places[:, 0], found.places[:, 0], side) for side in ("left", "right"))
+    rows = np.flatnonzero(end > first)
+    ends = np.cumsum((end - first)[rows])
+    for some in np.split(rows, np.flatnonzero(np.diff(ends // _PAIRS_AT_ONCE)) + 1):
+        if not len(some):
+            continue
+        counts = (end - first)[some]
+        starts = np.cumsum(counts) - counts
+        mine = np.repeat(some, counts)  # (P,), one for each pair of a detection and a truth
+        theirs = np.arange(len(mine)) + np.repeat(first[some] - starts, counts)
+        low = np.maximum(found.boxes[mine, :2], truths.boxes[theirs, :2])  # (P, 2)
+        high = np.minimum(found.boxes[mine, 2:], truths.boxes[theirs, 2:])
+        both = np.prod(np.maximum(high - low, 0.0), axis=1)
+        own = found.areas[mine]
+        whole = own if by_own_area else own + truths.areas[theirs] - both
+        value = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
+        overlap[some] = np.maximum.reduceat(value, starts)
+        largest = value == np.repeat(overlap[some], counts)
+        best[some] = np.minimum.reduceat(np.where(largest, theirs, len(truths.areas)), starts)
+    return best, overlap
+
+
+def class_overlaps(truth: CocoDataset, detections: DetectionSet) -> Iterator[ClassOverlaps]:
+    """Pair, class by class in label order, the detections with the truths of their own images.
 
     Detections with equal scores keep the order of the images, and within an image the order of its detections.
     """
-    none, no_places = np.zeros(0), np.zeros((0, 2), np.int64)
-    rows: list[tuple[NDArray[Any], ...]] = [(none, np.zeros(0, np.int64), none, none, no_places)]
-    truths: list[tuple[NDArray[Any], ...]] = [(np.zeros(0, np.bool_), no_places)]
-    count = 0
-    for number, image in enumerate(truth.images):
-        single, crowd = (np.flatnonzero((image.labels == label) & (image.crowd == kind)) for kind in (False, True))
-        found = detections.get(image.id)
-        if found is not None:
-            mine = np.flatnonzero(found.labels == label)
-            boxes = found.boxes[mine].astype(np.float64)
-            best, best_iou, in_crowd = np.full(len(boxes), -1), np.zeros(len(boxes)), np.zeros(len(boxes))
-            if len(single):
-                iou, _ = _overlaps(boxes, image.boxes[single].astype(np.float64))
-                best, best_iou = iou.argmax(axis=1) + count, iou.max(axis=1)
-            if len(crowd):
-                _, inside = _overlaps(boxes, image.boxes[crowd].astype(np.float64))
-                in_crowd = inside.max(axis=1)
-            rows.append((found.scores[mine], best, best_iou, in_crowd, _places(number, mine)))
-        truths.append((image.ignore[single], _places(number, single)))
-        count += len(single)
-    columns = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-    order = np.argsort(-columns[0], kind="stable")
-    scores, best, best_iou, in_crowd, places = (column[order] for column in columns)
-    ignored, truth_places = (np.concatenate(parts) for parts in zip(*truths, strict=True))
-    return ClassOverlaps(scores, best, best_iou, in_crowd, ignored, places, truth_places)
-
-
-def _places(image: int, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return pairs (image, index), int64 (N, 2), for indices (N,)."""
-    return np.stack([np.full(len(indices), image), indices], axis=1)
+    classes = len(truth.classes)
+    images = [number for number, image in enumerate(truth.images) if image.id in detections]
+    all_found = _by_class(classes, images, [detections[truth.images[number].id] for number in images])
+    for found, truths in zip(all_found, _by_class(classes, range(len(truth.images)), truth.images), strict=True):
+        single = truths.take(~truths.crowd)
+        best, overlap = _best(found, single, by_own_area=False)
+        _, crowd = _best(found, truths.take(truths.crowd), by_own_area=True)
+        order = np.argsort(-found.scores, kind="stable")
+        yield ClassOverlaps(
+            scores=found.scores[order],
+            truth=best[order],
+            iou=overlap[order],
+            crowd=crowd[order],
+            ignored=single.ignored,
+            places=found.places[order],
+            truth_places=single.places,
+        )
 
 
 def outcomes(overlaps: ClassOverlaps, threshold: float) -> NDArray[np.int64]:

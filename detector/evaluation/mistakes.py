@@ -75,8 +75,7 @@ def find_mistakes(truth: CocoDataset, detections: DetectionSet, score: float) ->
     wrong: list[FalsePositive] = []
     missed: list[Miss] = []
     found = 0
-    for label in range(len(truth.classes)):
-        overlaps = class_overlaps(truth, kept, label)
+    for label, overlaps in enumerate(class_overlaps(truth, kept)):
         outcome = outcomes(overlaps, MATCHED)
         wrong += [
             _judge(truth, kept, label, overlaps, rank) for rank in np.flatnonzero(outcome == FALSE_POSITIVE).tolist()

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from detector.common.errors import AnnotationError
+from detector.common.progress import progress
 from detector.common.tables import aligned_table
 from detector.data.annotations import load_coco
+from detector.data.frames import are_fractions
 from detector.evaluation.average_precision import IOU_THRESHOLDS, evaluate_voc
 from detector.evaluation.detections import load_results
 
@@ -20,10 +23,23 @@ def score_table(truth_path: Path, detections_path: Path, ious: Sequence[float] =
     """Return a table of 11-point and all-point AP of each class, and their means, at each IoU threshold.
 
     truth_path: any COCO ground truth; `ignore` and `iscrowd` count. detections_path: COCO results. A class without
-    truths shows "-" and is left out of the mean. Raises AnnotationError, which names the file that is wrong.
+    truths shows "-" and is left out of the mean. Boxes are compared in float64 with the numbers of the files, as
+    pycocotools does: an IoU of exactly the threshold counts there and here.
+    Raises AnnotationError, which names the file that is wrong, also if the boxes of one file only are fractions.
     """
-    truth = load_coco(truth_path)
-    result = evaluate_voc(truth, load_results(detections_path, truth), ious)
+    with progress(None, 2, "read", "file") as bar:
+        truth = load_coco(truth_path, exact=True)
+        bar.update()
+        detections = load_results(detections_path, truth)
+        bar.update()
+    fractions = [are_fractions([part.boxes for part in parts]) for parts in (truth.images, detections.values())]
+    if any(fractions) and not all(fractions):
+        wrong, right = (truth_path, detections_path) if fractions[0] else (detections_path, truth_path)
+        raise AnnotationError(
+            f"{wrong}: all boxes are fractions of their images (normalised), and those of {right} are not: multiply "
+            "them by the width and the height of their images"
+        )
+    result = evaluate_voc(truth, detections, ious, shown=True)
     rows = [["class", "truths"]]
     rows += [[name, str(result.by_iou[ious[0]][label].truths)] for label, name in enumerate(truth.classes)]
     rows.append(["mean", str(sum(item.truths for item in result.by_iou[ious[0]]))])

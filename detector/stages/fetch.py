@@ -6,33 +6,33 @@ Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `vali
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from detector.common.errors import AnnotationError, ArchiveError
-from detector.common.progress import progress
+from detector.common.errors import AnnotationError
+from detector.common.files import lies_in
 from detector.common.quality.judge import Finding
-from detector.data.annotations import CocoDataset, ImageInfo, save_coco
-from detector.data.archives import fetch_archive, unpack
+from detector.data.annotations import save_coco
+from detector.data.archives import local_path
 from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
-from detector.data.formats.coco import read_coco
-from detector.data.formats.voc import read_voc
-from detector.data.generated import GENERATED_CLASSES, draw_scene
-from detector.data.settings import VOC_PRESETS, CocoSettings, FetchSettings, GeneratedSettings, VocSettings
-from detector.stages.layout import SPLITS
+from detector.data.settings import CocoSplitSettings, FetchSettings
+from detector.data.sources import read_source
+from detector.stages.layout import PRODUCTS, SPLITS
 from detector.stages.metrics_file import write_json
 
-# Each split has its own range of scene numbers, so that a larger train split does not change val and test.
-_SCENES_APART = 1_000_000
-# The lowest JPEG quality that shows no blocks around the hard edges of the scenes.
-_JPEG_QUALITY = 95
+# The folder of unfinished work, on the disk of the result so that finished files are renamed.
+_UNFINISHED = ".unfinished"
+_NOT_THERE = (
+    "Files that git ignores, such as data/, are not in the copy that `dvc exp run --temp` or `--queue` makes: add the "
+    "option --copy-paths, or name an absolute path"
+)
+_IN_PRODUCT = "lies in {}, which a stage replaces: copy the source to another folder, and name that"
 
 
 @dataclass(frozen=True)
@@ -47,73 +47,23 @@ class SplitReport:
     clipped: int
     dropped: int
     size_mismatched: int
+    turned: int
+    scaled: int
+    frame_assumed: int
     per_class: dict[str, int]
 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """The numbers of each split, and the findings of the rules."""
+    """The numbers of each split, the findings of the rules, and sentences about what was decided for the user."""
 
     splits: dict[str, SplitReport]
     findings: list[Finding]  # one for each rule; no rule that rejects is broken
+    notices: list[str]
 
     def metrics(self) -> dict[str, dict[str, Any]]:
         """Return plain numbers for `dvc metrics`."""
         return {name: asdict(split) for name, split in self.splits.items()}
-
-
-def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
-    counts = {name: getattr(settings, name) for name in SPLITS}
-    with progress(None, sum(counts.values()), "draw scenes") as bar:
-        for order, (name, count) in enumerate(counts.items()):
-            images: list[ImageInfo] = []
-            files: dict[str, Path] = {}
-            for number in range(1, count + 1):
-                scene = draw_scene(seed, order * _SCENES_APART + number)
-                file_name = f"{name}-{number:06d}.jpg"
-                files[file_name] = scratch / file_name
-                Image.fromarray(scene.pixels).save(files[file_name], quality=_JPEG_QUALITY, subsampling=0)
-                height, width = scene.pixels.shape[:2]
-                truth = (scene.boxes, scene.labels, scene.ignore, np.zeros(len(scene.boxes), np.bool_))
-                images.append(ImageInfo(number, file_name, width, height, *truth))
-                bar.update()
-            splits[name] = Split(CocoDataset(GENERATED_CLASSES, tuple(images)), files)
-    return splits
-
-
-def _read_voc(settings: VocSettings, scratch: Path) -> dict[str, Split]:
-    archives = VOC_PRESETS[settings.preset] if settings.preset else settings.archives
-    roots: list[Path] = []
-    for number, archive in enumerate(archives):
-        local = fetch_archive(archive.url, archive.checksum, Path(settings.cache))
-        roots.append(scratch / str(number))  # separate folders, because two archives may have files with the same name
-        unpack(local, roots[-1])
-    return {name: read_voc(roots, name) for name in SPLITS}
-
-
-def _read_coco(settings: CocoSettings, scratch: Path) -> dict[str, Split]:
-    folders: dict[str, Path] = {}
-    splits: dict[str, Split] = {}
-    for name in SPLITS:
-        split = getattr(settings, name)
-        if split.images not in folders:
-            folder = Path(split.images)
-            if not folder.is_dir():
-                if split.checksum is None:
-                    raise ArchiveError(
-                        f"{split.images}: is no folder; if it is an archive, state its checksum (fetch.coco.{name})"
-                    )
-                folder = scratch / str(len(folders))
-                unpack(fetch_archive(split.images, split.checksum, Path(settings.cache)), folder)
-            folders[split.images] = folder
-        splits[name] = read_coco(Path(split.annotations), folders[split.images])
-    for name, found in splits.items():
-        if found.dataset.classes != splits["train"].dataset.classes:
-            raise AnnotationError(
-                f"{getattr(settings, name).annotations}: its categories are not those of {settings.train.annotations}"
-            )
-    return splits
 
 
 def _report(split: Split) -> SplitReport:
@@ -130,35 +80,77 @@ def _report(split: Split) -> SplitReport:
         clipped=split.repairs.clipped,
         dropped=split.repairs.dropped,
         size_mismatched=split.repairs.mismatched,
+        turned=split.repairs.turned,
+        scaled=split.repairs.scaled,
+        frame_assumed=split.repairs.assumed_upright + split.repairs.assumed_stored,
         per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
     )
+
+
+def _check_sources(settings: FetchSettings, out: Path) -> None:
+    """Raise AnnotationError if a source lies in `out` or in another stage's result, or is not there."""
+    named: list[tuple[str, str]] = []
+    if settings.source == "voc":
+        named = [("voc.cache", settings.voc.cache)]
+        named += [("voc.archives", archive.url) for archive in settings.voc.archives]
+    if settings.source == "coco":
+        named = [("coco.cache", settings.coco.cache)]
+        for name in SPLITS:
+            split: CocoSplitSettings = getattr(settings.coco, name)
+            named += [(f"coco.{name}.annotations", split.annotations), (f"coco.{name}.images", split.images)]
+    for key, value in named:
+        if (path := local_path(value)) is None:
+            continue
+        for product in (out, *PRODUCTS):
+            if lies_in(path, product):
+                raise AnnotationError(f"{value}: {_IN_PRODUCT.format(product)} (fetch.{key})")
+        if not path.is_absolute() and not key.endswith("cache") and not path.exists():
+            raise AnnotationError(f"{value}: is not in {Path.cwd()} (fetch.{key}). {_NOT_THERE}")
+
+
+def _refuse_own_images(splits: dict[str, Split], out: Path, scratch: Path) -> None:
+    """Raise AnnotationError if an image lies in `out`: a link may lead there, or a source may contain `out`."""
+    for split in splits.values():
+        for path in split.files.values():
+            if not path.is_relative_to(scratch) and lies_in(path, out):
+                raise AnnotationError(f"{path}: {_IN_PRODUCT.format(out)}")
+
+
+def _replace(out: Path, new: Path, old: Path) -> None:
+    """Put everything in `new` into `out`, and an earlier result into `old`: renames leave little time for a kill."""
+    for name in ("images", *(f"{name}.json" for name in (*SPLITS, "report", "validation", "settings"))):
+        if os.path.lexists(out / name):
+            (out / name).rename(old / name)
+    for path in new.iterdir():
+        path.rename(out / path.name)
 
 
 def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     """Write the source's images and truths into `out`, in place of those of an earlier run.
 
-    The same settings, seed and source give the same bytes. Raises ArchiveError or AnnotationError; then `out` has no
-    split. If a rule is broken, validation.json in it names the images.
+    The same settings, seed and source give the same bytes. The new files appear when all are complete; what a killed
+    run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule is
+    broken: then it has no split, and validation.json in it names the images.
     """
-    images = out / "images"
-    for name in (*SPLITS, "report", "validation"):
-        (out / f"{name}.json").unlink(missing_ok=True)
-    if images.exists():
-        shutil.rmtree(images)
-    images.mkdir(parents=True)
-
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=out) as temporary:
-        scratch = Path(temporary)
-        match settings.source:
-            case "generated":
-                splits = _draw(settings.generated, seed, scratch)
-            case "voc":
-                splits = _read_voc(settings.voc, scratch)
-            case "coco":
-                splits = _read_coco(settings.coco, scratch)
+    _check_sources(settings, out)
+    work = out / _UNFINISHED
+    for left in (work, *out.glob(".unpacked-*")):  # the second are those of earlier versions
+        shutil.rmtree(left, ignore_errors=True)
+    new, old, scratch = work / "new", work / "old", work / "scratch"
+    images = new / "images"
+    for folder in (images, old, scratch):
+        folder.mkdir(parents=True)
+    try:
+        splits, notices = read_source(settings, seed, scratch)
+        _refuse_own_images(splits, out, scratch)
+        splits["train"].dataset.require_boxes("train")
         findings = judge_splits(splits)
-        write_json(out / "validation.json", [finding.summary() for finding in findings])
-        require(findings, "Correct the source, then fetch again")
+        write_json(new / "validation.json", [finding.summary() for finding in findings])
+        try:
+            require(findings, "Correct the source, then fetch again")
+        except AnnotationError:
+            _replace(out, new, old)
+            raise
         for split in splits.values():
             for file_name, path in split.files.items():
                 target = images / file_name
@@ -167,9 +159,11 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                     path.rename(target)
                 else:
                     shutil.copyfile(path, target)
-
-    report = FetchReport({name: _report(split) for name, split in splits.items()}, findings)
-    for name, split in splits.items():
-        save_coco(split.dataset, out / f"{name}.json")
-    (out / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        report = FetchReport({name: _report(split) for name, split in splits.items()}, findings, notices)
+        for name, split in splits.items():
+            save_coco(split.dataset, new / f"{name}.json")
+        (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        _replace(out, new, old)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SPLITS = ("train", "val", "test")
+from detector.data.settings import SPLITS as SPLITS
 
 PARAMS = Path("params.yaml")
 DATASET = Path("build/dataset")
@@ -20,3 +20,5 @@ EVALUATION = Path("build/evaluation")
 # In EVALUATION: the artifact's description without its origin, which `export` adds.
 DRAFT_FILE = "draft.json"
 ARTIFACT = Path("models/detector")
+# Folders that stages replace, and DVC deletes before: no source may lie in them.
+PRODUCTS = (DATASET, PROPOSALS, TRAINING, EVALUATION, ARTIFACT)

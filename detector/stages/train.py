@@ -12,6 +12,8 @@ import torch
 from dvclive.live import Live
 
 from detector.common.digests import sha256_of
+from detector.common.errors import TrainingError
+from detector.common.files import lies_in
 from detector.data.annotations import load_coco
 from detector.model.checkpoint import load_checkpoint, remove_others
 from detector.model.device import choose_device, usable_threads
@@ -21,6 +23,7 @@ from detector.model.precision import Precision, resolve_precision
 from detector.model.trained import Making, save_trained
 from detector.model.training import EpochReport
 from detector.params import ModelSettings, TrainSettings
+from detector.stages import layout
 from detector.stages.computation import computation_digest
 from detector.stages.metrics_file import write_json
 
@@ -48,7 +51,17 @@ def run(
     sections of params.yaml to store with the weights, besides `model` and `train`.
 
     Under torchrun each process has its own batch, and the first one writes.
+    Raises AnnotationError if no image has a box to learn from, and TrainingError if `model.weights` is a file that a
+    stage replaces.
     """
+    truth = load_coco(dataset / "train.json")
+    truth.require_boxes(dataset / "train.json")
+    for product in (out, *layout.PRODUCTS):
+        if lies_in(Path(model.weights), product):
+            raise TrainingError(
+                f"model.weights: {model.weights} lies in {product}, which a stage replaces: copy the file to another "
+                "folder, and name that"
+            )
     device = choose_device(settings.device)
     checkpoints = checkpoints or str(scratch)
     identity = _identity(model, settings, dataset / "train.json", proposals / "train.npz")
@@ -70,7 +83,7 @@ def run(
         identity=identity,
         scratch=scratch,
     )
-    made = Making(sections, load_coco(dataset / "train.json").classes, precision)
+    made = Making(sections, truth.classes, precision)
     _train(lesson, made, settings.epochs, out / WEIGHTS_FILE, log)
     if _is_first():
         remove_others(checkpoints, checkpoint)

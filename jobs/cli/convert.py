@@ -15,12 +15,14 @@ from jobs.errors import UsageError
 @click.argument("output")
 @click.option(
     "--to",
-    type=click.Choice(["coco", "csv", "parquet", "sagemaker"]),
+    type=click.Choice(["coco", "coco-annotations", "csv", "parquet", "sagemaker"]),
     required=True,
-    help="COCO dataset and results, a table with one row a box, or SageMaker Ground Truth's augmented manifest.",
+    help="COCO dataset and results in two files, the same as one file with the boxes as annotations, a table with one "
+    "row a box, or SageMaker Ground Truth's augmented manifest.",
 )
+@click.option("--bom", is_flag=True, help="Begin the CSV file with a byte order mark, so that Excel reads it as UTF-8.")
 @click.option("--out", default=".", metavar="FOLDER", help="Where the files are written.  [default: this folder]")
-def convert(output: str, to: str, out: str) -> None:
+def convert(output: str, to: str, bom: bool, out: str) -> None:
     """Write a published run's boxes to files of another format, which bear the run's name.
 
     \b
@@ -31,6 +33,8 @@ def convert(output: str, to: str, out: str) -> None:
 
     if "://" in out:
         raise UsageError(f"--out {out}: give a folder of this machine, and copy the files from there")
+    if bom and to != "csv":
+        raise UsageError(f"--bom is for --to csv, not for --to {to}: leave it out")
     run = open_published(output)
     if to == "sagemaker" and not run.manifest.input.startswith("s3://"):
         warn(
@@ -38,7 +42,7 @@ def convert(output: str, to: str, out: str) -> None:
             "and put its URI in place of the folder in every source-ref"
         )
     say(f"reading {run.manifest.images:,} records")
-    paths = write(run, to, Path(out))
+    paths = write(run, to, Path(out), bom=bom)
     print_lines(
         {
             "run": f"{run.manifest.run}, {run.manifest.status}",

@@ -1,10 +1,14 @@
-"""Writes COCO: a dataset with the run's images and categories, and its boxes as results."""
+"""Writes COCO: a dataset with the run's images and categories, and its boxes as results or as annotations."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
+from pathlib import Path
 from typing import IO, Any
 
+from jobs.convert.files import BUFFER_BYTES
 from jobs.errors import UsageError
 from jobs.published_run import PublishedRun
 
@@ -17,12 +21,33 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
     not list.
     """
     dataset, results = files
+    results.write(b"[")
+    _write(run, dataset, results, as_annotations=False)
+    dataset.write(b"]}\n")
+    results.write(b"]\n")
+
+
+def write_annotations(run: PublishedRun, files: list[IO[bytes]]) -> None:
+    """Write one file: the dataset of `write`, with the boxes and their scores as annotations, whose ids are 1, 2, ...
+
+    Raises UsageError as `write` does.
+    """
+    # The boxes wait on the disk of the result until all images are written, so that memory does not grow with the run.
+    with tempfile.TemporaryFile(dir=Path(files[0].name).parent, buffering=BUFFER_BYTES) as boxes:
+        _write(run, files[0], boxes, as_annotations=True)
+        files[0].write(b'],\n"annotations": [')
+        boxes.seek(0)
+        shutil.copyfileobj(boxes, files[0], BUFFER_BYTES)
+    files[0].write(b"]}\n")
+
+
+def _write(run: PublishedRun, dataset: IO[bytes], boxes_file: IO[bytes], *, as_annotations: bool) -> None:
+    """Write the dataset up to its last image, and the items of the list of boxes."""
     categories = {label: number for number, label in enumerate(run.labels(), start=1)}
     dataset.write(b'{"info": %b,\n"licenses": [],\n"categories": [' % _json(_info(run)))
     _Items(dataset).add(*({"id": number, "name": label} for label, number in categories.items()))
-    dataset.write(b'],\n"annotations": [],\n"images": [')
-    results.write(b"[")
-    images, boxes = _Items(dataset), _Items(results)
+    dataset.write(b'],\n"images": [' if as_annotations else b'],\n"annotations": [],\n"images": [')
+    images, boxes = _Items(dataset), _Items(boxes_file)
     for number, record in enumerate(run.records(), start=1):
         if record.status != "ok":
             continue
@@ -35,9 +60,11 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
             if category is None:
                 raise unknown_label(run, box.label)
             edges = [box.x, box.y, box.width, box.height]
-            boxes.add({"image_id": number, "category_id": category, "bbox": edges, "score": box.score})
-    dataset.write(b"]}\n")
-    results.write(b"]\n")
+            item = {"image_id": number, "category_id": category, "bbox": edges, "score": box.score}
+            if as_annotations:  # some importers ask for a segmentation
+                more = {"area": box.width * box.height, "iscrowd": 0, "segmentation": []}
+                item = {"id": boxes.count + 1, **item, **more}
+            boxes.add(item)
 
 
 def unknown_label(run: PublishedRun, label: str) -> UsageError:
@@ -69,11 +96,13 @@ class _Items:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._before = b"\n"
+        self.count = 0
 
     def add(self, *items: dict[str, Any]) -> None:
         for item in items:
             self._file.write(self._before + _json(item))
             self._before = b",\n"
+            self.count += 1
 
 
 def _json(value: dict[str, Any]) -> bytes:

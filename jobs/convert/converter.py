@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,19 +23,23 @@ class Format:
 
 FORMATS = {
     "coco": Format((".images.json", ".results.json"), coco.write),
+    "coco-annotations": Format((".coco.json",), coco.write_annotations),
     "csv": Format((".csv",), table.write),
     "parquet": Format((".parquet",), parquet.write),
     "sagemaker": Format((".manifest",), sagemaker.write),
 }
 
 
-def convert(run: PublishedRun, to: str, folder: Path) -> list[Path]:
+def convert(run: PublishedRun, to: str, folder: Path, *, bom: bool = False) -> list[Path]:
     """Write the run's boxes to files in `folder`, which bear the run's name; `to` is a key of FORMATS.
 
+    bom: begin the first file with UTF-8's byte order mark, which Excel needs in a CSV file.
     Memory does not grow with the number of images. Files appear when they are complete. Raises what
     `PublishedRun.records` raises, and StorageError when a file cannot be written; earlier files are kept then.
     """
     paths = [folder / (run.manifest.run + suffix) for suffix in FORMATS[to].suffixes]
     with appearing(paths) as files:
+        if bom:
+            files[0].write(codecs.BOM_UTF8)
         FORMATS[to].write(run, files)
     return paths

@@ -65,6 +65,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         ("empty", "PHOTOS=empty: no images in it"),
         ("words", "PHOTOS=words: no images in it"),
         (".", "PHOTOS=.: holds build/demo-photographs"),
+        ("build/demo/s3/photos", "PHOTOS=build/demo/s3/photos: holds build/demo, or lies in it"),
     ],
 )
 def test_a_folder_that_will_not_do_ends_before_the_training(
@@ -72,6 +73,7 @@ def test_a_folder_that_will_not_do_ends_before_the_training(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "words").mkdir()
+    (tmp_path / "build/demo/s3/photos").mkdir(parents=True)
     for path in ("notes.txt", "words/a.txt"):
         (tmp_path / path).touch()
     monkeypatch.setattr(sys, "argv", ["demo", named])

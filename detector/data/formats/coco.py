@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detector.common.errors import AnnotationError
-from detector.common.progress import progress
-from detector.data.annotations import CocoDataset, ImageInfo, load_coco
-from detector.data.checks import Repairs, Split, fit_image
+from detector.data.annotations import CocoDataset, load_coco
+from detector.data.checks import Split, fit_images
+from detector.data.frames import FrameRules, refuse_fractions
 
 
-def _image_root(folder: Path, first_name: str) -> Path:
-    """Return the folder that holds the images: `folder`, or the only folder in it.
+def _image_root(folder: Path, first: PurePosixPath) -> tuple[Path, PurePosixPath]:
+    """Return the folder that holds the images, and the folders in their names that lead to it: often none.
 
-    Archives often put their images into one more folder ("val2017/"), which `file_name` leaves out.
+    The first is `folder`, or the only folder in it: archives often put their images into one more folder ("val2017/").
+    The second is what names of another machine have before the part that is here, as in "C:/data/photos/a.jpg".
     """
-    if (folder / first_name).is_file():
-        return folder
     inside = [path for path in folder.iterdir() if path.is_dir()]
-    if len(inside) == 1 and (inside[0] / first_name).is_file():
-        return inside[0]
-    raise AnnotationError(f"{folder}: does not hold the image {first_name}, the first that the annotations list")
+    for skipped in range(len(first.parts)):
+        for root in (folder, *inside) if len(inside) == 1 else (folder,):
+            if root.joinpath(*first.parts[skipped:]).is_file():
+                return root, PurePosixPath(*first.parts[:skipped])
+    raise AnnotationError(f"{folder}: does not hold the image {first}, the first that the annotations list")
 
 
-def read_coco(annotations: Path, images: Path) -> Split:
+def read_coco(annotations: Path, images: Path, rules: FrameRules | None = None) -> Split:
     """Read one split: its annotation JSON and the folder of its images, every one of which is decoded.
 
-    Sizes are those of the decoded pixels; boxes are clipped to them and empty ones dropped. Categories become labels in
-    the order of their ids; images keep their order and get ids from 1.
-    Raises AnnotationError as `load_coco` does, and if there are no images, or one is missing or does not decode.
+    Sizes are those of the decoded pixels; boxes are moved into the upright frame by `rules`, clipped, and dropped if
+    empty. Categories become labels in the order of their ids; images keep their order and get ids from 1.
+    Raises AnnotationError as `load_coco` and `move_upright` do, if there are no images, one is missing or does not
+    decode, or all boxes are fractions.
     """
     if not images.is_dir():
         raise AnnotationError(f"{images}: there is no such folder of images")
     stated = load_coco(annotations)
     if not stated.images:
         raise AnnotationError(f"{annotations}: lists no images")
-    root = _image_root(images, stated.images[0].file_name)
-    fitted: list[ImageInfo] = []
-    repairs = Repairs()
-    for image in progress(stated.images, len(stated.images), f"read {annotations.name}"):
-        info, repaired = fit_image(dataclasses.replace(image, id=len(fitted) + 1), root / image.file_name)
-        fitted.append(info)
-        repairs += repaired
-    return Split(
-        CocoDataset(stated.classes, tuple(fitted)),
-        {image.file_name: root / image.file_name for image in fitted},
-        repairs,
-    )
+    refuse_fractions(annotations, [image.boxes for image in stated.images])
+    names = [PurePosixPath(image.file_name) for image in stated.images]
+    root, before = _image_root(images, names[0])
+    for name in names:
+        if not name.is_relative_to(before):
+            raise AnnotationError(
+                f"{annotations}: image {name} lies outside {before}, where {names[0]} lies: put both below one folder, "
+                f"as they were, and name it instead of {images}"
+            )
+    renamed = [
+        dataclasses.replace(image, id=number, file_name=name.relative_to(before).as_posix())
+        for number, (image, name) in enumerate(zip(stated.images, names, strict=True), start=1)
+    ]
+    files = {image.file_name: root / image.file_name for image in renamed}
+    fitted, repairs = fit_images(annotations.name, renamed, list(files.values()), rules or FrameRules())
+    return Split(CocoDataset(stated.classes, fitted), files, repairs)

@@ -16,9 +16,9 @@ from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeElementTree
 
 from detector.common.errors import AnnotationError
-from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.data.checks import Repairs, Split, fit_image
+from detector.data.checks import Split, fit_images
+from detector.data.frames import FrameRules, refuse_fractions
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -27,6 +27,10 @@ VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+
+
+# What the minima of a box lose when it is read.
+_FIRST_PIXEL = np.array([1, 1, 0, 0], np.float32)
 
 
 def _number(path: Path, parent: Element, tag: str) -> float:
@@ -99,7 +103,7 @@ def _split_names(folders: list[Path], split: str) -> list[str]:
         path = folder / "ImageSets" / "Main" / f"{split}.txt"
         if not path.is_file():
             continue
-        for line in path.read_text().splitlines():
+        for line in path.read_text("utf-8-sig").splitlines():
             if not line.strip():
                 continue
             name = line.split()[0]
@@ -118,13 +122,14 @@ def _find(folders: list[Path], inside: str, split: str, name: str) -> Path:
     raise AnnotationError(f"{name}: listed in {split}.txt but not found in {places}")
 
 
-def read_voc(roots: Sequence[Path], split: str) -> Split:
+def read_voc(roots: Sequence[Path], split: str, rules: FrameRules | None = None) -> Split:
     """Read `ImageSets/Main/<split>.txt` of every devkit year below `roots`; every image is decoded.
 
-    Sizes are those of the decoded pixels. Boxes are clipped to them, empty ones dropped; difficult -> ignore. Images
-    are sorted by file name, with ids from 1.
-    Raises AnnotationError as `parse_voc` does, and if there is no devkit, the split has no images, a listed image or
-    annotation is missing or cannot be read, or two years have an image of one name.
+    Sizes are those of the decoded pixels. Boxes are moved into the upright frame by `rules`, clipped, and dropped if
+    empty; difficult -> ignore. Images are sorted by file name, with ids from 1.
+    Raises AnnotationError as `parse_voc` and `move_upright` do, and if there is no devkit, the split has no images, a
+    listed image or annotation is missing or cannot be read, all boxes are fractions, or two years have an image of one
+    name.
     """
     years = _years(roots)
     if not years:
@@ -136,16 +141,15 @@ def read_voc(roots: Sequence[Path], split: str) -> Split:
     if not entries:
         raise AnnotationError(f"{', '.join(map(str, roots))}: no ImageSets/Main/{split}.txt names an image")
 
-    images: list[ImageInfo] = []
+    stated: list[ImageInfo] = []
     files: dict[str, Path] = {}
-    repairs = Repairs()
-    for name, folders in progress(entries, len(entries), f"read {split}"):
+    for number, (name, folders) in enumerate(entries, start=1):
         path = _find(folders, "JPEGImages", split, f"{name}.jpg")
         if path.name in files:
             raise AnnotationError(f"{path}: {files[path.name]} has the same name; two images cannot share it")
-        stated = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
-        info, repaired = fit_image(dataclasses.replace(stated, id=len(images) + 1, file_name=path.name), path)
-        images.append(info)
-        repairs += repaired
         files[path.name] = path
-    return Split(CocoDataset(VOC_CLASSES, tuple(images)), files, repairs)
+        info = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
+        stated.append(dataclasses.replace(info, id=number, file_name=path.name))
+    refuse_fractions(f"{split}: the annotations", [image.boxes + _FIRST_PIXEL for image in stated])
+    fitted, repairs = fit_images(split, stated, list(files.values()), rules or FrameRules())
+    return Split(CocoDataset(VOC_CLASSES, fitted), files, repairs)

@@ -122,6 +122,7 @@ def _again(where: str):
         (lambda d: d.update(images=3), "images: Input should be a valid array, not 3"),
         (lambda d: d.update(annotations=[3]), "annotations[0]: Input should be an object, not 3"),
         (_again("images"), "image 1 is listed twice"),
+        (lambda d: d["images"].append(d["images"][0] | {"id": 7, "file_name": "./a\\1.jpg"}), "the ids 1 and 7"),
         (_again("annotations"), "annotation 1 is listed twice"),
         (_again("categories"), "category 1 is listed twice"),
         (lambda d: d["categories"].append({"id": 2, "name": "cat"}), "category 'cat' is listed twice"),
@@ -145,11 +146,15 @@ def _again(where: str):
         (_set("annotations", 0, "ignore", 2), "annotations[0].ignore: Input should be a valid boolean"),
         (_set("annotations", 0, "id", "one"), "annotations[0].id: Input should be a valid integer, not 'one'"),
         (_set("annotations", 0, "id", True), "annotations[0].id: Input should be a valid integer, not True"),
-        (_drop("images", 0, "width"), "images[0].width: Field required"),
-        (_set("images", 0, "height", 0), "images[0].height: Input should be greater than 0, not 0"),
+        (_set("images", 0, "width", "60"), "images[0].width: Input should be a valid integer, not '60'"),
+        (_set("images", 0, "height", -1), "images[0].height: Input should be greater than or equal to 0, not -1"),
         (_drop("images", 0, "file_name"), "images[0].file_name: Field required"),
         (_set("images", 0, "file_name", "../1.jpg"), "must stay inside the image folder"),
         (_set("images", 0, "file_name", "/etc/1.jpg"), "must stay inside the image folder"),
+        (_set("images", 0, "file_name", "..\\1.jpg"), "must stay inside the image folder"),
+        (_set("images", 0, "file_name", "C:\\..\\1.jpg"), "must stay inside the image folder"),
+        (_set("images", 0, "file_name", "C:\\"), "must stay inside the image folder"),
+        (_set("images", 0, "file_name", "a\\/etc/..\\..\\1.jpg"), "must stay inside the image folder"),
         (_drop("categories", 0, "name"), "categories[0].name: Field required"),
     ],
 )
@@ -178,3 +183,66 @@ def test_other_json_and_missing_files_are_refused(tmp_path: Path) -> None:
         load_coco(tmp_path / "list.json")
     with pytest.raises(AnnotationError, match="no such file"):
         load_coco(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("images\\a.jpg", "images/a.jpg"),
+        (".\\a b.jpg", "a b.jpg"),
+        ("C:\\data\\images\\a.jpg", "data/images/a.jpg"),
+        ("d:/data/a.jpg", "data/a.jpg"),
+        ("C:a.jpg", "C:a.jpg"),  # a name that other systems allow
+        ("\\data\\a.jpg", "data/a.jpg"),
+        ("\\\\server\\share\\x\\a.jpg", "x/a.jpg"),
+        ("images/./a.jpg", "images/a.jpg"),
+    ],
+)
+def test_windows_paths_become_names_inside_the_folder(tmp_path: Path, written: str, name: str) -> None:
+    document = valid()
+    document["images"][0]["file_name"] = written
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    assert load_coco(tmp_path / "d.json").images[0].file_name == name
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": 0, "height": 0}])
+def test_a_size_may_be_left_to_the_file(tmp_path: Path, size: dict) -> None:
+    document = valid()
+    document["images"][0] = {"id": 1, "file_name": "a.jpg"} | size
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    found = load_coco(tmp_path / "d.json").images[0]
+    assert (found.width, found.height) == (0, 0)
+
+
+def roboflow(*names: str, annotated: int = 1) -> dict:
+    """An export as Roboflow writes it: the first name is that of the root, which all others name."""
+    categories = [{"id": 0, "name": names[0], "supercategory": "none"}]
+    categories += [{"id": i, "name": name, "supercategory": names[0]} for i, name in enumerate(names[1:], start=1)]
+    document = valid() | {"categories": categories}
+    document["annotations"][0]["category_id"] = annotated
+    return document
+
+
+@pytest.mark.parametrize("annotations", [0, 1])
+@pytest.mark.parametrize("classes", [("cat",), ("cat", "dog"), ("dog", "cat"), ("bird", "cat", "dog")])
+def test_a_root_with_the_name_of_a_class_is_no_class(
+    tmp_path: Path, classes: tuple[str, ...], annotations: int
+) -> None:
+    document = roboflow("cat", *classes, annotated=len(classes))
+    document["annotations"] = document["annotations"][:annotations]
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    dataset = load_coco(tmp_path / "d.json")
+    assert dataset.classes == classes and dataset.category_ids == tuple(range(1, len(classes) + 1))
+    assert [image.labels.tolist() for image in dataset.images] == [[len(classes) - 1] * annotations]
+
+
+def test_a_root_of_another_name_stays_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text(json.dumps(roboflow("animals", "cat", "dog")))
+    assert load_coco(tmp_path / "d.json").classes == ("animals", "cat", "dog")
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    document = roboflow("cat", "cat", "dog", annotated=0)  # the root has a box: which class is it?
+    (tmp_path / "d.json").write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match="category 'cat' is listed twice"):
+        load_coco(tmp_path / "d.json")

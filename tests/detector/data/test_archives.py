@@ -272,6 +272,11 @@ def test_links_and_devices_in_tars_are_refused(tmp_path: Path, kind: bytes) -> N
     assert_refused(tmp_path / "a.tar", tmp_path / "out", "'kit/b' is a link or a device")
 
 
+def test_a_zip_with_windows_paths_is_unpacked(tmp_path: Path) -> None:
+    unpack(make_zip(tmp_path / "a.zip", {"kit\\": b"", "kit\\a\\b.txt": b"x"}), tmp_path / "out")
+    assert (tmp_path / "out/kit/a/b.txt").read_bytes() == b"x"
+
+
 def test_links_in_zips_are_refused(tmp_path: Path) -> None:
     info = zipfile.ZipInfo("kit/b")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16

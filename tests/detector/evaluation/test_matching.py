@@ -1,14 +1,28 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, class_overlaps, outcomes
+from detector.data.annotations import CocoDataset
+from detector.evaluation import matching
+from detector.evaluation.detections import DetectionSet
+from detector.evaluation.matching import (
+    FALSE_POSITIVE,
+    IGNORED,
+    TRUE_POSITIVE,
+    ClassOverlaps,
+    class_overlaps,
+    outcomes,
+)
 
 TP, FP, NEITHER = TRUE_POSITIVE, FALSE_POSITIVE, IGNORED
 BOX = (0, 0, 100, 50)
 
 
+def overlaps_of(truth: CocoDataset, detections: DetectionSet, label: int) -> ClassOverlaps:
+    return list(class_overlaps(truth, detections))[label]
+
+
 def outcome(make, truths, found, threshold: float = 0.5) -> list[int]:
-    overlaps = class_overlaps(make.dataset(make.image(1, truths)), {1: make.found(found)}, 0)
+    overlaps = overlaps_of(make.dataset(make.image(1, truths)), {1: make.found(found)}, 0)
     return outcomes(overlaps, threshold).tolist()
 
 
@@ -43,7 +57,7 @@ def test_an_overlap_of_exactly_the_threshold_counts(make, right: int, threshold:
 
 def test_other_classes_and_other_images_do_not_matter(make) -> None:
     truth = make.dataset(make.image(1, [(1, *BOX)]), make.image(2, [(0, *BOX)]))
-    overlaps = class_overlaps(truth, {1: make.found([(0.9, 0, *BOX), (0.8, 1, *BOX)])}, 0)
+    overlaps = overlaps_of(truth, {1: make.found([(0.9, 0, *BOX), (0.8, 1, *BOX)])}, 0)
     assert outcomes(overlaps, 0.5).tolist() == [FP]
     assert overlaps.positives == 1
 
@@ -51,7 +65,7 @@ def test_other_classes_and_other_images_do_not_matter(make) -> None:
 def test_equal_scores_keep_the_order_of_images_and_detections(make) -> None:
     truth = make.dataset(make.image(1, [(0, *BOX)]), make.image(2, []))
     found = {2: make.found([(0.5, 0, *BOX)]), 1: make.found([(0.5, 0, 0, 0, 9, 9), (0.5, 0, *BOX)])}
-    assert outcomes(class_overlaps(truth, found, 0), 0.5).tolist() == [FP, TP, FP]
+    assert outcomes(overlaps_of(truth, found, 0), 0.5).tolist() == [FP, TP, FP]
 
 
 def test_a_crowd_forgives_what_lies_in_it_by_the_detections_own_area(make) -> None:
@@ -68,11 +82,11 @@ def test_a_crowd_forgives_what_lies_in_it_by_the_detections_own_area(make) -> No
 
 def test_nothing_found_and_nothing_to_find(make) -> None:
     truth = make.dataset(make.image(1, [(0, *BOX)]))
-    nothing = class_overlaps(truth, {}, 0)
+    nothing = overlaps_of(truth, {}, 0)
     assert outcomes(nothing, 0.5).shape == (0,) and nothing.positives == 1
-    none = class_overlaps(make.dataset(make.image(1, [])), {1: make.found([(0.9, 0, *BOX)])}, 0)
+    none = overlaps_of(make.dataset(make.image(1, [])), {1: make.found([(0.9, 0, *BOX)])}, 0)
     assert outcomes(none, 0.5).tolist() == [FP] and none.positives == 0
-    assert outcomes(class_overlaps(make.dataset(), {}, 0), 0.5).shape == (0,)
+    assert outcomes(overlaps_of(make.dataset(), {}, 0), 0.5).shape == (0,)
 
 
 def transcribed(truth, detections, label: int, threshold: float) -> list[int]:
@@ -119,11 +133,13 @@ def transcribed(truth, detections, label: int, threshold: float) -> list[int]:
     return result
 
 
+@pytest.mark.parametrize("pairs", [3, 1_000_000])
 @pytest.mark.parametrize("seed", range(20))
-def test_it_is_the_devkits_own_loop(make, seed: int) -> None:
+def test_it_is_the_devkits_own_loop(make, seed: int, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", pairs)
     truth, detections = make.random(seed)
     full = {image.id: detections.get(image.id, make.found([])) for image in truth.images}
     for label in range(len(truth.classes)):
-        overlaps = class_overlaps(truth, detections, label)
+        overlaps = overlaps_of(truth, detections, label)
         for threshold in (0.3, 0.5, 0.7, 0.9):
             assert outcomes(overlaps, threshold).tolist() == transcribed(truth, full, label, threshold)

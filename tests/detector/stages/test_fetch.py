@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -84,8 +86,11 @@ def picture(path: Path, colour: int, size: tuple[int, int] = (60, 40)) -> None:
     Image.new("RGB", size, (colour, 255 - colour, 7)).save(path, quality=90)
 
 
-def voc_settings(tmp_path: Path, colours: dict[str, int]) -> FetchSettings:
-    """One devkit archive: an image of its split's name and colour in each split, with one dog."""
+def voc_settings(tmp_path: Path, colours: dict[str, int], of_val: str | None = "") -> FetchSettings:
+    """One devkit archive: an image of its split's name and colour in each split, with one dog.
+
+    of_val: another annotation of the image in val; None leaves it out.
+    """
     home = tmp_path / "kit/VOCdevkit/VOC2007"
     dog = (
         "<annotation><object><name>dog</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>70</xmax><ymax>20</ymax>"
@@ -99,6 +104,10 @@ def voc_settings(tmp_path: Path, colours: dict[str, int]) -> FetchSettings:
         ):
             (home / folder).mkdir(parents=True, exist_ok=True)
             (home / folder / f"{name}.{suffix}").write_text(text)
+    if of_val is None:
+        (home / "Annotations/val.xml").unlink()
+    elif of_val:
+        (home / "Annotations/val.xml").write_text(of_val)
     with tarfile.open(tmp_path / "kit.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "kit/VOCdevkit", "VOCdevkit")
     digest = hashlib.sha256((tmp_path / "kit.tar.gz").read_bytes()).hexdigest()
@@ -186,10 +195,196 @@ def test_one_coco_archive_may_serve_every_split(tmp_path: Path) -> None:
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
 
 
-def test_splits_with_other_categories_or_one_image_name_are_refused(tmp_path: Path) -> None:
-    section = coco_section(tmp_path / "1", categories={"val": ["cat", "cow"]})
+def test_splits_with_other_categories_are_refused(tmp_path: Path) -> None:
+    section = coco_section(tmp_path, categories={"val": ["cat", "cow"]})
     with pytest.raises(AnnotationError, match=r"val\.json: its categories are not those of"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
-    section = coco_section(tmp_path / "2", same_name=True)
-    with pytest.raises(AnnotationError, match=r"same\.jpg \(train\), also in test, val;"):
+
+
+def test_different_files_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    """As in CVAT's exports of several videos, whose frames are all numbered from 0."""
+    report = fetch(settings("coco", coco=coco_section(tmp_path, same_name=True)), 1, tmp_path / "out")
+    for name in SPLITS:
+        (image,) = load_coco(tmp_path / f"out/{name}.json").images
+        assert image.file_name == f"{name}/same.jpg"
+        photo = tmp_path / "photos" / name / "same.jpg"
+        assert (tmp_path / "out/images" / image.file_name).read_bytes() == photo.read_bytes()
+    assert report.notices[0].startswith("the splits use one file name for different files; they are kept apart")
+
+
+def test_one_file_in_two_splits_is_refused(tmp_path: Path) -> None:
+    section = coco_section(tmp_path)
+    section["val"] = section["train"]
+    with pytest.raises(AnnotationError, match=r"train\.jpg \(train\) and train\.jpg \(val\) are the same image"):
         fetch(settings("coco", coco=section), 1, tmp_path / "out")
+
+
+def test_errors_name_the_archive_and_what_it_holds(tmp_path: Path) -> None:
+    """The folder where it was unpacked is gone when the user reads the error."""
+    for damage, reason in (
+        ("<annotation><object><name>unicorn", "Annotations/val.xml: is not XML"),
+        ("<annotation><object><name>unicorn</name></object></annotation>", "Annotations/val.xml: class 'unicorn'"),
+        (None, "in kit.tar.gz: VOCdevkit/VOC2007/Annotations"),
+        (
+            "<annotation><size><width>9</width><height>9</height></size><object><name>dog</name><bndbox><xmin>1</xmin>"
+            "<ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>",
+            "JPEGImages/val.jpg: the annotation in val states 9x9 pixels",
+        ),
+    ):
+        chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30}, damage)
+        with pytest.raises(AnnotationError) as caught:
+            fetch(chosen, 1, tmp_path / "out")
+        text = str(caught.value).replace(f"{tmp_path}/kit", "kit")
+        assert reason in text and str(tmp_path) not in text and ".unfinished" not in text
+        assert "kit.tar.gz: VOCdevkit/VOC2007/" in text
+
+
+@pytest.mark.parametrize("missing", ["annotations", "images", "archive"])
+def test_a_source_that_is_not_here_says_what_copies_of_the_project_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    chosen = settings("coco", coco=coco_section(tmp_path))
+    if missing == "archive":
+        archive = {"url": "data/kit.tar", "checksum": "md5:" + "0" * 32}
+        chosen = settings("voc", voc={"preset": None, "archives": [archive], "cache": "c"})
+    else:
+        coco = chosen.coco.model_dump()
+        coco["val"][missing] = "data/nothing"
+        chosen = settings("coco", coco=coco)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AnnotationError, match=rf"^data/\S+: is not in {tmp_path} \(fetch\.\S+\).*--copy-paths"):
+        fetch(chosen, 1, tmp_path / "out")
+
+
+def test_the_frame_of_boxes_is_a_setting_and_its_decisions_are_counted(tmp_path: Path) -> None:
+    section = coco_section(tmp_path)
+    document = json.loads((tmp_path / "train.json").read_text())
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "photos/train/train.jpg", exif=exif)
+    document["images"][0] |= {"width": 30, "height": 20}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match=r"fetch\.scale_boxes"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    report = fetch(settings("coco", coco=section, scale_boxes=True), 1, tmp_path / "out")
+    assert [notice.split(" image(s)")[0] for notice in report.notices] == ["train: the boxes of 1", "train: 1"]
+    counts = json.loads((tmp_path / "out/report.json").read_text())
+    assert [counts["train"][key] for key in ("turned", "scaled", "frame_assumed")] == [0, 1, 1]
+    box = load_coco(tmp_path / "out/train.json").images[0].boxes.tolist()
+    assert box == [[2, 4, 60, 40]]  # 1, 2, 30 and 20 pixels of an image of half the size, cut at its edges
+    report = fetch(settings("coco", coco=section, scale_boxes=True, boxes_frame="stored"), 1, tmp_path / "out")
+    assert load_coco(tmp_path / "out/train.json").images[0].boxes.tolist() == [[0, 0, 58, 36]]
+
+
+def own_product(tmp_path: Path) -> dict[str, bytes]:
+    """A dataset in `out`, which the test tries to use as its own source."""
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    (tmp_path / "linked").symlink_to(tmp_path / "out")
+    (tmp_path / "around").mkdir()
+    (tmp_path / "around/train.jpg").symlink_to(tmp_path / "out/images/train.jpg")
+    return contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"images": "out/images"}, "out/images"),
+        ({"images": "out"}, "out"),
+        ({"images": "build/train/photos"}, "build/train/photos"),  # another stage's result
+        ({"images": "./photos/../out/images/"}, "out/images/"),
+        ({"images": "linked/images"}, "linked/images"),
+        ({"annotations": "out/train.json"}, "out/train.json"),
+        ({"images": "around"}, "around/train.jpg"),  # a link to one image of the product
+        ({"images": ".", "file_name": "out/images/train.jpg"}, "out/images/train.jpg"),  # the source holds the product
+    ],
+)
+def test_the_product_is_never_its_own_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = own_product(tmp_path)
+    if file_name := changes.pop("file_name", None):
+        document = json.loads((tmp_path / "train.json").read_text())
+        document["images"][0]["file_name"] = file_name
+        (tmp_path / "train.json").write_text(json.dumps(document))
+    section = coco_section(tmp_path) if file_name is None else {"cache": "cache"} | {
+        name: {"annotations": f"{name}.json", "images": f"photos/{name}", "checksum": None} for name in SPLITS
+    }  # fmt: skip
+    section["train"] |= changes
+    with pytest.raises(AnnotationError, match=rf"{where}: lies in \S+, which a stage replaces: copy the source"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_an_archive_in_the_product_is_refused(tmp_path: Path) -> None:
+    chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
+    fetch(chosen, 1, tmp_path / "out")
+    inside = (tmp_path / "kit.tar.gz").rename(tmp_path / "out/kit.tar.gz")
+    for url in (str(inside), inside.as_uri()):
+        archive = chosen.voc.archives[0].model_copy(update={"url": url})
+        own = chosen.model_copy(update={"voc": chosen.voc.model_copy(update={"archives": (archive,)})})
+        before = contents(tmp_path / "out")
+        with pytest.raises(AnnotationError, match=r"kit\.tar\.gz: lies in .*\(fetch\.voc\.archives\)"):
+            fetch(own, 1, tmp_path / "out")
+        assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("box", [None, {"ignore": 1}, {"iscrowd": 1}, {"bbox": [70, 0, 5, 5]}])
+def test_a_training_split_without_a_box_to_learn_from_is_refused(tmp_path: Path, box: dict[str, object] | None) -> None:
+    section = coco_section(tmp_path)
+    document = json.loads((tmp_path / "train.json").read_text())
+    document["annotations"] = [] if box is None else [document["annotations"][0] | box]
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match=r"^train: no image has a box to learn from"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == {}
+
+
+def test_a_link_in_the_result_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/mine.jpg").write_bytes(b"mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/images").symlink_to(tmp_path / "disk")
+    (tmp_path / "out/train.json").symlink_to(tmp_path / "gone")
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    assert (tmp_path / "disk/mine.jpg").read_bytes() == b"mine"
+    assert len(contents(tmp_path / "out")) == 8 and not (tmp_path / "out/images").is_symlink()
+
+
+def test_a_source_that_fails_leaves_the_earlier_result(tmp_path: Path) -> None:
+    fetch(settings("coco", coco=coco_section(tmp_path)), 1, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "photos/val/val.jpg").write_bytes(b"damaged")
+    section = {"cache": "none"} | {
+        name: {
+            "annotations": str(tmp_path / f"{name}.json"),
+            "images": str(tmp_path / "photos" / name),
+            "checksum": None,
+        }
+        for name in SPLITS
+    }
+    with pytest.raises(AnnotationError, match=rf"^{tmp_path}/photos/val/val\.jpg: the image does not decode"):
+        fetch(settings("coco", coco=section), 1, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_what_a_killed_run_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    section = settings("coco", coco=coco_section(tmp_path))
+    fetch(section, 1, out)
+    before = contents(out)
+    (out / ".unpacked-abc").mkdir()  # of an earlier version
+    many = settings("generated", generated={"train": 100_000, "val": 1, "test": 1}).model_dump_json()
+    program = (
+        "import sys; from pathlib import Path; from detector.data.settings import FetchSettings;"
+        "from detector.stages.fetch import fetch;"
+        "fetch(FetchSettings.model_validate_json(sys.argv[1]), 1, Path(sys.argv[2]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, many, str(out)], stderr=subprocess.DEVNULL) as process:
+        while not list(out.glob(".unfinished/scratch/*.jpg")):
+            assert process.poll() is None
+        process.kill()
+    left = contents(out)
+    assert len(left) > len(before) and before.items() <= left.items()
+    fetch(section, 1, out)
+    assert contents(out) == before and sorted(path.name for path in out.iterdir() if path.is_dir()) == ["images"]

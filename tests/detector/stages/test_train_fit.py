@@ -1,5 +1,6 @@
 """What `train` does after the last epoch."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from detector.data.annotations import load_coco
+from detector.common.errors import AnnotationError, TrainingError
+from detector.data.annotations import CocoDataset, load_coco, save_coco
 from detector.model import feature_cache
 from detector.params import Params
 from detector.proposals.store import save_proposals
@@ -81,3 +83,20 @@ def test_svms_are_fitted_and_reported_and_a_stop_in_between_changes_nothing(
     resumed = run(params, dataset, tmp_path / "stopped")
     assert calls == [0, 1, 2, 2, 3]
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_training_that_cannot_learn_or_would_replace_its_weights_is_refused(
+    params: Params, dataset: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "home/out/weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"mine")
+    own = params.model_copy(update={"model": params.model.model_copy(update={"weights": str(weights)})})
+    with pytest.raises(TrainingError, match="copy the file to another folder"):
+        run(own, dataset, tmp_path / "home")
+    assert weights.read_bytes() == b"mine"
+    truth = load_coco(dataset / "train.json")
+    ignored = [dataclasses.replace(image, ignore=np.ones_like(image.ignore)) for image in truth.images]
+    save_coco(CocoDataset(truth.classes, tuple(ignored)), tmp_path / "train.json")
+    with pytest.raises(AnnotationError, match=r"train\.json: no image has a box to learn from"):
+        run(params, tmp_path, tmp_path / "home")

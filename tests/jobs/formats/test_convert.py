@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from detector.data.annotations import load_coco
 from jobs.convert import FORMATS, convert, parquet
 from jobs.convert.sagemaker import whole_pixels
 from jobs.convert.table import COLUMNS
@@ -65,6 +67,19 @@ def test_csv(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
     table = duckdb.read_csv(str(path), dtype={"run": "VARCHAR"})
     assert table.columns == list(COLUMNS)
     assert table.fetchall() == [tuple(row[name] for name in COLUMNS) for row in wanted]
+
+
+def test_a_csv_for_excel(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
+    """Excel takes a CSV file for the system's old encoding unless it begins with a byte order mark."""
+    (plain,) = _converted(boxcar, made_runs.first, "csv", tmp_path / "plain")
+    boxcar("convert", made_runs.first, "--to", "csv", "--bom", "--out", tmp_path / "excel")
+    (marked,) = (tmp_path / "excel").iterdir()
+    assert marked.read_bytes() == b"\xef\xbb\xbf" + plain.read_bytes()
+    assert "ü" in marked.read_text("utf-8-sig") and marked.read_text("utf-8-sig").startswith("run,image,")
+    pd.testing.assert_frame_equal(pd.read_csv(marked), pd.read_csv(plain))
+    for to in ("parquet", "coco"):
+        printed = boxcar("convert", made_runs.first, "--to", to, "--bom", "--out", tmp_path / to, code=2).stderr
+        assert f"--bom is for --to csv, not for --to {to}" in printed and not (tmp_path / to).exists()
 
 
 def test_a_cell_never_begins_like_a_formula(boxcar: Boxcar, first: Path, tmp_path: Path) -> None:
@@ -131,6 +146,38 @@ def test_coco_is_read_back_by_pycocotools(boxcar: Boxcar, made_runs: Runs, tmp_p
     info, lineage = dataset.dataset["info"], _manifest(made_runs.first).lineage
     assert info["version"] == _manifest(made_runs.first).run
     assert (info["plan_digest"], info["artifact_sha256"]) == (lineage.plan_digest, lineage.artifact_sha256)
+
+
+def test_one_coco_file_has_what_the_two_have(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
+    images, results = _converted(boxcar, made_runs.first, "coco", tmp_path / "two")
+    (one,) = _converted(boxcar, made_runs.first, "coco-annotations", tmp_path / "one")
+    whole = json.loads(one.read_bytes())
+    found = json.loads(results.read_bytes())
+    assert whole | {"annotations": []} == json.loads(images.read_bytes())
+    assert whole["annotations"] == [
+        {"id": number, **box, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0, "segmentation": []}
+        for number, box in enumerate(found, start=1)
+    ]
+    assert found
+    dataset = COCO(str(one))
+    assert [dataset.anns[box["id"]]["score"] for box in whole["annotations"]] == [box["score"] for box in found]
+    truth = load_coco(one)  # our own reader too
+    assert truth.classes == CLASSES and sum(len(image.boxes) for image in truth.images) == len(found)
+
+
+def test_one_coco_file_holds_no_list_in_memory(first: Path, tmp_path: Path) -> None:
+    record = next(record for record in records_of(first) if record.boxes)
+    peaks = []
+    for count in (300, 3000):
+        publish(first, [record.model_copy(update={"image": f"{record.image}{i}"}) for i in range(count)], part_size=50)
+        run = PublishedRun.open(str(first))
+        convert(run, "coco-annotations", tmp_path)  # once before, for what is loaded once
+        tracemalloc.start()
+        (path,) = convert(run, "coco-annotations", tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(json.loads(path.read_bytes())["annotations"]) == count * len(record.boxes)
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_coco_without_boxes(first: Path, tmp_path: Path) -> None:
@@ -215,7 +262,7 @@ def test_a_rejected_run_is_converted_with_a_warning(boxcar: Boxcar, first: Path,
     assert len(list(tmp_path.glob("*.csv"))) == 1
 
 
-@pytest.mark.parametrize("to", ["coco", "sagemaker"])
+@pytest.mark.parametrize("to", ["coco", "coco-annotations", "sagemaker"])
 def test_a_label_that_the_manifest_does_not_list(boxcar: Boxcar, first: Path, tmp_path: Path, to: str) -> None:
     record = next(record for record in records_of(first) if record.boxes)
     box = record.boxes[0].model_copy(update={"label": "unicorn"})

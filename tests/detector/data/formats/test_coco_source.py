@@ -76,3 +76,27 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
 def test_a_dataset_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="lists no images"):
         read_coco(*dataset(tmp_path, images=[], annotations=[]))
+
+
+@pytest.mark.parametrize("folder", ["images", "."])
+@pytest.mark.parametrize("written", ["images\\b.png", "C:\\Users\\me\\images\\b.png", "c:/images/b.png"])
+def test_windows_paths_are_found_below_the_folder(tmp_path: Path, written: str, folder: str) -> None:
+    other = written.replace("b.png", "sub\\a.png")
+    named = [{"id": 40, "file_name": written}, {"id": 0, "file_name": other}]  # nor do they state a size
+    annotations, _ = dataset(tmp_path, images=named)
+    split = read_coco(annotations, tmp_path / folder)
+    names = ["images/sub/a.png", "images/b.png"] if folder == "." else ["sub/a.png", "b.png"]
+    assert [image.file_name for image in split.dataset.images] == names
+    assert [(image.width, image.height) for image in split.dataset.images] == [(60, 40), (60, 40)]
+    assert [path.relative_to(tmp_path).as_posix() for path in split.files.values()] == [
+        "images/sub/a.png",
+        "images/b.png",
+    ]
+    assert split.repairs.mismatched == 0
+
+
+def test_names_from_two_places_are_not_guessed(tmp_path: Path) -> None:
+    named = [{"id": 0, "file_name": "C:\\one\\b.png"}, {"id": 40, "file_name": "C:\\two\\b.png"}]
+    annotations, images = dataset(tmp_path, images=named)
+    with pytest.raises(AnnotationError, match=r"image two/b\.png lies outside one, where one/b\.png lies"):
+        read_coco(annotations, images)
