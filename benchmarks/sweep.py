@@ -10,36 +10,44 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from detector.data.annotations import CocoDataset, load_coco
-from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
-from detector.runtime.predictor import Predictor, Seconds
+from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, own_preprocessing, save_artifact
+from detector.runtime.detector import Image, open_detector
 from detector.stages import layout
 from detector.stages.measure import detect_all, figures
 
 
 def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> dict[str, Artifact]:
     """Return artifacts with one thing changed each, by the name of the change."""
-    changed = {f"image size {size}": artifact.model_copy(update={"image_size": size}) for size in image_sizes}
+    changed = {
+        f"image size {size}": artifact.model_copy(update={"preprocessing": own_preprocessing(size)})
+        for size in image_sizes
+    }
     for budget in budgets:
-        if artifact.proposals is None:
+        if artifact.decoding.proposals is None:
             raise click.ClickException("this detector makes its own proposals: their number is part of the graph")
-        proposals = artifact.proposals.model_copy(update={"max_boxes": budget})
-        changed[f"RoI budget {budget:,}"] = artifact.model_copy(update={"proposals": proposals})
+        proposals = artifact.decoding.proposals.model_copy(update={"max_boxes": budget})
+        decoding = artifact.decoding.model_copy(update={"proposals": proposals})
+        changed[f"RoI budget {budget:,}"] = artifact.model_copy(update={"decoding": decoding})
     return changed or {"as exported": artifact}
 
 
-def measure(folder: Path, images: Path, truth: CocoDataset, title: str) -> tuple[dict[str, float], list[Seconds]]:
-    """Return the figures of one artifact on one split, and each image's times."""
-    predictor, times = Predictor(folder), []
+def measure(
+    folder: Path, images: Path, truth: CocoDataset, title: str
+) -> tuple[dict[str, float], list[Mapping[str, float]]]:
+    """Return the figures of one artifact on one split, and each image's times by step."""
+    detector, least_score = open_detector(folder), load_artifact(folder).least_score
+    times: list[Mapping[str, float]] = []
 
     def find(_: int, pixels):  # type: ignore[no-untyped-def]
-        detections, seconds = predictor.predict_timed(pixels, min_score=predictor.artifact.least_score)
-        times.append(seconds)
-        return detections
+        batch = detector.detect([Image.whole(pixels)], min_score=least_score)
+        times.append(batch.seconds)
+        return batch.detections[0]
 
     found = detect_all(find, images, truth, title)
     return figures(truth, found)[0], times
@@ -68,7 +76,7 @@ def main(image_sizes: list[int], budgets: list[int], artifact: Path, dataset: Pa
             values, times = measure(Path(scratch), dataset / "images", truth, title)
         aps = " | ".join(f"{values[f'map_{iou}_11point']:.3f}" for iou in (50, 70, 90))
         steps = " | ".join(
-            f"{1000 * statistics.median(getattr(t, step) for t in times):.1f}"
+            f"{1000 * statistics.median(took.get(step, 0.0) for took in times):.1f}"
             for step in ("proposals", "network", "postprocess")
         )
         print(f"| {title} | {aps} | {steps} |", flush=True)

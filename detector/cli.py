@@ -160,12 +160,12 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     import json
 
     from detector.common.drawing import draw_detections
+    from detector.runtime.detector import Image, open_detector
     from detector.runtime.geometry.boxes import xyxy_to_xywh
     from detector.runtime.images import decode_image
-    from detector.runtime.predictor import Predictor
 
-    predictor = Predictor(model, threads=cores())
-    classes = predictor.artifact.classes
+    detector = open_detector(model, threads=cores())
+    classes = detector.classes
     out.mkdir(parents=True, exist_ok=True)
     names = [image.name for image in images]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -188,7 +188,7 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
             click.echo(f"error: {image}: {error}", err=True)
             failed += 1
             continue
-        found = predictor.predict(pixels, min_score=min_score)
+        (found,) = detector.detect([Image.whole(pixels)], min_score=min_score).detections
         boxes = [
             {
                 "label": classes[label],

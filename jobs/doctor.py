@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from detector.common.errors import DetectorError, ImageError
+from detector.runtime.detector import Image, open_detector
 from detector.runtime.images import Pixels, decode_image
-from detector.runtime.predictor import Predictor
 from jobs.errors import ItemError, JobError, StorageError
 from jobs.formats import ERRORS, Filters
 from jobs.listing import Selection
@@ -181,13 +181,12 @@ class Doctor:
 
     def _detected(self) -> str:
         with named_model(self._model) as model:
-            predictor = Predictor(model.folder)
+            detector = open_detector(model.folder)
         name = f"{model.artifact.name}, {len(model.artifact.classes)} classes"
         if self._pixels is None:
             return f"{name}: loaded"
-        return (
-            f"{name}: {len(predictor.predict(self._pixels).labels)} boxes in {self._image.key if self._image else ''}"
-        )
+        (found,) = detector.detect([Image.whole(self._pixels)]).detections
+        return f"{name}: {len(found.labels)} boxes in {self._image.key if self._image else ''}"
 
 
 def _rules() -> str:

@@ -18,6 +18,9 @@ from pydantic_core import InitErrorDetails
 from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
+# Raised when unchanged images and an unchanged artifact would give other records than before. 2: the reader of images
+# reads more formats and depths, and turns by EXIF alone.
+RECORDS_VERSION = 2
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
 # records' bytes would change too.
@@ -178,7 +181,7 @@ class PlanHead(VersionedModel):
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
     digest: str = Field(
         description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo, "
-        "limit and parts of this file."
+        "limit, records_version and parts of this file."
     )
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
 
@@ -186,9 +189,9 @@ class PlanHead(VersionedModel):
 class PlanOptions(FileModel):
     """The options of a plan. With the listing they decide every byte of the records.
 
-    Every field but `model` and those that say how INPUT is read is part of the plan's digest. The fields that are
-    marked with `AskedAs` are compared when the same OUTPUT is planned again. To add an option, add a field here, with a
-    default value for older plans, and a click option of the same name.
+    Every field but `model`, `boxes_sha256` and those that say how INPUT is read is part of the plan's digest. Fields
+    that are marked with `AskedAs` are compared when the same OUTPUT is planned again. To add an option, add a field
+    here, with a default value for older plans, and a click option of the same name.
     """
 
     input: Annotated[str, AskedAs("INPUT")] = Field(
@@ -200,6 +203,11 @@ class PlanOptions(FileModel):
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
     artifact_sha256: Annotated[str, AskedAs("artifact")] = Field(
         description="SHA-256 of model/model.json, which names that of model/model.onnx."
+    )
+    boxes_sha256: str | None = Field(
+        default=None,
+        description="SHA-256 of what decides boxes in the artifact's description: two artifacts that share it find the "
+        "same boxes; null in plans of older versions.",
     )
     model: str | None = Field(default=None, description="The artifact as --model named it; null: the shipped one.")
     min_score: Annotated[float, AskedAs("--min-score")] = Field(
@@ -227,6 +235,9 @@ class PlanOptions(FileModel):
 class Plan(PlanOptions, PlanHead):
     """plan.json: the frozen listing of a run, and everything that decides its records."""
 
+    records_version: int = Field(
+        default=1, description="Raised when a newer boxcar makes other records of the same images and artifact."
+    )
     images: int = Field(description="Number of planned images.")
     other_files: int = Field(description="Number of listed files whose extension is not that of an image.")
     filtered: int = Field(default=0, description="Number of images that --include, --exclude and --limit left out.")
@@ -317,8 +328,12 @@ class Lineage(FileModel):
     git_revision: str | None = Field(
         description="Git revision of the code that built the artifact; null when it is not known."
     )
-    data_digest: str = Field(description="Digest of the data that the artifact was trained on.")
-    params_digest: str = Field(description="Digest of the settings that the artifact was trained with.")
+    data_digest: str | None = Field(
+        description="Digest of the data that the artifact was trained on; null when it is not known."
+    )
+    params_digest: str | None = Field(
+        description="Digest of the settings that the artifact was trained with; null when it is not known."
+    )
     boxcar: str | None = Field(description="Version of the package that published the run; null when not installed.")
     onnxruntime: list[str] = Field(description="Versions of ONNX Runtime that made the parts.")
 

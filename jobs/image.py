@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, ImageError
+from detector.runtime.detector import Detector, Image
 from detector.runtime.images import count_pixels, decode_image
 from detector.runtime.postprocess import Detections
-from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
@@ -45,11 +45,11 @@ class ImageResult:
 class Imager:
     """Makes the records of one plan; its methods may be called from several threads."""
 
-    def __init__(self, source: Store, plan: Plan, predictor: Predictor, pixels: Budget) -> None:
+    def __init__(self, source: Store, plan: Plan, detector: Detector, pixels: Budget) -> None:
         """pixels: limit on the pixels that all threads hold decoded at the same time."""
         self._source = source
         self._plan = plan
-        self._predictor = predictor
+        self._detector = detector
         self._pixels = pixels
 
     def fetch(self, image: PlannedImage) -> FetchedImage:
@@ -82,20 +82,15 @@ class Imager:
         pixels = decode_image(data)
         decoded = time.perf_counter() - start
         try:
-            detections, took = self._predictor.predict_timed(pixels, min_score=self._plan.min_score)
+            batch = self._detector.detect([Image.whole(pixels)], min_score=self._plan.min_score)
         except ArtifactError as error:
             raise ModelError(
                 f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
         height, width = pixels.shape[:2]
-        record = self._record(image, "ok", content, width, height, _boxes(detections, self._predictor.artifact.classes))
-        return record, {
-            "decode": decoded,
-            "proposals": took.proposals,
-            "network": took.network,
-            "postprocess": took.postprocess,
-        }
+        boxes = _boxes(batch.detections[0], self._detector.classes)
+        return self._record(image, "ok", content, width, height, boxes), {"decode": decoded, **batch.seconds}
 
     def _record(
         self,
@@ -121,7 +116,7 @@ class Imager:
 
 
 def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
-    """Detections as the boxes of a record. The predictor has rounded edges to sixteenths, so widths and heights are
+    """Detections as the boxes of a record. The detector has rounded edges to sixteenths, so widths and heights are
     exact."""
     return [
         BoxRecord(label=classes[label], score=score, x=x1, y=y1, width=x2 - x1, height=y2 - y1)

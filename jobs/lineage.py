@@ -29,8 +29,8 @@ def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
         "model.json": f"{run.store.uri}model/model.json, sha256 {lineage.artifact_sha256}",
         "model.onnx": f"{run.store.uri}model/model.onnx, sha256 {lineage.onnx_sha256}",
         "code": f"git {lineage.git_revision}" if lineage.git_revision else "not known: it was not built from git",
-        "settings": f"params.yaml, digest {lineage.params_digest}",
-        "data": f"annotations and images, digest {lineage.data_digest}",
+        "settings": f"params.yaml, digest {lineage.params_digest}" if lineage.params_digest else "not known",
+        "data": f"annotations and images, digest {lineage.data_digest}" if lineage.data_digest else "not known",
     }
 
 
@@ -57,14 +57,16 @@ def checks(manifest: Manifest, plan: Plan) -> list[str]:
     revision = manifest.lineage.git_revision
     if revision is None:
         return []
-    settings, data = manifest.lineage.params_digest[:12], manifest.lineage.data_digest[:12]
+    settings, data = (
+        digest or "not known" for digest in (manifest.lineage.params_digest, manifest.lineage.data_digest)
+    )
     commit, _, changes = revision.partition("+")
     comment = "  # with changes that were never committed: the digests show whether they matter" if changes else ""
     return [
         f"git checkout {commit}{comment}",
         # The project of the shipped artifact has no DVC remote: its settings say where its data come from.
         *(["cp settings/shipped.yaml params.yaml", "dvc repro"] if plan.model is None else ["dvc pull"]),
-        f"detector digests    # settings {settings}, data {data}",
+        f"detector digests    # settings {settings:.12}, data {data:.12}",
     ]
 
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from detector.common.errors import ArtifactError
-from detector.runtime.artifact import Artifact, load_artifact
+from detector.runtime.artifact import Artifact, load_artifact, parse_artifact
 from jobs.errors import ModelError
-from jobs.formats import Plan, sha256, summary
+from jobs.formats import Plan, sha256
 from jobs.storage import Store
 from jobs.temporary import temporary_files, temporary_folder
 
@@ -55,9 +53,9 @@ def run_artifact(output: Store, plan: Plan) -> Artifact:
     if sha256(data) != plan.artifact_sha256:
         raise _other_model(f"{output.uri}model/{name}", sha256(data), plan)
     try:
-        return Artifact.model_validate_json(data)
-    except ValidationError as error:
-        raise ModelError(f"{output.uri}model/{name}: {summary(error)}; use the boxcar that planned the run") from error
+        return parse_artifact(data, f"{output.uri}model/{name}")
+    except ArtifactError as error:
+        raise ModelError(f"{error}; use the boxcar that planned the run") from error
 
 
 @contextlib.contextmanager

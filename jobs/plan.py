@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.errors import StorageError, UsageError
 from jobs.formats import (
+    RECORDS_VERSION,
     SCHEMA_VERSION,
     Filters,
     Plan,
@@ -38,7 +39,7 @@ from jobs.listing import (
     sort_images,
     version_of,
 )
-from jobs.model import FILES, Model, copy_model
+from jobs.model import FILES, Model, copy_model, run_artifact
 from jobs.previous import find_previous
 from jobs.storage import Store, open_store, read_ahead
 
@@ -47,12 +48,15 @@ IMAGE_EXTENSIONS = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "t
 EARLIER_EXTENSIONS = (["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"],)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = (PlanOptions.model_fields.keys() - {"model", "request_payer", "no_sign_request"}) | {"parts"}
+DIGESTED = (PlanOptions.model_fields.keys() - {"model", "boxes_sha256", "request_payer", "no_sign_request"}) | {
+    "records_version",
+    "parts",
+}
 # One PUT takes about 50 ms on S3, and ten million images make 20,000 parts.
 WRITES_AT_ONCE = 16
 CREATIONS = 5
 # These options decide the record of a single image: records of a run that differs here are not copied.
-DECIDING_A_RECORD = frozenset({"INPUT", "artifact", "--min-score"})
+DECIDING_A_RECORD = frozenset({"INPUT", "--min-score"})
 
 Notice = Callable[[str], None]
 
@@ -73,6 +77,7 @@ def plan_options(
         input=source.uri,
         artifact_sha256=model.sha256,
         model=model.source,
+        boxes_sha256=model.artifact.boxes_digest(),
         min_score=model.artifact.operating_score if min_score is None else min_score,
         filters=Filters(**filters | {"extensions": filters.get("extensions") or IMAGE_EXTENSIONS}),
         since=None if since is None else Since(given=since),
@@ -188,12 +193,14 @@ class PlanDraft:
     def plan(self, parts: list[PlanPart]) -> Plan:
         """The plan; to be called when all parts are cut."""
         options = self._options.model_copy(update={"since": self.since})
-        digest = plan_digest(options.model_dump() | {"parts": [part.model_dump() for part in parts]})
+        made = {"records_version": RECORDS_VERSION, "parts": [part.model_dump() for part in parts]}
+        digest = plan_digest(options.model_dump() | made)
         return Plan(
             **dict(options),
             run=digest[:8],
             digest=digest,
             planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            records_version=RECORDS_VERSION,
             images=self.counts.images,
             other_files=self.counts.other_files,
             filtered=self.counts.filtered,
@@ -221,6 +228,12 @@ def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Itera
             f"--since {since.given}: {store.uri}{PLAN} is of run {plan.run}, not {since.run}; name another run"
         )
     differences = _differences(plan, options, DECIDING_A_RECORD)
+    if plan.records_version != RECORDS_VERSION:
+        differences = (
+            f"its records are of version {plan.records_version}, and this boxcar makes version {RECORDS_VERSION}"
+        )
+    elif (plan.boxes_sha256 or run_artifact(store, plan).boxes_digest()) != options.boxes_sha256:
+        differences = _differences(plan, options, {"artifact"}) or differences
     if differences:
         notice(f"--since {since.given}: nothing is copied from {store.uri}: {differences}")
         return Since(given=since.given), iter(())

@@ -18,8 +18,8 @@ from itertools import chain
 import onnxruntime
 
 from detector.common.errors import ArtifactError
+from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import MAX_PIXELS
-from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError
 from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
@@ -77,7 +77,7 @@ class Worker:
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
-        self._imager = Imager(source, plan, _predictor(output, plan), Budget(max(1, MAX_PIXELS // share)))
+        self._imager = Imager(source, plan, _detector(output, plan), Budget(max(1, MAX_PIXELS // share)))
         self._ahead_bytes = AHEAD_BYTES // share
         # Each thread of both pools has an image, and the next one is ready for each compute thread.
         self._ahead_images = 2 * threads + FETCH_THREADS
@@ -251,11 +251,11 @@ class _Clock:
         return self._cpu - before[0], self._wall - before[1]
 
 
-def _predictor(output: Store, plan: Plan) -> Predictor:
+def _detector(output: Store, plan: Plan) -> Detector:
     """The run's artifact, loaded. Each call uses one thread, because the worker has several compute threads."""
     with run_model(output, plan) as model:
         try:
-            return Predictor(model.folder, threads=1)
+            return open_detector(model.folder)
         except ArtifactError as error:
             raise ModelError(str(error)) from error
 

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from detector.runtime.artifact import load_artifact
+from detector.runtime.detector import Image, open_detector
 from detector.runtime.images import decode_image
-from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
 from jobs.formats import Plan, PlannedImage, encode_lines
 from jobs.image import FetchedImage, Imager
@@ -42,14 +43,14 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     """Return the milliseconds for each image by step, over the first `count` images below `source_uri`."""
     source, output = open_store(source_uri), open_store(output_uri)
     entries = list(islice(source.list(), count))
-    predictor = Predictor(artifact)
+    detector = open_detector(artifact)
     plan = Plan(
         run="roofline", digest="", planned_at="2000-01-01T00:00:00Z", input=source.uri, artifact_sha256="",
-        min_score=predictor.artifact.operating_score, part_size=count, images=count, other_files=0, parts=[],
+        min_score=load_artifact(artifact).operating_score, part_size=count, images=count, other_files=0, parts=[],
     )  # fmt: skip
     warm = decode_image(source.fetch(entries[0]).data)
     for _ in range(5):
-        predictor.predict(warm)
+        detector.detect([Image.whole(warm)])
 
     steps = Steps()
     with steps.step("get"):
@@ -57,20 +58,20 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     with steps.step("decode"):
         for content in contents:
             decode_image(content.data)
-    # Proposals, network and post-processing follow each other within one call. Its CPU time is divided among them in
+    # The detector's steps follow each other within one call. Its CPU time is divided among them in
     # proportion to their wall times.
-    shares = {"proposals": 0.0, "network": 0.0, "post-processing": 0.0}
+    shares: dict[str, float] = {}
     spent = Steps()
     for content in contents:
         pixels = decode_image(content.data)
         with spent.step("predict"):
-            _, took = predictor.predict_timed(pixels)
-        for name, seconds in zip(shares, (took.proposals, took.network, took.postprocess), strict=True):
-            shares[name] += seconds
+            took = detector.detect([Image.whole(pixels)]).seconds
+        for name, seconds in took.items():
+            shares[name] = shares.get(name, 0.0) + seconds
     for name, seconds in shares.items():
         steps.seconds[name] = spent.seconds["predict"] * seconds / sum(shares.values())
     # The records are made before the clock starts: only their encoding and writing is counted.
-    imager = Imager(source, plan, predictor, Budget(2**40))
+    imager = Imager(source, plan, detector, Budget(2**40))
     records = []
     for entry, content in zip(entries, contents, strict=True):
         fetched: Future[FetchedImage] = Future()

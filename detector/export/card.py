@@ -7,6 +7,7 @@ from pathlib import Path
 from detector.common.errors import ArtifactError
 from detector.common.tables import markdown_table
 from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact
+from detector.runtime.preprocess import Preprocessing
 
 # The command writes everything between these lines of a page.
 BEGIN, END = "<!-- begin: detector card -->", "<!-- end: detector card -->"
@@ -41,7 +42,7 @@ def renewed(page: Path, made: str) -> str:
 
 
 def _facts(artifact: Artifact, size: int) -> str:
-    search = artifact.proposals
+    search = artifact.decoding.proposals
     proposals = "the network's own"
     if search is not None:
         mode = f", {search.mode} mode" if search.method == "selective_search" else ""
@@ -49,15 +50,27 @@ def _facts(artifact: Artifact, size: int) -> str:
     rows = {
         "member of the family": f"`{artifact.name}`",
         "backbone": f"`{artifact.backbone}`",
-        "input": f"RGB, the longer side resized to {artifact.image_size} pixels",
+        "input": _input(artifact.preprocessing),
         "proposals": proposals,
-        "suppression": f"above IoU {artifact.nms_threshold:g}, in each class",
+        "suppression": f"above IoU {artifact.nms_threshold:g}, in each class"
+        if artifact.nms_threshold
+        else "the graph's",
         "boxes per image": f"{artifact.max_detections} at most",
         "operating score": f"{artifact.operating_score:.3f}, the best mean F1 on val",
         "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
-        "data, settings": f"sha256 `{artifact.data_digest[:12]}…`, `{artifact.params_digest[:12]}…`",
+        "data, settings": f"sha256 `{artifact.data_digest or '–':.12}…`, `{artifact.params_digest or '–':.12}…`",
     }
     return markdown_table(["what", "value"], list(rows.items()))
+
+
+def _input(settings: Preprocessing) -> str:
+    sizes = {
+        "none": "as it is",
+        "long_side": f"the longer side resized to {settings.width} pixels",
+        "letterbox": f"fitted into {settings.width} x {settings.height} pixels and padded",
+        "stretch": f"stretched to {settings.width} x {settings.height} pixels",
+    }
+    return f"{settings.channels}, {sizes[settings.resize]}"
 
 
 def _figures(artifact: Artifact) -> list[str]:
@@ -78,7 +91,13 @@ def _figures(artifact: Artifact) -> list[str]:
         "expected calibration error from the operating score on": "calibration_error_operating",
     }
     return [
-        markdown_table([f"on {artifact.baseline.images:,} test images", *(f"IoU .{iou}" for iou in _IOUS)], average),
+        markdown_table(
+            [
+                f"on {artifact.baseline.images if artifact.baseline else 0:,} test images",
+                *(f"IoU .{iou}" for iou in _IOUS),
+            ],
+            average,
+        ),
         markdown_table(["also on test", "value"], [row(title, name) for title, name in single.items()]),
     ]
 

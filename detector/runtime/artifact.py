@@ -92,6 +92,11 @@ class Artifact(_Frozen):
     )
     params_digest: str | None = Field(default=None, description="sha256 of params.yaml's content; null: not known")
 
+    @property
+    def most_overlap(self) -> float:
+        """IoU above which no two boxes of one label are left; 1 where the graph suppresses by itself."""
+        return 1.0 if self.nms_threshold is None else self.nms_threshold
+
     def boxes_digest(self) -> str:
         """Return the SHA-256 of everything that decides the boxes of an image above a threshold."""
         deciding = {

@@ -65,15 +65,14 @@ def postprocess(
     height: int,
     width: int,
     min_score: float,
-    nms_threshold: float | None,
+    nms_threshold: float,
     max_detections: int,
     calibration: tuple[float, float] | None = None,
 ) -> Detections:
     """Calibrate, scale back and round; then clip, threshold and suppress, so that the written numbers decide.
 
     scale, offset: of x and y, from the image to the graph's input: input = original * scale + offset; height, width:
-    the image's size in pixels; nms_threshold: None where the graph has suppressed; calibration: (slope, offset) of
-    `calibrate`.
+    the image's size in pixels; calibration: (slope, offset) of `calibrate`.
     """
     probabilities = scores.astype(np.float64)
     if calibration is not None:
@@ -87,6 +86,5 @@ def postprocess(
     chosen_scores = rounded_scores[rows, labels]
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))
-    threshold = 1.0 if nms_threshold is None else nms_threshold
-    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], threshold)][:max_detections]
+    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold)][:max_detections]
     return Detections(chosen_boxes[kept], chosen_scores[kept], labels[kept].astype(np.int64))

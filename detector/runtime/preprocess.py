@@ -25,8 +25,8 @@ class Preprocessing(BaseModel):
 
     resize: Literal["none", "long_side", "letterbox", "stretch"] = Field(
         description="none: the image as it is; long_side: with its ratio, so that the longer side has `width` pixels; "
-        "letterbox: with its ratio, so that it fits into `height` x `width`, and padded to that; stretch: to that size, "
-        "whatever its ratio"
+        "letterbox: with its ratio, so that it fits into `height` x `width`, and padded to that; stretch: to that "
+        "size, whatever its ratio"
     )
     height: Annotated[int, Field(ge=1, le=MOST_SIDE)] | None = Field(description="pixels; null for resize none")
     width: Annotated[int, Field(ge=1, le=MOST_SIDE)] | None = Field(description="pixels; null for resize none")
@@ -74,16 +74,17 @@ def prepare(settings: Preprocessing, pixels: Pixels, height: int, width: int) ->
         pixels = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), method))
     if settings.channels == "BGR":
         pixels = pixels[..., ::-1]
-    mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (settings.mean, settings.std))
     full_height, full_width = _padded(settings, new_height), _padded(settings, new_width)
     if settings.resize == "letterbox":
         full_height, full_width = settings.height or full_height, settings.width or full_width
     top, left = 0, 0
     if settings.place == "centre":
         top, left = (full_height - new_height) // 2, (full_width - new_width) // 2
-    tensor = np.empty((1, 3, full_height, full_width), np.float32)
-    tensor[0] = ((np.float32(settings.pad) - mean) / std)[:, None, None]
-    tensor[0, :, top : top + new_height, left : left + new_width] = ((pixels - mean) / std).transpose(2, 0, 1)
+    tensor = np.full((1, 3, full_height, full_width), settings.pad, np.float32)
+    tensor[0, :, top : top + new_height, left : left + new_width] = pixels.transpose(2, 0, 1)
+    tensor -= mean
+    tensor /= std
     return Prepared(tensor, (new_width / width, new_height / height), (float(left), float(top)))
 
 

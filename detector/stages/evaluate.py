@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -38,14 +39,15 @@ from detector.runtime.artifact import (
     Artifact,
     Baseline,
     Calibration,
-    ProposalSettings,
+    own_preprocessing,
     save_artifact,
 )
 from detector.runtime.baseline import Histograms
+from detector.runtime.detector import Detector, Image, open_detector
 from detector.runtime.geometry.boxes import area
 from detector.runtime.images import decode_image
+from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
-from detector.runtime.predictor import Predictor
 from detector.stages.layout import DRAFT_FILE
 from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
@@ -90,7 +92,7 @@ def run(
     }
     achieved, voc = figures(test, found)
     recall: list[RecallPoint] = []
-    if draft.proposals:
+    if draft.decoding.proposals:
         by_id = {image.id: stored[index] for index, image in enumerate(test.images)}
         reached = proposal_recall(test, by_id, budgets=(settings.max_proposals,))
         achieved["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]
@@ -131,25 +133,19 @@ def _describe(
         name=model.name,
         backbone=model.backbone,
         classes=classes,
-        image_size=model.image_size,
-        proposals=ProposalSettings(
-            method=method, mode=search.mode, max_boxes=settings.max_proposals, batch=network.batch
-        )
-        if method
-        else None,
+        preprocessing=own_preprocessing(model.image_size),
+        decoding=RcnnDecoding(
+            proposals=ProposalSettings(
+                method=method, mode=search.mode, max_boxes=settings.max_proposals, batch=network.batch
+            )
+            if method
+            else None
+        ),
         nms_threshold=settings.nms_threshold,
         max_detections=settings.max_detections,
-        calibration=Calibration(),
         operating_score=settings.min_score,
-        class_scores={},
         least_score=settings.min_score,
-        metrics={},
-        class_ap={},
-        baseline=Baseline(images=0, boxes={}, sizes=[]),
         onnx_sha256=sha256_of(graph),
-        git_revision=None,
-        data_digest="",
-        params_digest="",
     )
 
 
@@ -157,26 +153,25 @@ def _detect(
     artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
 ) -> tuple[dict[int, Detections], dict[str, list[float]]]:
     """Return the detections of every image from the artifact's least score on, and the wall times of each step."""
-    steps = ["network", "postprocess", *(["proposals"] if artifact.proposals else [])]
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    with _predictor(artifact, graph) as predictor:
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with _opened(artifact, graph) as detector:
 
         def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
-            found, took = predictor.predict_timed(pixels, min_score=artifact.least_score)
-            for name, own in seconds.items():
-                own.append(getattr(took, name))
-            return found
+            batch = detector.detect([Image.whole(pixels)], min_score=artifact.least_score)
+            for step, took in batch.seconds.items():
+                seconds[step].append(took)
+            return batch.detections[0]
 
         return detect_all(find, images, truth, title, workers), seconds
 
 
 @contextmanager
-def _predictor(artifact: Artifact, graph: Path) -> Iterator[Predictor]:
+def _opened(artifact: Artifact, graph: Path) -> Iterator[Detector]:
     """Give the batch job's runtime for a graph whose description is not finished."""
     with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
         Path(folder, MODEL_FILE).symlink_to(graph.resolve())
         save_artifact(artifact, Path(folder))
-        yield Predictor(Path(folder))
+        yield open_detector(Path(folder))
 
 
 def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:

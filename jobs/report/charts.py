@@ -52,8 +52,9 @@ def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
     counted = int(mine.boxes[:, first:].sum())
     images = tally.statuses["ok"]
     edges = [index / BINS for index in range(BINS + 1)]
+    tested = artifact.baseline.images if artifact.baseline else 0
     return Charts(
-        labels=_label_rows(tally, first, images, baseline, artifact.baseline.images),
+        labels=_label_rows(tally, first, images, baseline, tested),
         failures=_failure_rows(tally),
         scores=columns(
             edges[first:],
@@ -67,14 +68,14 @@ def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
         ),
         least=first / BINS if first else min_score,
         compared=baseline is not None,
-        baseline_images=artifact.baseline.images,
+        baseline_images=tested,
         counted=counted,
         left_out=int(mine.boxes.sum()) - counted,
     )
 
 
 def _baseline(artifact: Artifact) -> Histograms | None:
-    if not artifact.baseline.images:
+    if artifact.baseline is None or not artifact.baseline.images:
         return None
     counted = Histograms(len(artifact.classes))
     counted.boxes += np.array([artifact.baseline.boxes.get(label, [0] * BINS) for label in artifact.classes], np.int64)

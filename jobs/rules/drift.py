@@ -39,14 +39,14 @@ def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float)
     base = artifact.baseline
     names = ("boxes_per_image_drift", "label_drift", "score_drift")
     reason = None
-    if not base.images:
+    if base is None or not base.images:
         reason = "the artifact has no baseline"
     elif images < DRIFT_IMAGES:
         reason = f"{images:,} images; needs {DRIFT_IMAGES}"
     elif first == BINS:
         reason = f"no whole tenth of the scores from {min_score} on"
-    if reason:
-        return dict.fromkeys(names, Drift(None, reason))
+    if reason or base is None:
+        return dict.fromkeys(names, Drift(None, reason or ""))
 
     run = seen.boxes[:, first:].astype(np.float64)
     known = np.array([base.boxes.get(name, [0] * BINS) for name in artifact.classes], np.float64)[:, first:]

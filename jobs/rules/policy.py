@@ -9,7 +9,7 @@ from typing import Final
 # prefix, a copy.
 DEFAULT_MAX_FAILED: Final = 0.1
 
-# A box thinner than a pixel holds nothing that the network could have seen, and the predictor drops it.
+# A box thinner than a pixel holds nothing that the network could have seen, and the detector drops it.
 THINNEST: Final = 1.0
 
 # Drift means that the images are unlike those that the detector was measured on: a reason to look, not to reject.

@@ -80,7 +80,7 @@ class Review:
     def _judge_batch(self) -> None:
         batch, self._batch = self._batch, Batch()
         self._records.judge(batch.record_frame(), batch.images)
-        self._boxes.judge(batch.box_frame(self._artifact.nms_threshold, self._artifact.max_detections), batch.images)
+        self._boxes.judge(batch.box_frame(self._artifact.most_overlap, self._artifact.max_detections), batch.images)
 
     def verdict(self, histograms: Histograms) -> Validation:
         """What the rules say about all parts that were added; histograms: those of their boxes."""

@@ -102,7 +102,7 @@ def box_rules(expect: Any, plan: Plan, artifact: Artifact) -> list[Rule]:
         ),
         Rule(
             "boxes_apart",
-            f"No two boxes of one label in an image overlap by more than IoU {artifact.nms_threshold:g}.",
+            f"No two boxes of one label in an image overlap by more than IoU {artifact.most_overlap:g}.",
             [expect.ExpectColumnValuesToBeInSet(column="apart", value_set=[True])],
         ),
     ]

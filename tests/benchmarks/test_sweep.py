@@ -21,8 +21,8 @@ def searching(make_artifact: Callable[..., Path], tmp_path: Path) -> Path:
 def test_variants_change_one_thing_each(searching: Path, artifact: Path) -> None:
     own = load_artifact(searching)
     found = sweep.variants(own, [32, 96], [5])
-    assert [a.image_size for a in found.values()] == [32, 96, own.image_size]
-    assert [a.proposals.max_boxes for a in found.values() if a.proposals] == [20, 20, 5]
+    assert [a.preprocessing.width for a in found.values()] == [32, 96, own.preprocessing.width]
+    assert [a.decoding.proposals.max_boxes for a in found.values() if a.decoding.proposals] == [20, 20, 5]
     assert sweep.variants(own, [], []) == {"as exported": own}
     with pytest.raises(click.ClickException, match="their number is part of the graph"):
         sweep.variants(load_artifact(artifact), [], [5])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from jobs.errors import UsageError
-from jobs.formats import Plan, PlannedImage, decode_lines
+from jobs.formats import RECORDS_VERSION, Plan, PlannedImage, decode_lines
 from jobs.previous import PARTS_HELD, PreviousRun
 from jobs.storage import FolderStore
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
+from tests.support.artifacts import write_as_version_4
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +126,38 @@ def test_a_run_of_something_else_is_not_copied(
     assert plan.copies == 0 and PreviousRun.open(plan) is None
     assert plan.run == _plan(tmp_path / "next").run
     boxcar(*arguments)  # the same plan, not another
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_converted_artifact_finds_the_same_boxes(
+    boxcar: Boxcar, make_artifact: Callable[..., Path], photos: Path, tmp_path: Path, known: bool
+) -> None:
+    """Its description has another schema or other figures, and its digest is another one. known: whether the plan of
+    the first run says what decides its boxes; those of older versions do not."""
+    older = make_artifact(tmp_path / "older", proposals=False)
+    shutil.copytree(older, tmp_path / "newer")
+    write_as_version_4(older)
+    boxcar("run", photos, tmp_path / "first", "--model", older, "--max-failed", 0.5)
+    plan = json.loads((tmp_path / "first/plan.json").read_bytes())
+    if not known:
+        (tmp_path / "first/plan.json").write_text(json.dumps(plan | {"boxes_sha256": None}))
+    arguments = ("plan", photos, tmp_path / "next", "--model", tmp_path / "newer", "--since", tmp_path / "first")
+    result = boxcar(*arguments)
+    assert "nothing is copied" not in result.stderr
+    assert _plan(tmp_path / "next").copies == 11
+    assert _plan(tmp_path / "next").artifact_sha256 != plan["artifact_sha256"]
+
+
+def test_records_of_another_version_are_not_copied(
+    boxcar: Boxcar, artifact: Path, photos: Path, first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.plan.RECORDS_VERSION", RECORDS_VERSION + 1)
+    result = boxcar("plan", photos, tmp_path / "next", "--model", artifact, "--since", first)
+    assert (
+        f"nothing is copied from {first}/: its records are of version {RECORDS_VERSION}, and this boxcar makes version "
+        f"{RECORDS_VERSION + 1}"
+    ) in result.stderr
+    assert _plan(tmp_path / "next").copies == 0
 
 
 def test_redo(boxcar: Boxcar, artifact: Path, photos: Path, first: Path, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from detector.runtime.artifact import load_artifact
 from detector.runtime.images import decode_image
-from detector.runtime.predictor import Predictor
 from jobs.formats import Manifest, Validation
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos
+from tests.support.detecting import detect
 
 
 def test_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
@@ -50,17 +50,16 @@ def test_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
 def test_records_carry_the_predictors_numbers(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     photos, output = write_photos(tmp_path / "photos", 3), tmp_path / "run"
     boxcar("run", photos, output, "--model", artifact, "--min-score", 0.5)
-    predictor = Predictor(artifact)
     found = 0
     for record in records_of(output):
         data = Path(record.image).read_bytes()
         pixels = decode_image(data)
-        expected = predictor.predict(pixels, min_score=0.5)
+        expected = detect(artifact, pixels, 0.5)
         assert (record.height, record.width) == pixels.shape[:2]
         assert (record.etag, record.bytes) == (hashlib.md5(data).hexdigest(), len(data))
         assert [[b.x, b.y, b.x + b.width, b.y + b.height] for b in record.boxes] == expected.boxes.tolist()
         assert [b.score for b in record.boxes] == expected.scores.tolist()
-        assert [b.label for b in record.boxes] == [predictor.artifact.classes[label] for label in expected.labels]
+        assert [b.label for b in record.boxes] == [load_artifact(artifact).classes[label] for label in expected.labels]
         found += len(record.boxes)
     assert found
 

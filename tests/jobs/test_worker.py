@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 from PIL import Image
 
 from detector.common.cores import cores
-from detector.runtime.postprocess import Detections
-from detector.runtime.predictor import Predictor, Seconds
+from detector.runtime.detector import Batch
+from detector.runtime.kinds import GraphDetector
 from jobs import worker
 from jobs.budget import Budget
 from jobs.errors import ItemError
@@ -71,10 +72,10 @@ def test_a_process_that_dies(boxcar: Boxcar, planned: Path) -> None:
     """The kernel ends what takes too much memory: the command says so, and the next one goes on."""
     script = """
 import os, signal, sys
-from detector.runtime.predictor import Predictor
+from detector.runtime.kinds import GraphDetector
 def die(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
-Predictor.predict_timed = die
+GraphDetector.detect = die
 if __name__ == "__main__":
     from jobs.cli import main
     main(sys.argv[1:])
@@ -93,12 +94,12 @@ def test_processes_end_with_their_parent(boxcar: Boxcar, planned: Path) -> None:
     """kill -9 of the command leaves nothing behind that goes on writing."""
     script = """
 import os, sys, time
-from detector.runtime.predictor import Predictor
+from detector.runtime.kinds import GraphDetector
 def wait(*arguments, **options):
     with open(os.environ["PIDS"], "a") as file:
         file.write(f"{os.getpid()}\\n")
     time.sleep(60)
-Predictor.predict_timed = wait
+GraphDetector.detect = wait
 if __name__ == "__main__":
     from jobs.cli import main
     main(sys.argv[1:])
@@ -144,9 +145,9 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
     """With a slow network, no more encoded images wait in memory than the bounds allow."""
     lock = threading.Lock()
     fetched = predicted = most = 0
-    predict, fetch = Predictor.predict_timed, FolderStore.fetch
+    predict, fetch = GraphDetector.detect, FolderStore.fetch
 
-    def slow_predict(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
+    def slow_predict(self: GraphDetector, *arguments: object, **options: object) -> Batch:
         nonlocal predicted
         time.sleep(0.02)
         with lock:
@@ -163,7 +164,7 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
     photos = write_photos(planned.parent / "others", 20)
     output = planned.parent / "bounded"
     boxcar("plan", photos, output, "--model", planned / "model")
-    monkeypatch.setattr(Predictor, "predict_timed", slow_predict)
+    monkeypatch.setattr(GraphDetector, "detect", slow_predict)
     monkeypatch.setattr(FolderStore, "fetch", counted_fetch)
     monkeypatch.setattr(worker, "FETCH_THREADS", 1)
     boxcar("work", output, "--threads", 2)
@@ -179,31 +180,31 @@ def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeyp
 def test_many_threads_all_have_work(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound on images in flight grows with the threads: forty of them predict at once."""
     together = threading.Barrier(40)
-    predict = Predictor.predict_timed
+    predict = GraphDetector.detect
 
-    def wait_for_all(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
+    def wait_for_all(self: GraphDetector, *arguments: object, **options: object) -> Batch:
         together.wait(timeout=10)
         return predict(self, *arguments, **options)  # type: ignore[arg-type]
 
     output = planned.parent / "many"
     boxcar("plan", write_photos(planned.parent / "forty", 40), output, "--model", planned / "model")
-    monkeypatch.setattr(Predictor, "predict_timed", wait_for_all)
+    monkeypatch.setattr(GraphDetector, "detect", wait_for_all)
     boxcar("work", output, "--threads", 40)
 
 
 def test_one_part_flows_into_the_next(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one image a part, six threads still have six images at once."""
     together = threading.Barrier(6)
-    predict = Predictor.predict_timed
+    predict = GraphDetector.detect
 
-    def wait_for_all(self: Predictor, *arguments: object, **options: object) -> tuple[Detections, Seconds]:
+    def wait_for_all(self: GraphDetector, *arguments: object, **options: object) -> Batch:
         together.wait(timeout=10)
         return predict(self, *arguments, **options)  # type: ignore[arg-type]
 
     output = planned.parent / "small"
     photos = write_photos(planned.parent / "twelve", 12)
     boxcar("plan", photos, output, "--model", planned / "model", "--part-size", 1)
-    monkeypatch.setattr(Predictor, "predict_timed", wait_for_all)
+    monkeypatch.setattr(GraphDetector, "detect", wait_for_all)
     boxcar("work", output, "--threads", 6)
     assert len(part_bytes(output)) == 12
 
@@ -212,9 +213,9 @@ def test_large_pictures_are_decoded_alone(boxcar: Boxcar, planned: Path, monkeyp
     """Threads never hold more pixels than the largest single image may have."""
     lock = threading.Lock()
     held = most = 0
-    predict = Predictor.predict_timed
+    predict = GraphDetector.detect
 
-    def watched(self: Predictor, pixels: Any, **options: Any) -> tuple[Detections, Seconds]:
+    def watched(self: GraphDetector, pixels: Any, **options: Any) -> Batch:
         nonlocal held, most
         with lock:
             held += 1
@@ -225,7 +226,7 @@ def test_large_pictures_are_decoded_alone(boxcar: Boxcar, planned: Path, monkeyp
             held -= 1
         return result
 
-    monkeypatch.setattr(Predictor, "predict_timed", watched)
+    monkeypatch.setattr(GraphDetector, "detect", watched)
     roomy, tight = _copy(planned, "roomy"), _copy(planned, "tight")
     boxcar("work", roomy, "--threads", 4)
     assert most > 1
@@ -305,18 +306,18 @@ def test_private_pictures_among_others(boxcar: Boxcar, planned: Path, monkeypatc
 
 def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no fault of the image's, so that no record may hide it: the run ends, and names the image."""
-    call = Predictor._call
+    run = onnxruntime.InferenceSession.run
 
-    def fails(self: Predictor, image: Any, proposals: Any) -> Any:
-        if image.shape[2:] == (32, 64):
+    def fails(self: onnxruntime.InferenceSession, outputs: Any, inputs: Any) -> Any:
+        if inputs["image"].shape[2:] == (32, 64):
             raise RuntimeError("out of range")
-        return call(self, image, proposals)
+        return run(self, outputs, inputs)
 
     photos = planned.parent / "photos"
     Image.new("RGB", (90, 40)).save(photos / "0002.png")
     output = planned.parent / "run"
     boxcar("plan", photos, output, "--model", planned / "model")
-    monkeypatch.setattr(Predictor, "_call", fails)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", fails)
     result = boxcar("work", output, code=6)
     assert f"{photos}/0002.png: model.onnx: the network fails" in result.stderr and "out of range" in result.stderr
 
@@ -365,12 +366,12 @@ def test_a_containers_share_of_the_cores(
 # A worker whose network takes 20 ms an image, so that a signal finds it at work.
 SLOW = """
 import sys, time
-from detector.runtime.predictor import Predictor
-predict = Predictor.predict_timed
+from detector.runtime.kinds import GraphDetector
+predict = GraphDetector.detect
 def slow(self, *arguments, **options):
     time.sleep(0.02)
     return predict(self, *arguments, **options)
-Predictor.predict_timed = slow
+GraphDetector.detect = slow
 from jobs.cli import main
 main(sys.argv[1:])
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from detector.runtime.artifact import Artifact, Baseline, Calibration, ProposalSettings, save_artifact
+from detector.runtime.artifact import Artifact, own_preprocessing, save_artifact
+from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
 
 CLASSES = ("cat", "dog", "tree")
 
@@ -61,19 +63,17 @@ def make_artifact(
             name="fast_rcnn" if proposals else "faster_rcnn",
             backbone="tiny",
             classes=classes,
-            image_size=64,
-            proposals=ProposalSettings(method="selective_search", mode="fast", max_boxes=20, batch=None)
-            if proposals
-            else None,
+            preprocessing=own_preprocessing(64),
+            decoding=RcnnDecoding(
+                proposals=ProposalSettings(method="selective_search", mode="fast", max_boxes=20, batch=None)
+                if proposals
+                else None
+            ),
             nms_threshold=0.4,
             max_detections=10,
-            calibration=Calibration(),
             operating_score=0.3,
             class_scores=dict.fromkeys(classes, 0.3),
             least_score=0.01,
-            metrics={},
-            class_ap={},
-            baseline=Baseline(images=0, boxes={}, sizes=[]),
             onnx_sha256=hashlib.sha256(data).hexdigest(),
             git_revision="0" * 40,
             data_digest="d" * 64,
@@ -82,3 +82,13 @@ def make_artifact(
         folder,
     )
     return folder
+
+
+def write_as_version_4(folder: Path) -> None:
+    """Write model.json as the release before wrote it."""
+    content = json.loads((folder / "model.json").read_text())
+    size = content.pop("preprocessing")["width"]
+    proposals = content.pop("decoding")["proposals"]
+    baseline = content["baseline"] or {"images": 0, "boxes": {}, "sizes": []}
+    content |= {"schema_version": 4, "image_size": size, "proposals": proposals, "baseline": baseline}
+    (folder / "model.json").write_text(json.dumps(content))

@@ -79,7 +79,7 @@ class GraphDetector:
                 height=image.height,
                 width=image.width,
                 min_score=min_score,
-                nms_threshold=artifact.nms_threshold,
+                nms_threshold=artifact.most_overlap,
                 max_detections=artifact.max_detections,
                 calibration=(artifact.calibration.slope, artifact.calibration.offset),
             )

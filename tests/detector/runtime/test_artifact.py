@@ -7,7 +7,9 @@ import pytest
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
-from detector.runtime.artifact import load_artifact, save_artifact
+from detector.runtime.artifact import load_artifact, own_preprocessing, save_artifact
+from detector.runtime.kinds.rcnn import RcnnDecoding
+from tests.support.artifacts import write_as_version_4
 
 
 @pytest.fixture
@@ -24,10 +26,10 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 def test_an_artifact_comes_back(folder: Path) -> None:
     artifact = load_artifact(folder)
-    assert artifact.classes == ("cat", "dog", "tree") and artifact.proposals and artifact.proposals.max_boxes == 20
-    changed = artifact.model_copy(
-        update={"metrics": {"map": 0.5}, "classes": ("Bär", "dog", "tree"), "proposals": None}
-    )
+    search = artifact.decoding.proposals
+    assert artifact.classes == ("cat", "dog", "tree") and search and search.max_boxes == 20
+    own = RcnnDecoding(proposals=None)
+    changed = artifact.model_copy(update={"metrics": {"map": 0.5}, "classes": ("Bär", "dog", "tree"), "decoding": own})
     save_artifact(changed, folder)
     assert load_artifact(folder) == changed
     assert "Bär" in (folder / "model.json").read_text("utf-8")
@@ -59,11 +61,11 @@ def test_a_changed_graph_is_refused(folder: Path) -> None:
         load_artifact(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "3", None, ...])
+@pytest.mark.parametrize("version", [0, 2, "5", 6, None, ...])
 def test_another_schema_version_is_refused(folder: Path, version: object) -> None:
     # The other version may have other keys: they are not what is complained about.
     rewrite(folder, schema_version=version, classes=..., more=1)
-    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads version 4"):
+    with pytest.raises(ArtifactError, match=r"schema_version .*; this release reads versions 4 and 5"):
         load_artifact(folder)
 
 
@@ -74,8 +76,14 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
         ({"classes": ...}, "classes"),
         ({"classes": []}, "classes"),
         ({"image_size": 8}, "image_size"),
+        ({"decoding": {"kind": "guess"}}, r"decoding\.kind"),
+        ({"preprocessing": {"resize": "crop", "height": 9, "width": 9}}, r"preprocessing\.resize"),
+        ({"preprocessing": {"resize": "stretch", "height": 9, "width": 10**9}}, r"preprocessing\.width"),
         ({"operating_score": 1.5}, "operating_score"),
-        ({"proposals": {"method": "guess", "max_boxes": 3}}, r"proposals\.method"),
+        (
+            {"decoding": {"kind": "rcnn", "proposals": {"method": "guess", "max_boxes": 3}}},
+            r"decoding\.proposals\.method",
+        ),
         ({"calibration": {"slope": 0, "offset": 0}}, r"calibration\.slope"),
         ({"baseline": {"images": 1, "boxes": {"cat": [1, 2]}, "sizes": []}}, r"baseline\.boxes\.cat"),
         ({"baseline": {"images": 1, "boxes": {}, "sizes": [[0] * 9]}}, r"baseline\.sizes\.0"),
@@ -99,3 +107,37 @@ def test_the_digest_is_of_the_whole_file(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     (tmp_path / "file").write_bytes(data)
     assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_an_artifact_of_schema_4_is_read(folder: Path) -> None:
+    artifact = load_artifact(folder)
+    write_as_version_4(folder)
+    older = load_artifact(folder)
+    assert older.preprocessing == artifact.preprocessing == own_preprocessing(64)
+    assert older.decoding == artifact.decoding
+    assert older.boxes_digest() == artifact.boxes_digest()
+
+
+@pytest.mark.parametrize("size", [None, "64", 8, 10**9])
+def test_an_artifact_of_schema_4_with_a_wrong_size_is_refused(folder: Path, size: object) -> None:
+    write_as_version_4(folder)
+    rewrite(folder, image_size=size)
+    with pytest.raises(ArtifactError, match=r"model\.json: preprocessing: "):
+        load_artifact(folder)
+
+
+def test_the_digest_of_what_decides_boxes(folder: Path) -> None:
+    """Figures and names do not decide a box; whatever else differs, the digest does."""
+    artifact = load_artifact(folder)
+    same = {"name": "other", "metrics": {"map": 0.5}, "operating_score": 0.7, "git_revision": None}
+    assert artifact.model_copy(update=same).boxes_digest() == artifact.boxes_digest()
+    for change in (
+        {"classes": ("cat", "dog", "bush")},
+        {"preprocessing": own_preprocessing(96)},
+        {"decoding": RcnnDecoding(proposals=None)},
+        {"nms_threshold": 0.5},
+        {"max_detections": 9},
+        {"calibration": artifact.calibration.model_copy(update={"offset": 0.5})},
+        {"onnx_sha256": "0" * 64},
+    ):
+        assert artifact.model_copy(update=change).boxes_digest() != artifact.boxes_digest(), change

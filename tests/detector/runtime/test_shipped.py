@@ -24,9 +24,10 @@ from detector.export.onnx_export import export_onnx
 from detector.model.trained import load_trained
 from detector.params import load_params
 from detector.runtime.artifact import SHIPPED, load_artifact, save_artifact
+from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
-from detector.runtime.predictor import Predictor
+from tests.support.detecting import detect
 
 ROOT = Path(__file__).parents[3]
 CARD = SHIPPED / "README.md"
@@ -66,7 +67,7 @@ def test_training_weights_of_the_same_recipe_lie_beside_it(tmp_path: Path) -> No
     export_onnx(network, tmp_path / "model.onnx", 100)
     save_artifact(artifact.model_copy(update={"onnx_sha256": sha256_of(tmp_path / "model.onnx")}), tmp_path)
     for name, label in (("chelsea.png", "cat"), ("astronaut.png", "person"), ("motorcycle_left.png", "motorbike")):
-        found = Predictor(tmp_path).predict(decode_image(photograph(name).read_bytes()))
+        found = detect(tmp_path, decode_image(photograph(name).read_bytes()))
         assert artifact.classes[found.labels[0]] == label and found.scores[0] > 0.8
 
 
@@ -82,19 +83,19 @@ def test_wheel_and_repository_carry_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
-    return Predictor(SHIPPED)
+def shipped() -> Detector:
+    return open_detector(SHIPPED)
 
 
-def found(predictor: Predictor, name: str) -> Detections:
-    return predictor.predict(decode_image(photograph(name).read_bytes()))
+def found(detector: Detector, name: str) -> Detections:
+    return detect(detector, decode_image(photograph(name).read_bytes()))
 
 
 @pytest.mark.parametrize(("name", "label"), [("astronaut.png", "person"), ("chelsea.png", "cat")])
-def test_it_sees_what_anybody_sees(predictor: Predictor, name: str, label: str) -> None:
-    detections = found(predictor, name)
+def test_it_sees_what_anybody_sees(shipped: Detector, name: str, label: str) -> None:
+    detections = found(shipped, name)
     best = int(np.argmax(detections.scores))
-    assert predictor.artifact.classes[detections.labels[best]] == label
+    assert shipped.classes[detections.labels[best]] == label
     x1, y1, x2, y2 = detections.boxes[best].tolist()
     height, width = decode_image(photograph(name).read_bytes()).shape[:2]
     assert (x2 - x1) * (y2 - y1) > 0.2 * height * width  # both fill much of the image
@@ -102,8 +103,8 @@ def test_it_sees_what_anybody_sees(predictor: Predictor, name: str, label: str) 
     assert x1 < width / 2 < x2 and y1 < height / 2 < y2
 
 
-def test_it_says_the_same_twice(predictor: Predictor) -> None:
-    first, second = (found(one, "astronaut.png") for one in (predictor, Predictor(SHIPPED, threads=2)))
+def test_it_says_the_same_twice(shipped: Detector) -> None:
+    first, second = (found(one, "astronaut.png") for one in (shipped, open_detector(SHIPPED, threads=2)))
     for name in ("boxes", "scores", "labels"):
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
 

@@ -24,11 +24,12 @@ from detector.params import Params, params_digest
 from detector.proposals import METHODS, selective_search
 from detector.proposals.store import load_proposals
 from detector.runtime.artifact import load_artifact
+from detector.runtime.detector import open_detector
 from detector.runtime.images import decode_image
-from detector.runtime.predictor import Predictor
 from detector.stages import evaluate, export, fetch, propose, train
 from detector.stages.digests import data_digest
 from detector.stages.layout import DRAFT_FILE
+from tests.support.detecting import detect
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +127,7 @@ def test_metrics_are_json_of_shares(road: Road) -> None:
         values = numbers(road.json(name))
         assert values and all(-1 <= value <= 1 for value in values)  # -1: COCO's word for no object of that size
     timing = road.json("evaluation/timing.json")
-    assert set(timing) == {"seconds_proposals", "seconds_network", "seconds_postprocess"}
+    assert set(timing) == {"seconds_preprocess", "seconds_proposals", "seconds_network", "seconds_postprocess"}
     assert all(value > 0 for value in timing.values())
     assert road.json("log/metrics.json")["loss"]["class"] > 0
 
@@ -163,7 +164,7 @@ def test_the_artifact_describes_its_making(road: Road) -> None:
     assert artifact.classes == load_coco(road.dataset / "test.json").classes
     assert artifact.onnx_sha256 == sha256_of(road.home / "artifact/model.onnx")
     assert artifact.params_digest == params_digest(params)
-    assert artifact.image_size == 96
+    assert artifact.preprocessing.width == 96
     assert artifact.proposals and (artifact.proposals.mode, artifact.proposals.max_boxes) == ("quality", 60)
     assert (artifact.nms_threshold, artifact.max_detections) == (road.params.detect.nms_threshold, 20)
     baseline = artifact.baseline
@@ -190,13 +191,14 @@ def test_what_is_measured_is_what_ships_to_the_last_digit(road: Road) -> None:
 
 def test_the_artifact_finds_exactly_what_was_evaluated(road: Road) -> None:
     """The same file in the same runtime: scores are calibrated in both, and every number is equal."""
-    predictor = Predictor(road.home / "artifact")
+    detector = open_detector(road.home / "artifact")
+    least_score = load_artifact(road.home / "artifact").least_score
     truth = load_coco(road.dataset / "test.json")
     stored = load_results(road.home / "evaluation/detections.json", truth)
     assert stored
     for image in truth.images:
         pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
-        found = predictor.predict(pixels, min_score=predictor.artifact.least_score)
+        found = detect(detector, pixels, least_score)
         expected = stored.get(image.id, no_detections())
         np.testing.assert_array_equal(found.scores, expected.scores)
         np.testing.assert_array_equal(found.boxes, expected.boxes)
@@ -226,6 +228,7 @@ def test_thresholds_and_calibration_come_from_val_and_figures_from_test(road: Ro
     for field in chosen:
         assert getattr(drafts["test"], field) == getattr(before, field), field
     assert drafts["test"].baseline != before.baseline
+    assert drafts["val"].baseline and before.baseline
     assert drafts["val"].baseline.images == before.baseline.images
     assert any(getattr(drafts["val"], field) != getattr(before, field) for field in chosen)
 
@@ -240,12 +243,12 @@ def test_the_same_road_gives_the_same_figures(road: Road, again: Road) -> None:
 def test_every_member_of_the_family_walks_the_road(road: Road, tmp_path: Path, name: str) -> None:
     other = walk(tmp_path / "road", road.dataset, name)
     artifact = load_artifact(other.home / "artifact")
-    assert artifact.name == name and (artifact.proposals is None) == (METHODS[name] is None)
+    assert artifact.name == name and (artifact.decoding.proposals is None) == (METHODS[name] is None)
     truth = load_coco(road.dataset / "test.json")
-    predictor = Predictor(other.home / "artifact")
+    detector = open_detector(other.home / "artifact")
     for image in truth.images:
         pixels = decode_image((road.dataset / "images" / image.file_name).read_bytes())
-        found = predictor.predict(pixels, min_score=artifact.least_score)
+        found = detect(detector, pixels, artifact.least_score)
         expected = [d for d in other.json("evaluation/detections.json") if d["image_id"] == image.id]
         assert found.scores.tolist() == [d["score"] for d in expected]
     windows = other.json("proposals.json").get("test", {}).get("windows")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.runtime.artifact import Artifact, load_artifact
+from detector.runtime.artifact import Artifact, Baseline, load_artifact
 
 
 @pytest.fixture(scope="session")
@@ -18,13 +18,10 @@ def measured(make_artifact: Callable[..., Path], tmp_path_factory: pytest.TempPa
     counts = [0, 0, 0, *[300] * 6, 200]
     return artifact.model_copy(
         update={
-            "baseline": artifact.baseline.model_copy(
-                update={
-                    "images": 1000,
-                    "boxes": {cats: counts, dogs: [count // 2 for count in counts]}
-                    | {name: [0] * 10 for name in others},
-                    "sizes": [[0] * 10] * 10,
-                }
+            "baseline": Baseline(
+                images=1000,
+                boxes={cats: counts, dogs: [count // 2 for count in counts]} | {name: [0] * 10 for name in others},
+                sizes=[[0] * 10] * 10,
             )
         }
     )
