@@ -10,14 +10,16 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
 from detector.runtime.images import MEAN, SCALE, STRIDE
 from detector.runtime.kinds import Decoding
+from detector.runtime.postprocess import Columns
 from detector.runtime.preprocess import MOST_SIDE, Preprocessing
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
@@ -37,6 +39,11 @@ class Calibration(_Frozen):
 
     slope: float = Field(default=1.0, gt=0)
     offset: float = 0.0
+
+    @property
+    def line(self) -> tuple[float, float] | None:
+        """Slope and offset; None if scores stay as they are."""
+        return None if (self.slope, self.offset) == (1.0, 0.0) else (self.slope, self.offset)
 
 
 # One count for each tenth of [0, 1].
@@ -63,7 +70,14 @@ class Artifact(_Frozen):
     schema_version: Literal[5] = 5
     name: str = Field(description="the member of the detector family, or the name that an imported model was given")
     backbone: str | None = Field(default=None, description="the network that makes the features; null: not known")
-    classes: tuple[str, ...] = Field(min_length=1, description="labels, in the order of the graph's outputs")
+    classes: tuple[str, ...] = Field(
+        min_length=1, description="labels, in the order of the graph's outputs unless `graph_classes` says otherwise"
+    )
+    graph_classes: tuple[str | None, ...] | None = Field(
+        default=None,
+        description="the label of each output of the graph, one of `classes`; null for an output that is dropped before "
+        "suppression",
+    )
     preprocessing: Preprocessing
     decoding: Decoding
     nms_threshold: float | None = Field(
@@ -97,10 +111,25 @@ class Artifact(_Frozen):
         """IoU above which no two boxes of one label are left; 1 where the graph suppresses by itself."""
         return 1.0 if self.nms_threshold is None else self.nms_threshold
 
+    def columns(self) -> Columns | None:
+        """Return which of the graph's outputs count, and the label of each; None if output i has label i."""
+        if self.graph_classes is None:
+            return None
+        kept = [number for number, name in enumerate(self.graph_classes) if name is not None]
+        labels = [self.classes.index(str(self.graph_classes[number])) for number in kept]
+        return Columns(len(self.graph_classes), np.array(kept, np.int64), np.array(labels, np.int64))
+
+    @model_validator(mode="after")
+    def _labels_are_known(self) -> Self:
+        unknown = {name for name in self.graph_classes or () if name is not None and name not in self.classes}
+        if unknown:
+            raise ValueError(f"graph_classes names {min(unknown)!r}, which is not one of the classes")
+        return self
+
     def boxes_digest(self) -> str:
         """Return the SHA-256 of everything that decides the boxes of an image above a threshold."""
         deciding = {
-            "classes", "preprocessing", "decoding", "nms_threshold", "max_detections", "calibration", "onnx_sha256",
+            "classes", "graph_classes", "preprocessing", "decoding", "nms_threshold", "max_detections", "calibration", "onnx_sha256",
         }  # fmt: skip
         content = json.dumps(self.model_dump(mode="json", include=deciding), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -65,4 +65,5 @@ def open_detector(folder: Path, device: str = "auto", *, threads: int = 1) -> De
     from detector.runtime.session import Session
 
     artifact = load_artifact(folder)
-    return KINDS[artifact.decoding.kind](artifact, Session(folder / MODEL_FILE, device=device, threads=threads))
+    session = Session(folder / MODEL_FILE, device=device, threads=threads)
+    return KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)

@@ -34,6 +34,15 @@ class Detections:
     labels: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Which of a graph's `count` outputs count: kept, int64 (K,), and the label of each, int64 (K,)."""
+
+    count: int
+    kept: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
 def calibrate(scores: NDArray[np.float64], slope: float, offset: float) -> NDArray[np.float64]:
     """Return sigmoid(slope * logit(score) + offset) for scores of any shape; with slope > 0 their order is the same."""
     inner = np.clip(scores, _LEAST_ODDS, 1.0 - _LEAST_ODDS)
@@ -68,23 +77,41 @@ def postprocess(
     nms_threshold: float,
     max_detections: int,
     calibration: tuple[float, float] | None = None,
+    columns: Columns | None = None,
 ) -> Detections:
     """Calibrate, scale back and round; then clip, threshold and suppress, so that the written numbers decide.
 
     scale, offset: of x and y, from the image to the graph's input: input = original * scale + offset; height, width:
-    the image's size in pixels; calibration: (slope, offset) of `calibrate`.
+    the image's size in pixels; calibration: (slope, offset) of `calibrate`;
+    columns: None if output i has label i.
     """
-    probabilities = scores.astype(np.float64)
+    if columns is not None:
+        scores = scores[:, columns.kept]
+        boxes = boxes[:, columns.kept] if boxes.shape[1] > 1 else boxes
+    # A graph may have hundreds of thousands of scores, most of them far below the threshold.
+    rows, places = np.nonzero(scores >= _least_output(min_score, calibration))
+    chosen_scores = scores[rows, places].astype(np.float64)
     if calibration is not None:
-        probabilities = calibrate(probabilities, *calibration)
-    rounded_scores = rounded(probabilities)
-    rows, labels = np.nonzero(rounded_scores >= min_score)
+        chosen_scores = calibrate(chosen_scores, *calibration)
+    chosen_scores = rounded(chosen_scores)
+    enough = chosen_scores >= min_score
+    rows, places, chosen_scores = rows[enough], places[enough], chosen_scores[enough]
+    labels = places if columns is None else columns.labels[places]
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
-    chosen = boxes[rows, labels if boxes.shape[1] > 1 else 0].astype(np.float64)
-    places = np.round((chosen - np.array([*offset, *offset])) * factor) / _BOX_STEPS
-    chosen_boxes = clip(places.astype(np.float32), height, width)
-    chosen_scores = rounded_scores[rows, labels]
+    chosen = boxes[rows, places if boxes.shape[1] > 1 else 0].astype(np.float64)
+    edges = np.round((chosen - np.array([*offset, *offset])) * factor) / _BOX_STEPS
+    chosen_boxes = clip(edges.astype(np.float32), height, width)
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))
     kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold)][:max_detections]
     return Detections(chosen_boxes[kept], chosen_scores[kept], labels[kept].astype(np.int64))
+
+
+def _least_output(min_score: float, calibration: tuple[float, float] | None) -> float:
+    """Return a number below every output of the graph whose calibrated and rounded score is at least `min_score`."""
+    least = min_score - 2 * 10.0**-_SCORE_DECIMALS
+    if least <= 0 or calibration is None:
+        return least
+    slope, offset = calibration
+    odds = (math.log(least) - math.log1p(-least) - offset) / slope
+    return 1.0 / (1.0 + math.exp(-odds)) - _LEAST_ODDS if odds > -30 else -1.0

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from detector.common.errors import ArtifactError
 
 Array = NDArray[np.float32]
+# Inputs that are given as float32 and converted to what the graph takes.
+_TYPES: dict[str, Any] = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
 class Session:
@@ -33,7 +35,10 @@ class Session:
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise ArtifactError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         self._path = path
-        self.inputs = [item.name for item in self._session.get_inputs()]
+        inputs = self._session.get_inputs()
+        self.inputs = [item.name for item in inputs]
+        self.shapes = [list(item.shape) for item in inputs]
+        self._types = {item.name: _TYPES.get(item.type, np.float32) for item in inputs}
         self.outputs = [item.name for item in self._session.get_outputs()]
 
     def require(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -45,7 +50,8 @@ class Session:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return every output by its name; raises ArtifactError if the graph fails."""
         try:
-            values: list[NDArray[Any]] = self._session.run(self.outputs, dict(inputs))
+            fed = {name: value.astype(self._types[name], copy=False) for name, value in inputs.items()}
+            values: list[NDArray[Any]] = self._session.run(self.outputs, fed)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             shapes = " and ".join("x".join(map(str, value.shape)) for value in inputs.values())
             raise ArtifactError(f"{self._path.name}: the network fails on an input of {shapes}: {error}") from error

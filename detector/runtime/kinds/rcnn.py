@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from detector.common.errors import ArtifactError
 from detector.runtime.detector import Image
 from detector.runtime.geometry.boxes import Boxes
 from detector.runtime.images import Pixels
 from detector.runtime.kinds.graph import Candidates, Clock, GraphDetector
+from detector.runtime.kinds.settings import DecodingSettings
 from detector.runtime.preprocess import Prepared
 from detector.runtime.session import Array, Session
 
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
     from detector.runtime.artifact import Artifact
 
 
-class ProposalSettings(BaseModel):
+class ProposalSettings(DecodingSettings):
     """Settings of the search that makes the boxes for the network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["selective_search", "sliding_window"]
     mode: Literal["fast", "quality"] = Field(description="of Selective Search")
@@ -38,10 +37,8 @@ class ProposalSettings(BaseModel):
     batch: int | None = Field(ge=1, description="proposals in one call of the graph at most; null: all at once")
 
 
-class RcnnDecoding(BaseModel):
+class RcnnDecoding(DecodingSettings):
     """Settings of this kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["rcnn"] = "rcnn"
     proposals: ProposalSettings | None = Field(description="null where the graph makes its own")
@@ -50,9 +47,9 @@ class RcnnDecoding(BaseModel):
 class Rcnn(GraphDetector):
     """A member of the R-CNN family."""
 
-    def __init__(self, artifact: Artifact, session: Session) -> None:
-        super().__init__(artifact, session)
-        self._settings = artifact.decoding.proposals
+    def __init__(self, artifact: Artifact, decoding: RcnnDecoding, session: Session) -> None:
+        super().__init__(artifact, decoding, session)
+        self._settings = decoding.proposals
         self._propose = _search(self._settings)
         session.require(["image", *(["proposals"] if self._settings else [])], ["scores", "boxes"])
 
