@@ -42,3 +42,11 @@ class ImageError(DetectorError):
     def __init__(self, status: Literal["empty", "unreadable", "too_large"], reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class FormatError(ImageError):
+    """One image is of a format for which there is no reader; the message names it and says what to do."""
+
+    def __init__(self, name: str, remedy: str) -> None:
+        super().__init__("unreadable", f"there is no reader for its format, {name}: {remedy}")
+        self.name = name
