@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from detector.common.errors import ArtifactError, ImageError
+from detector.common.errors import ArtifactError, FormatError, ImageError
 from detector.runtime.images import count_pixels, decode_image
 from detector.runtime.postprocess import Detections
 from detector.runtime.predictor import Predictor
@@ -47,6 +49,8 @@ class Imager:
         self._plan = plan
         self._predictor = predictor
         self._pixels = pixels
+        self._no_reader: set[str] = set()
+        self._lock = threading.Lock()
 
     def fetch(self, image: PlannedImage) -> FetchedImage:
         """Fetch the planned version of an image; raises ItemError or StorageError."""
@@ -68,8 +72,18 @@ class Imager:
             with self._pixels.hold(count_pixels(content.data)):
                 record, seconds = self._look(image, content)
         except ImageError as error:
+            if isinstance(error, FormatError):
+                self._warn(image, error)
             record, seconds = self._record(image, error.status, content), {}
         return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+
+    def _warn(self, image: PlannedImage, error: FormatError) -> None:
+        """Say once for each format that it has no reader: the record says only that the image is not readable."""
+        with self._lock:
+            is_new = error.name not in self._no_reader
+            self._no_reader.add(error.name)
+        if is_new:
+            print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 
     def _look(self, image: PlannedImage, content: Content) -> tuple[Record, dict[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 import onnxruntime
 
 from detector.common.errors import ArtifactError
+from detector.runtime.decoding.readers import missing_readers
 from detector.runtime.images import MAX_PIXELS
 from detector.runtime.predictor import Predictor
 from jobs.budget import Budget
-from jobs.errors import ModelError, StorageError
+from jobs.errors import ModelError, StorageError, UsageError
 from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
@@ -67,6 +68,7 @@ class Worker:
 
     def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
+        _require_readers(plan)
         self._clock = _Clock()
         self._output = output
         self._plan = plan
@@ -208,6 +210,14 @@ class _Clock:
         before = self._cpu, self._wall
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self._cpu - before[0], self._wall - before[1]
+
+
+def _require_readers(plan: Plan) -> None:
+    """Raise UsageError if the plan names extensions of a format that this installation does not read."""
+    for extension, remedy in missing_readers(plan.filters.extensions).items():
+        raise UsageError(
+            f"--extensions {extension}: nothing here reads these files; {remedy}, and run the same command again"
+        )
 
 
 def _predictor(output: Store, plan: Plan) -> Predictor:
