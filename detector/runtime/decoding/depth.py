@@ -1,4 +1,4 @@
-"""Turns samples of any depth into 8 bits by the rules of docs/image-formats.md, or refuses those whose meaning is not stated.
+"""Turns samples of any depth into 8 bits by the rules of docs/image-formats.md, or refuses those without a meaning.
 
 An image is converted in bands, because Pillow needs up to 20 bytes for each pixel that it converts at once.
 """
