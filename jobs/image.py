@@ -49,7 +49,7 @@ class Imager:
         self._plan = plan
         self._predictor = predictor
         self._pixels = pixels
-        self._no_reader: set[str] = set()
+        self._named: set[str] = set()
         self._lock = threading.Lock()
 
     def fetch(self, image: PlannedImage) -> FetchedImage:
@@ -78,10 +78,10 @@ class Imager:
         return ImageResult(record, len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
     def _warn(self, image: PlannedImage, error: FormatError) -> None:
-        """Say once for each format that it has no reader: the record says only that the image is not readable."""
+        """Say why the image is not read, once for each reason: the text in the record is the same for all."""
         with self._lock:
-            is_new = error.name not in self._no_reader
-            self._no_reader.add(error.name)
+            is_new = error.kind not in self._named
+            self._named.add(error.kind)
         if is_new:
             print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 

@@ -45,8 +45,8 @@ class ImageError(DetectorError):
 
 
 class FormatError(ImageError):
-    """One image is of a format for which there is no reader; the message names it and says what to do."""
+    """One image is whole, and of a kind that is not read; the message says of which, and what to do."""
 
-    def __init__(self, name: str, remedy: str) -> None:
-        super().__init__("unreadable", f"there is no reader for its format, {name}: {remedy}")
-        self.name = name
+    def __init__(self, kind: str, remedy: str) -> None:
+        super().__init__("unreadable", f"{kind}: {remedy}")
+        self.kind = kind

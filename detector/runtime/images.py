@@ -63,9 +63,10 @@ def _turn(image: Image.Image) -> Callable[[Pixels], Pixels] | None:
             exif.load(image.info["exif"])
         elif text := image.info.get("Raw profile type exif"):
             exif.load(bytes.fromhex("".join(text.split("\n")[3:])))
-        return _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+        orientation = exif.get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
         return None  # a block that cannot be parsed has no orientation
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image
@@ -51,19 +52,22 @@ def test_a_plan_of_heic_needs_its_reader(
 
 
 @pytest.mark.usefixtures("no_heif")
-def test_an_unread_format_is_named_once(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+def test_each_reason_is_named_once(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("a.jpg", "b.jpg"):
         heic(photos / name)
     (photos / "c.jpg").write_bytes(b"\xff\x0a" + bytes(99))
-    for number in range(30):
+    for name in ("d.png", "e.png"):
+        Image.fromarray(np.full((30, 40), 4095, np.uint16)).save(photos / name)
+    for number in range(60):
         (photos / f"ok-{number}.png").write_bytes(encoded(number))
     result = boxcar("run", photos, tmp_path / "run", "--model", artifact)
     records = records_of(tmp_path / "run")
-    assert [record.status for record in records[:4]] == ["unreadable"] * 3 + ["ok"]
+    assert [record.status for record in records[:5]] == ["unreadable"] * 5
     assert records[0].error == "not an image, or damaged"  # the text stands in published digests
-    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning:") and "no reader" in line]
-    assert len(warnings) == 2
+    warnings = [line for line in result.stderr.splitlines() if line.startswith(f"warning: {photos}")]
+    assert len(warnings) == 3
     assert "HEIC: install the extra: pip install '.[heif]'" in "".join(warnings)
     assert f"{photos / 'c.jpg'}: there is no reader for its format, JPEG XL" in "".join(warnings)
+    assert ".png: its 16-bit samples use a quarter of their range at most" in "".join(warnings)

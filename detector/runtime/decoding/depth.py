@@ -13,7 +13,7 @@ from PIL import Image, ImagePalette
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from detector.common.errors import ImageError
+from detector.common.errors import FormatError
 
 _BAND_PIXELS = 2**22
 # Tags of TIFF 6.0, and of Adobe's DNG 1.7.
@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 def load_pixels(image: Image.Image) -> Pixels:
     """Decode an opened image as uint8 RGB (H, W, 3), as it is stored, with alpha over white.
 
-    Raises ImageError with status `unreadable` when its samples have no stated meaning, and what Pillow raises.
+    Raises FormatError when its samples have no stated meaning, and what Pillow raises.
     """
     bits = _sample_bits(image)
     if isinstance(image, TiffImageFile):
@@ -54,7 +54,7 @@ def _sample_bits(image: Image.Image) -> int:
     """Return the bits of a sample in the file, of an image that is not loaded."""
     if isinstance(image, TiffImageFile):
         return max(_all(image, _BITS, 1))
-    return 16 if isinstance(image, PngImageFile) and "16" in str(image.tile) else 8
+    return 16 if isinstance(image, PngImageFile) and "16" in str(image.tile[0].args) else 8
 
 
 def _all(image: TiffImageFile, tag: int, default: int) -> tuple[int, ...]:
@@ -64,11 +64,11 @@ def _all(image: TiffImageFile, tag: int, default: int) -> tuple[int, ...]:
 
 
 def _check_tiff(image: TiffImageFile, bits: int) -> None:
-    """Raise ImageError for what Pillow would decode wrongly."""
+    """Raise FormatError for what Pillow would decode wrongly."""
     compressed = image.use_load_libtiff
     photometric = _all(image, _PHOTOMETRIC, 0)[0]
     if _DNG_VERSION in image.tag_v2 or _all(image, _SUBFILE_TYPE, 0)[0] & 1:
-        raise _refused("the file is a camera's raw image: its first page is a preview")
+        raise FormatError("its first page is a preview, as in a camera's raw format", "convert it to JPEG or PNG")
     if _SIGNED in _all(image, _SAMPLE_FORMAT, 1):
         raise _refused("its samples are signed, and nothing says which value is black")
     if bits > 8 and _all(image, _PLANAR, 1)[0] == 2 and image.mode in ("RGB", "RGBA", "CMYK") and not compressed:
@@ -81,8 +81,8 @@ def _check_tiff(image: TiffImageFile, bits: int) -> None:
         image.palette = ImagePalette.raw("RGB;L", image.tag_v2[_COLOUR_MAP])
 
 
-def _refused(reason: str) -> ImageError:
-    return ImageError("unreadable", f"{reason}; save it with 8 bits a sample")
+def _refused(kind: str) -> FormatError:
+    return FormatError(kind, "save it with 8 bits a sample")
 
 
 def _conversion(image: Image.Image, bits: int) -> Callable[[Image.Image], Pixels]:
@@ -145,20 +145,21 @@ def _used_bits(image: Image.Image, bits: int, highest: int) -> int:
 
 
 def _check_range(bits: int, highest: int) -> None:
-    """Raise ImageError if samples of 16 or 32 bits use a quarter of their range at most: theirs is probably another."""
+    """Raise FormatError if samples of 16 or 32 bits use a quarter of the range at most: theirs is probably another."""
     if bits >= 16 and 0 < highest < 2 ** (bits - 2):
-        raise _refused(
-            f"its {bits}-bit samples are at most {highest}, as if they had fewer bits, and 8 bits would keep few levels"
-        )
+        raise _refused(f"its {bits}-bit samples use a quarter of their range at most, as if they had fewer bits")
 
 
 def _float_conversion(image: Image.Image) -> Callable[[Image.Image], Pixels]:
     """Floating-point grey is from 0 to 1, or holds the whole numbers of an 8-bit image."""
-    samples = [np.asarray(image.crop((0, top, image.width, bottom))) for top, bottom in _bands(image)]
-    low, high = min(part.min() for part in samples), max(part.max() for part in samples)
+    low, high, is_whole = np.inf, -np.inf, True
+    for top, bottom in _bands(image):
+        samples = np.asarray(image.crop((0, top, image.width, bottom)))
+        low, high = np.minimum(low, samples.min()), np.maximum(high, samples.max())  # NaN stays
+        is_whole = is_whole and bool((samples == np.rint(samples)).all())
     if low >= 0 and high <= 1:
         scale = 255
-    elif low >= 0 and high <= 255 and all((part == np.rint(part)).all() for part in samples):
+    elif low >= 0 and high <= 255 and is_whole:
         scale = 1
     else:
         raise _refused("its floating-point samples are neither from 0 to 1 nor whole numbers from 0 to 255")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, features
 
 from detector.common.errors import FormatError
 
@@ -59,6 +59,7 @@ _OTHERS = {
     b"<svg": "SVG",
     b"P5\n": "PGM",
     b"P6\n": "PPM",
+    b"II*\0\x10\0\0\0CR": "a camera's raw format",
     b"IIU\0": "a camera's raw format",
     b"IIRO": "a camera's raw format",
     b"FUJIFILMCCD-RAW": "a camera's raw format",
@@ -70,21 +71,22 @@ def open_image(data: bytes) -> Image.Image:
 
     Raises FormatError for a known format without a reader, and otherwise what Pillow raises.
     """
+    name = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
+    if name is not None:
+        raise _unread(name, "convert it to JPEG or PNG")
     formats: tuple[str, ...] = _FORMATS
     for optional in _OPTIONAL:
         if optional.brands & _brands(data):
             if not optional.is_installed():
-                raise FormatError(optional.name, optional.remedy)
+                raise _unread(optional.name, optional.remedy)
             _register_heif()
             formats = (optional.pillow_name,)
             break
-    try:
-        return Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:
-        name = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
-        if name is None:
-            raise
-        raise FormatError(name, "convert the image to JPEG or PNG") from None
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+def _unread(name: str, remedy: str) -> FormatError:
+    return FormatError(f"there is no reader for its format, {name}", remedy)
 
 
 def missing_readers(extensions: Iterable[str]) -> dict[str, str]:

@@ -32,7 +32,8 @@ def _png_of_pixels(data: bytes) -> bytes:
     Colour profiles and texts may be compressed to a thousandth of their size, and decoders give up on large or damaged
     ones. Without its animation chunks, a PNG is its default image, which is its first frame.
     """
-    kept = [data[:8]]
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [view[:8]]
     place, kind = 8, b""
     while place + 12 <= len(data) and kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -40,11 +41,11 @@ def _png_of_pixels(data: bytes) -> bytes:
         if end > len(data):
             break
         if not kind[0] & 0x20:  # a capital letter: no decoder may skip it
-            kept.append(data[place:end])
-        elif zlib.crc32(data[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
+            kept.append(view[place:end])
+        elif zlib.crc32(view[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
             kept.append(_needed(kind, data[place + 8 : end - 4], *data[24:26]))
         place = end
-    kept.append(data[place:])
+    kept.append(view[place:])
     return b"".join(kept)
 
 
@@ -53,6 +54,8 @@ def _needed(kind: bytes, body: bytes, depth: int, colour_type: int) -> bytes:
     if kind == b"tRNS":
         body = _transparent_colour(body, depth, colour_type)
     elif kind != b"eXIf" and not _is_exif_text(kind, body):
+        body = b""
+    if not body:
         return b""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -75,12 +78,12 @@ def _transparent_colour(body: bytes, depth: int, colour_type: int) -> bytes:
     """Return the transparent colour of a tRNS chunk in the samples that Pillow compares with it: after its conversion.
 
     Pillow scales grey of 2 and 4 bits to 8, and keeps the high byte of each 16-bit colour. A 16-bit colour that stands
-    for no 8-bit one becomes a colour that no pixel has.
+    for no 8-bit one makes no pixel transparent.
     """
     if colour_type == 0 and depth in (2, 4):
         return (int.from_bytes(body[:2], "big") * 255 // (2**depth - 1)).to_bytes(2, "big")
-    if colour_type == 2 and depth == 16 and body[:6:2] == body[1:6:2]:
-        return b"".join(bytes([0, high]) for high in body[:6:2])
+    if colour_type == 2 and depth == 16:
+        return b"".join(bytes([0, high]) for high in body[:6:2]) if body[:6:2] == body[1:6:2] else b""
     return body
 
 

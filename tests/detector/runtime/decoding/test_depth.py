@@ -112,10 +112,10 @@ def test_packed_samples_of_any_number_of_bits(bits: int, photometric: int, width
 @pytest.mark.parametrize("tag", [281, 341])
 def test_fewer_bits_than_the_container_has_are_stated_or_the_image_is_unreadable(bits: int, tag: int) -> None:
     samples = np.rint(GREY * (2**bits - 1)).astype(np.uint16)
-    assert_unreadable(tiff(samples), f"at most {2**bits - 1}")
+    assert_unreadable(tiff(samples), "quarter of their range")
     assert_shows(tiff(samples, extratags=[(tag, 3, 1, 2**bits - 1, True)]), eight_bits(GREY))
-    assert_unreadable(tiff(np.rint(RGB * (2**bits - 1)).astype(np.uint16), "rgb"), "at most")
-    assert_unreadable(encode(Image.fromarray(samples), "PNG"), "at most")
+    assert_unreadable(tiff(np.rint(RGB * (2**bits - 1)).astype(np.uint16), "rgb"), "quarter of their range")
+    assert_unreadable(encode(Image.fromarray(samples), "PNG"), "quarter of their range")
 
 
 def test_a_largest_value_that_is_a_statistic_does_not_scale() -> None:
@@ -126,6 +126,13 @@ def test_a_largest_value_that_is_a_statistic_does_not_scale() -> None:
 def test_black_is_black_at_any_depth() -> None:
     for kind in ("<u2", "<u4", "<f4"):
         assert_shows(tiff(np.zeros((HEIGHT, WIDTH), kind)), eight_bits(GREY * 0))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a_dark_image_of_8_bits_is_read(mode: str) -> None:
+    image = Image.new("RGB", (160, 16), (3, 3, 3)).convert(mode)
+    for kind in ("PNG", "TIFF"):
+        assert (decode_image(encode(image, kind)) == 3).all()
 
 
 def test_floats_that_hold_an_8_bit_image_are_kept() -> None:
@@ -230,6 +237,13 @@ def test_the_transparent_grey_of_a_png_is_white(depth: int) -> None:
     clear = int(samples[12, 20])
     expected = eight_bits(np.where(samples == clear, 1, samples / (2**depth - 1)))
     assert_shows(png_of(samples, depth, 0, png_chunk(b"tRNS", struct.pack(">H", clear))), expected)
+
+
+def test_a_transparent_colour_of_16_bits_does_not_match_others() -> None:
+    """Pillow compares the low byte of each sample with the high byte of each pixel."""
+    samples = np.rint(RGB * 255).astype(int) * 257
+    clear = samples[12, 20] - [256, 0, 0]
+    assert_shows(png_of(samples, 16, 2, png_chunk(b"tRNS", struct.pack(">3H", *clear))), eight_bits(RGB))
 
 
 @pytest.mark.parametrize("depth", [8, 16])
