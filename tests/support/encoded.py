@@ -21,14 +21,21 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
     return data.getvalue()
 
 
-def with_orientations(image: Image.Image, kind: str, exif: int | None, xmp: int | None, **options: object) -> bytes:
-    """Return a file with an orientation in EXIF (in tag 274 of a TIFF), in XMP, in both or in none."""
+def with_orientations(
+    image: Image.Image, kind: str, exif: int | Image.Exif | None, xmp: int | None, **options: object
+) -> bytes:
+    """Return a file with an orientation in EXIF (in tag 274 of a TIFF), in XMP, in both or in none.
+
+    exif: the orientation, or a block of other tags.
+    """
     if kind == "TIFF":
         tags = {274: exif, 700: None if xmp is None else XMP % xmp}
         return encode(image, kind, tiffinfo={tag: value for tag, value in tags.items() if value is not None}, **options)
-    if exif is not None:
+    if isinstance(exif, int):
         options["exif"] = Image.Exif()
         options["exif"][274] = exif
+    elif exif is not None:
+        options["exif"] = exif
     if xmp is not None and kind == "PNG":
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", (XMP % xmp).decode())

@@ -119,8 +119,18 @@ def test_fewer_bits_than_the_container_has_are_stated_or_the_image_is_unreadable
 
 
 def test_a_largest_value_that_is_a_statistic_does_not_scale() -> None:
-    data = tiff(scaled(GREY * 0.9, "<u2"), extratags=[(281, 3, 1, int(0.9 * 65535), True)])
-    assert_shows(data, eight_bits(GREY * 0.9))
+    for largest in (58_981, 12_001):
+        data = tiff((GREY * largest).astype(np.uint16), extratags=[(281, 3, 1, largest, True)])
+        if largest > 16_383:
+            assert_shows(data, eight_bits(GREY * largest / 65_535))
+        else:
+            assert_unreadable(data, "quarter of their range")
+
+
+def test_samples_of_32_bits_above_the_range_of_signed_ones() -> None:
+    values = 0.55 + 0.45 * GREY
+    values[0, 0] = 5 / 2**32
+    assert_shows(tiff(scaled(values, "<u4")), eight_bits(values))
 
 
 def test_black_is_black_at_any_depth() -> None:

@@ -23,6 +23,16 @@ def test_exif_decides_and_xmp_does_not(kind: str, exif: int | None, xmp: int | N
     assert np.abs(found.astype(int) - UPRIGHT[exif]).mean() < 3
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_without_an_orientation_leaves_the_pixels_as_stored(kind: str) -> None:
+    """The block that most cameras and editors write."""
+    exif = Image.Exif()
+    exif[271] = "camera"
+    data = with_orientations(Image.fromarray(STORED), kind, exif, 6, **LOSSLESS[kind])
+    assert b"camera" in data
+    assert np.abs(decode_image(data).astype(int) - STORED).mean() < 3
+
+
 def test_xmp_does_not_turn_a_compressed_tiff() -> None:
     data = with_orientations(Image.fromarray(STORED), "TIFF", None, 6, compression="tiff_lzw")
     np.testing.assert_array_equal(decode_image(data), STORED)

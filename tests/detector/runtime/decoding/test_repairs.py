@@ -141,6 +141,8 @@ def test_a_progressive_jpeg_without_its_last_scans_is_unreadable() -> None:
 def test_a_second_image_that_is_cut_does_not_cost_the_first() -> None:
     data = encode(SMOOTH, "MPO", save_all=True, append_images=[SMOOTH.rotate(90)])
     np.testing.assert_array_equal(decode_image(data[:-700]), decode_image(data))
+    first, second = encode(SMOOTH, "JPEG"), encode(SMOOTH, "JPEG", progressive=True)
+    np.testing.assert_array_equal(decode_image(first + second[: len(second) // 2]), decode_image(first))
 
 
 @pytest.mark.parametrize(("kind", "trailer"), [("PNG", 16), ("GIF", 2)])
