@@ -79,7 +79,9 @@ def _image_errors() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError("unreadable", "not an image that Pillow knows") from error
+        raise ImageError(
+            "unreadable", "not an image, or of a kind that is not read: docs/image-formats.md lists them"
+        ) from error
     except Exception as error:
         raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
 
