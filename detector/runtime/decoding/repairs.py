@@ -45,7 +45,8 @@ def _png_of_pixels(data: bytes) -> bytes:
         elif zlib.crc32(view[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
             kept.append(_needed(kind, data[place + 8 : end - 4], *data[24:26]))
         place = end
-    kept.append(view[place:])
+    if data[place + 4 : place + 8] == b"IDAT":  # pixels that are cut: the decoder knows whether any are missing
+        kept.append(view[place:])
     return b"".join(kept)
 
 

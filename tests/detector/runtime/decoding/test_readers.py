@@ -1,6 +1,7 @@
 """HEIC and AVIF are read, and a format without a reader is named, with what to do."""
 
 import importlib.machinery
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -53,6 +54,13 @@ def test_modes(kind: str, mode: str) -> None:
         image.putalpha(0)
     expected = np.full_like(STORED, 255) if mode == "RGBA" else np.asarray(image.convert("RGB"))
     assert np.abs(decode_image(encode(image, kind, quality=95)).astype(int) - expected).mean() < 5
+
+
+def test_a_heic_of_10_bits() -> None:
+    samples = STORED.astype(np.uint16) * 257
+    data = io.BytesIO()
+    pillow_heif.encode("RGB;16", (64, 40), samples.tobytes(), data, quality=-1, chroma=444, matrix_coefficients=0)
+    assert np.abs(decode_image(data.getvalue()).astype(int) - STORED).max() <= 1
 
 
 @pytest.mark.parametrize(("kind", "brand"), [("HEIF", b"mif1"), ("AVIF", b"mif1")])

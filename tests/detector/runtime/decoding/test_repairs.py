@@ -68,6 +68,15 @@ def test_a_damaged_ancillary_chunk_does_not_cost_the_image(chunk: bytes) -> None
     np.testing.assert_array_equal(decode_image(with_chunk(chunk)), NOISE)
 
 
+def test_damage_after_the_pixels_does_not_cost_the_image() -> None:
+    """In a text, a second frame or IEND; pixels that are cut or overwritten do."""
+    animated = encode(NOISE, "PNG", save_all=True, append_images=[NOISE.rotate(90)])
+    for data, end in ((PNG, len(PNG) - 12), (animated, animated.index(b"fcTL", animated.index(b"IDAT")) - 4)):
+        for rest in (b"", b"\xff", b"\x7f\xff\xff\xfffdAT" + bytes(20), bytes(30), b"\0\0\0\4tEXt"):
+            np.testing.assert_array_equal(decode_image(data[:end] + rest), NOISE)
+        assert not is_readable(data[: end - 3000]) and not is_readable(data[: end - 3000] + bytes(3000))
+
+
 # Prints the most memory in use, MB, before and after; a process of its own, because the peak never falls.
 _PEAK = """
 import resource
