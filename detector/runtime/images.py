@@ -20,7 +20,7 @@ from detector.common.errors import ImageError
 from detector.runtime.decoding.depth import Pixels as Pixels
 from detector.runtime.decoding.depth import load_pixels
 from detector.runtime.decoding.readers import open_image
-from detector.runtime.decoding.repairs import whole_files
+from detector.runtime.decoding.repairs import prepared, whole_files
 
 # EfficientNet-Lite's own normalisation: (RGB - 127) / 128.
 MEAN = np.float32(127.0)
@@ -97,7 +97,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 def count_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
     """Return the number of pixels that `decode_image` would decode, by the header; raises ImageError as it does."""
-    with _image_errors(), _open(whole_files(data)[0], max_pixels) as image:
+    with _image_errors(), _open(prepared(data), max_pixels) as image:
         return image.width * image.height
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,14 +12,21 @@ from detector.common.errors import ImageError
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END, _SCAN = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"
+# A marker begins with 0xFF. In coded data, a zero or a restart marker may follow 0xFF as well.
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 # ImageMagick and exiftool write EXIF as text into PNG files; eXIf is newer.
 _EXIF_AS_TEXT = b"Raw profile type exif\0"
 # EXIF has at most 64 KiB, and twice as much in hexadecimal digits.
 _MOST_EXIF_TEXT = 2**18
 
 
-def _prepared(data: bytes) -> bytes:
-    """Return the bytes to decode in place of `data`: the same ones, for most images."""
+def prepared(data: bytes) -> bytes:
+    """Return the bytes to decode in place of `data`: the same ones, for most images.
+
+    Raises ImageError if there are none.
+    """
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
     if data.startswith(_PNG_SIGNATURE):
         return _png_of_pixels(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -101,16 +109,14 @@ def _webp_with_padding(data: bytes) -> bytes:
 
 
 def whole_files(data: bytes) -> list[bytes]:
-    """Return the file to decode: `data` prepared for the decoder, or several for a JPEG without its end marker.
+    """Return the file to decode: `data` as it is prepared, or several for a JPEG without its end marker.
 
     A decoder fills what is missing without a word. So these files have different ends, and the image is whole if all
     give the same pixels: then none of them depends on bytes that are not there. Raises ImageError if there are no
     bytes, or scans are missing.
     """
-    if not data:
-        raise ImageError("empty", "the file has no bytes")
-    if not data.startswith(_JPEG_START) or data.endswith(_JPEG_END) or data.rfind(_JPEG_END) > data.rfind(_SCAN):
-        return [_prepared(data)]
+    if not data.startswith(_JPEG_START) or data.endswith(_JPEG_END) or _has_end(data):
+        return [prepared(data)]
     place = len(data.rstrip(b"\0"))  # files may be filled up with zeros; one of them may belong to the image
     data = data[: place + 1].removesuffix(b"\xff")  # which is half of the end marker
     if not _has_all_scans(data):
@@ -126,6 +132,11 @@ def _codes(seed: int, restart: int) -> bytes:
     return b"".join(
         bytes(noise.randrange(0xFF) for _ in range(64)) + bytes([0xFF, 0xD0 + (restart + i) % 8]) for i in range(16)
     )
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether the first image of a JPEG has its end marker; phones append videos and other images."""
+    return any(marker == _JPEG_END[1] for marker, _ in _jpeg_segments(data))
 
 
 def _has_all_scans(data: bytes) -> bool:
@@ -145,14 +156,12 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Give each marker segment, without the coded data between them."""
+    """Give the marker segments of the first image, without the coded data between them."""
     place = 2
-    while (place := data.find(b"\xff", place)) >= 0 and place + 4 <= len(data):
-        marker = data[place + 1]
+    while found := _MARKER.search(data, place):
+        marker, place = data[found.end() - 1], found.end()
+        length = 0 if marker == _JPEG_END[1] else int.from_bytes(data[place : place + 2], "big")
+        yield marker, data[place + 2 : place + length]
         if marker == _JPEG_END[1]:
             return
-        place += 1
-        if marker not in (0x00, 0xFF) and not 0xD0 <= marker <= 0xD9:
-            length = int.from_bytes(data[place + 1 : place + 3], "big")
-            yield marker, data[place + 3 : place + 1 + length]
-            place += 1 + length
+        place += length

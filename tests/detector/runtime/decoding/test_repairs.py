@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from detector.common.errors import ImageError
+from detector.runtime import images
 from detector.runtime.images import count_pixels, decode_image
 from tests.support.encoded import encode
 from tests.support.faults.corpus.bombs import zlib_of_zeros
@@ -80,6 +81,7 @@ def test_damage_after_the_pixels_does_not_cost_the_image() -> None:
 # Prints the most memory in use, MB, before and after; a process of its own, because the peak never falls.
 _PEAK = """
 import resource
+from detector.runtime import images
 from detector.runtime.images import decode_image
 from tests.detector.runtime.decoding.test_repairs import bombs, PNG
 decode_image(PNG)
@@ -152,6 +154,18 @@ def test_a_second_image_that_is_cut_does_not_cost_the_first() -> None:
     np.testing.assert_array_equal(decode_image(data[:-700]), decode_image(data))
     first, second = encode(SMOOTH, "JPEG"), encode(SMOOTH, "JPEG", progressive=True)
     np.testing.assert_array_equal(decode_image(first + second[: len(second) // 2]), decode_image(first))
+
+
+def test_a_video_behind_a_jpeg_does_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phones append one; it holds markers of any kind, and makes no second decoding."""
+    data = encode(SMOOTH, "JPEG")
+    expected = decode_image(data)
+    decodings = []
+    decode = images.open_image
+    monkeypatch.setattr(images, "open_image", lambda data: decodings.append(1) or decode(data))
+    for trailer in (b"\xff\xda", b"\xff\xd9\xff\xda", b"\xff\xd8\xff\xe0", NOISE.tobytes()):
+        np.testing.assert_array_equal(decode_image(data + b"ftypmp42" + trailer), expected)
+    assert len(decodings) == 4
 
 
 @pytest.mark.parametrize(("kind", "trailer"), [("PNG", 16), ("GIF", 2)])
