@@ -44,7 +44,7 @@ _OPTIONAL = (
         frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
         frozenset({"heic", "heics", "heif", "heifs", "hif"}),
         lambda: find_spec("pillow_heif") is not None,
-        "install the extra: pip install '.[heif]' in the project's folder",
+        "install the extra: pip install '.[heif]' in the project's folder, or build the container with HEIF=1",
     ),
 )
 # The beginnings of other files that lie beside photographs.
