@@ -56,7 +56,6 @@ _OTHERS = {
     b"8BPS": "Photoshop",
     b"%PDF": "PDF",
     b"%!PS": "PostScript",
-    b"<svg": "SVG",
     b"P5\n": "PGM",
     b"P6\n": "PPM",
     b"II*\0\x10\0\0\0CR": "a camera's raw format",
@@ -72,6 +71,8 @@ def open_image(data: bytes) -> Image.Image:
     Raises FormatError for a known format without a reader, and otherwise what Pillow raises.
     """
     name = next((name for start, name in _OTHERS.items() if data.startswith(start)), None)
+    if data[:1] == b"<" and b"<svg" in data[:1024]:
+        name = "SVG"
     if name is not None:
         raise _unread(name, "convert it to JPEG or PNG")
     formats: tuple[str, ...] = _FORMATS

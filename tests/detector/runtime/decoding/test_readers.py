@@ -119,6 +119,7 @@ def test_nothing_is_missing_here() -> None:
         (b"8BPS\0\1" + bytes(50), "Photoshop"),
         (b"%PDF-1.7\n", "PDF"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><!-- a drawing -->\n<svg width='9' height='9'/>", "SVG"),
         (b"P5\n2 2\n255\n0000", "PGM"),
     ],
 )
@@ -127,7 +128,9 @@ def test_other_formats_are_named(data: bytes, name: str) -> None:
         decode_image(data)
 
 
-@pytest.mark.parametrize("data", [b"hello", bytes(100), jpeg()[20:], png_chunk(b"IHDR", bytes(13))])
+@pytest.mark.parametrize(
+    "data", [b"hello", b"<?xml version='1.0'?><Error/>", bytes(100), jpeg()[20:], png_chunk(b"IHDR", bytes(13))]
+)
 def test_what_is_no_image_is_not_named(data: bytes) -> None:
     with pytest.raises(ImageError, match="not an image") as caught:
         decode_image(data)
