@@ -73,6 +73,8 @@ FROM python AS job
 ARG ONNXRUNTIME_GPU=
 # Any value adds Numba, for artifacts that need Selective Search or sliding windows; the shipped one does not.
 ARG PROPOSALS=
+# Any value adds the reader of HEIC.
+ARG HEIF=
 WORKDIR /src
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
@@ -80,6 +82,7 @@ RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     /opt/tools/bin/uv venv --python /usr/bin/python3 /opt/boxcar \
     && /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar \
         --requirements pyproject.toml --extra job --extra quality --extra parquet ${PROPOSALS:+--extra proposals} \
+        ${HEIF:+--extra heif} \
         --constraints requirements.lock \
     && if [ -n "$ONNXRUNTIME_GPU" ]; then \
         /opt/tools/bin/uv pip uninstall --python /opt/boxcar onnxruntime \

@@ -29,9 +29,9 @@ def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> 
         for size in image_sizes
     }
     for budget in budgets:
-        if artifact.decoding.proposals is None:
+        if artifact.proposals is None:
             raise click.ClickException("this detector makes its own proposals: their number is part of the graph")
-        proposals = artifact.decoding.proposals.model_copy(update={"max_boxes": budget})
+        proposals = artifact.proposals.model_copy(update={"max_boxes": budget})
         decoding = artifact.decoding.model_copy(update={"proposals": proposals})
         changed[f"RoI budget {budget:,}"] = artifact.model_copy(update={"decoding": decoding})
     return changed or {"as exported": artifact}

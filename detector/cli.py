@@ -155,6 +155,8 @@ def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
 def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None) -> None:
     """Find objects in IMAGES, and write for each a JSON file and an image with the boxes drawn.
 
+    Class names beyond ASCII are drawn with fonts of the extra `fonts` or `pipeline`, and as escapes without them.
+
     Example: detector predict photo.jpg --out build/look
     """
     import json

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from detector.common.errors import ArtifactError, ImageError
+from detector.common.errors import ArtifactError, FormatError, ImageError
 from detector.runtime.detector import Detector, Image
 from detector.runtime.images import count_pixels, decode_image
 from detector.runtime.postprocess import Detections
@@ -51,6 +53,8 @@ class Imager:
         self._plan = plan
         self._detector = detector
         self._pixels = pixels
+        self._named: set[str] = set()
+        self._lock = threading.Lock()
 
     def fetch(self, image: PlannedImage) -> FetchedImage:
         """Fetch the planned version of an image; raises ItemError or StorageError."""
@@ -73,8 +77,18 @@ class Imager:
             with self._pixels.hold(count_pixels(data)):
                 record, seconds = self._look(image, content, data)
         except (ImageError, ItemError) as error:
+            if isinstance(error, FormatError):
+                self._warn(image, error)
             record, seconds = self._record(image, error.status, content), {}
         return ImageResult(record, bytes_read=len(content.data), seconds={"fetch": fetched.seconds} | seconds)
+
+    def _warn(self, image: PlannedImage, error: FormatError) -> None:
+        """Say why the image is not read, once for each reason: the text in the record is the same for all."""
+        with self._lock:
+            is_new = error.kind not in self._named
+            self._named.add(error.kind)
+        if is_new:
+            print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 
     def _look(self, image: PlannedImage, content: Content, data: bytes) -> tuple[Record, dict[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""

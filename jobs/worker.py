@@ -6,7 +6,7 @@ A part is written in one step, and its statistics after it. A part without stati
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +18,11 @@ from itertools import chain
 import onnxruntime
 
 from detector.common.errors import ArtifactError
+from detector.runtime.decoding.readers import missing_readers
 from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import MAX_PIXELS
 from jobs.budget import Budget
-from jobs.errors import ModelError, StorageError
+from jobs.errors import ModelError, StorageError, UsageError
 from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
@@ -40,8 +41,6 @@ WRITES_AHEAD = 4
 LAST_WRITE_SECONDS = 5.0
 # A few images may be private or new. When more than this many in a row fail alike, they are not the cause.
 MOST_FAILED_IN_A_ROW = 9
-
-log = logging.getLogger(__name__)
 
 PartTask = tuple[PlanPart, list[PlannedImage]]
 
@@ -72,6 +71,7 @@ class Worker:
 
     def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
+        _require_readers(plan)
         self._clock = _Clock()
         self._source = source
         self._output = output
@@ -164,11 +164,13 @@ class Worker:
         if not made.copied:
             self._changed = self._changed + 1 if made.record.status == "changed" else 0
             if self._changed == MOST_FAILED_IN_A_ROW + 1:
-                log.warning(
-                    "%s: %d images in a row are not the version that was planned, up to %s (%s); if nobody has changed "
+                where = f"{self._plan.input}: {self._changed} images in a row, up to {made.record.image},"
+                print(
+                    f"warning: {where} are not the version that was planned ({made.reason}); if nobody has changed "
                     "them, a gateway or proxy changes what it passes on: read the store itself",
-                    self._plan.input, self._changed, made.record.image, made.reason,
-                )  # fmt: skip
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def _release(self) -> None:
         """Write the parts that were held back."""
@@ -249,6 +251,14 @@ class _Clock:
         before = self._cpu, self._wall
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self._cpu - before[0], self._wall - before[1]
+
+
+def _require_readers(plan: Plan) -> None:
+    """Raise UsageError if the plan names extensions of a format that this installation does not read."""
+    for extension, remedy in missing_readers(plan.filters.extensions).items():
+        raise UsageError(
+            f"--extensions {extension}: nothing here reads these files; {remedy}, and run the same command again"
+        )
 
 
 def _detector(output: Store, plan: Plan) -> Detector:

@@ -228,6 +228,7 @@ HARMFUL = {
     "the loss": ("detector/model/losses.py", "box_weight * box_loss", "2.0 * box_weight * box_loss"),
     "the sampler": ("detector/model/training_images.py", "random.random() < 0.5", "random.random() < 0.4"),
     "the reader of images": ("detector/runtime/images.py", "MAX_PIXELS = ", "MAX_PIXELS = 1 + "),
+    "the depth of samples": ("detector/runtime/decoding/depth.py", "2 ** (bits - 2)", "2 ** (bits - 3)"),
 }
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from detector.common.fonts import fitting
 
 # The colours of Okabe & Ito (2008) without black, and a grey. They differ in hue and in lightness, so that
 # colour-blind readers can distinguish them.
@@ -30,7 +32,7 @@ def draw_boxes(
     draw = ImageDraw.Draw(image)
     long_side = max(image.size)
     line = max(2, round(long_side / 250))
-    font = ImageFont.load_default(max(10, round(long_side / 36)))
+    letters = max(10, round(long_side / 36))
     corners = np.asarray(boxes, np.float64).reshape(-1, 4).tolist()
     for (x1, y1, x2, y2), colour in zip(corners, colours, strict=True):
         # Pillow's corners are inclusive; a box thinner than a pixel still gets its line.
@@ -38,6 +40,7 @@ def draw_boxes(
     for (x1, y1, _, y2), text, colour in zip(corners, texts, colours, strict=True):
         if not text:
             continue
+        text, font = fitting(text, letters)
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         width, height = right - left + 4, bottom - top + 4
         x = max(0.0, min(x1, image.width - width))

@@ -42,3 +42,11 @@ class ImageError(DetectorError):
     def __init__(self, status: Literal["empty", "unreadable", "too_large"], reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class FormatError(ImageError):
+    """One image is whole, and of a kind that is not read; the message says of which, and what to do."""
+
+    def __init__(self, kind: str, remedy: str) -> None:
+        super().__init__("unreadable", f"{kind}: {remedy}")
+        self.kind = kind

@@ -7,21 +7,17 @@ upright image; the size that an annotation states often tells which. A file may 
 from __future__ import annotations
 
 import dataclasses
-import io
-import re
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
 
 from detector.common.errors import AnnotationError, ImageError
 from detector.data.annotations import ImageInfo
-from detector.runtime.images import FORMATS, decode_image
+from detector.runtime.images import decode_image, exif_orientation
 
 # Sizes that differ by this many pixels were rounded differently; boxes need not move.
 _ROUNDING = 1
@@ -78,20 +74,6 @@ def read_image_file(path: Path) -> ImageFile:
         raise AnnotationError(f"{path}: the image does not decode: {error}") from error
     height, width = pixels.shape[:2]
     return ImageFile(path, height, width, exif_orientation(data))
-
-
-def exif_orientation(data: bytes) -> int:
-    """Return the EXIF orientation of an encoded image, 1 to 8, or 1 if it has none; an XMP packet does not count."""
-    if not re.search(rb"^II|^MM|(?i:exif)", data):  # Pillow would decode a PNG to look for EXIF after its pixels
-        return 1
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            for name in ("xmp", "XML:com.adobe.xmp"):
-                image.info.pop(name, None)
-            orientation: Any = image.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        return 1  # a block that cannot be parsed has no orientation
-    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def refuse_fractions(source: object, boxes: Iterable[NDArray[np.floating]]) -> None:

@@ -42,7 +42,7 @@ def renewed(page: Path, made: str) -> str:
 
 
 def _facts(artifact: Artifact, size: int) -> str:
-    search = artifact.decoding.proposals
+    search = artifact.proposals
     proposals = "the network's own"
     if search is not None:
         mode = f", {search.mode} mode" if search.method == "selective_search" else ""

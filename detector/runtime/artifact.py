@@ -19,6 +19,7 @@ from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
 from detector.runtime.images import MEAN, SCALE, STRIDE
 from detector.runtime.kinds import Decoding
+from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
 from detector.runtime.postprocess import Columns
 from detector.runtime.preprocess import MOST_SIDE, Preprocessing
 
@@ -75,7 +76,7 @@ class Artifact(_Frozen):
     )
     graph_classes: tuple[str | None, ...] | None = Field(
         default=None,
-        description="the label of each output of the graph, one of `classes`; null for an output that is dropped before "
+        description="the label of each output of the graph, one of `classes`; null: the output is dropped before "
         "suppression",
     )
     preprocessing: Preprocessing
@@ -111,6 +112,11 @@ class Artifact(_Frozen):
         """IoU above which no two boxes of one label are left; 1 where the graph suppresses by itself."""
         return 1.0 if self.nms_threshold is None else self.nms_threshold
 
+    @property
+    def proposals(self) -> ProposalSettings | None:
+        """The search that makes the boxes for the graph; None if the graph makes its own."""
+        return self.decoding.proposals if isinstance(self.decoding, RcnnDecoding) else None
+
     def columns(self) -> Columns | None:
         """Return which of the graph's outputs count, and the label of each; None if output i has label i."""
         if self.graph_classes is None:
@@ -129,7 +135,8 @@ class Artifact(_Frozen):
     def boxes_digest(self) -> str:
         """Return the SHA-256 of everything that decides the boxes of an image above a threshold."""
         deciding = {
-            "classes", "graph_classes", "preprocessing", "decoding", "nms_threshold", "max_detections", "calibration", "onnx_sha256",
+            "classes", "graph_classes", "preprocessing", "decoding", "nms_threshold", "max_detections", "calibration",
+            "onnx_sha256",
         }  # fmt: skip
         content = json.dumps(self.model_dump(mode="json", include=deciding), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()

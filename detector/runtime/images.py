@@ -6,7 +6,7 @@ Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
 from __future__ import annotations
 
 import contextlib
-import io
+import hashlib
 import struct
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from detector.common.errors import ImageError
+from detector.runtime.decoding.depth import Pixels as Pixels
+from detector.runtime.decoding.depth import load_pixels
+from detector.runtime.decoding.readers import open_image
+from detector.runtime.decoding.repairs import prepared, whole_files
 
 # EfficientNet-Lite's own normalisation: (RGB - 127) / 128.
 MEAN = np.float32(127.0)
@@ -26,12 +30,8 @@ SCALE = np.float32(1.0 / 128.0)
 STRIDE = 32
 # Decompression bombs are refused before decoding; 178 megapixels is twice the size of the largest consumer sensors.
 MAX_PIXELS = 178_956_970
-# The formats of photographs. Pillow knows about forty more, and recognises them by their bytes: for a file that looks
-# like EPS it would start Ghostscript, which runs the program in the file.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-
 # Functions that undo each EXIF orientation (EXIF 2.32, tag 0x0112), for pixels (H, W, 3).
-_TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -40,9 +40,6 @@ _TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: np.rot90(pixels, 1),
 }
-# Images are converted in bands of this number of pixels, because Pillow needs up to 20 bytes for each pixel that it
-# converts at once.
-_BAND_PIXELS = 2**22
 # This module checks sizes and damage itself. Filters of warnings are not thread-safe, so that they are set once.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -50,88 +47,96 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # given back to the system.
 Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 
-Pixels = NDArray[np.uint8]
 
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 if it has none. An XMP packet does not count, and is
+    forgotten, because Pillow would turn a TIFF by it.
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow clips 16-bit values to 255 on conversion; keep the eight high bits instead.
-        values = np.asarray(image) >> 8
-        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _pixels(image: Image.Image) -> Pixels:
-    """Return the pixels of a loaded image as they are stored, converted band by band."""
-    width, height = image.size
-    rows = max(1, _BAND_PIXELS // max(1, width))
-    if rows >= height:
-        return np.asarray(_to_rgb(image), np.uint8)
-    pixels = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        pixels[top:bottom] = np.asarray(_to_rgb(image.crop((0, top, width, bottom))), np.uint8)
-    return pixels
-
-
-def _orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation.
-
-    Pillow's own `exif_transpose` also rewrites the EXIF block, and fails if another part of it is damaged.
+    For HEIC and AVIF, Pillow states the rotation of the container as an orientation, or has applied it; their EXIF
+    block does not count.
     """
+    image.info.pop("xmp", None)
+    exif = Image.Exif()
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if image.format == "TIFF":
+            exif[ExifTags.Base.Orientation] = image.tag_v2.get(ExifTags.Base.Orientation)  # type: ignore[attr-defined]
+        elif "exif" in image.info:
+            exif.load(image.info["exif"])
+        elif text := image.info.get("Raw profile type exif"):
+            exif.load(bytes.fromhex("".join(text.split("\n")[3:])))
+        orientation = exif.get(ExifTags.Base.Orientation)
     except (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, struct.error):
-        # A block that cannot be parsed has no orientation.
-        return None
-    return orientation if isinstance(orientation, int) else None
+        return 1  # a block that cannot be parsed has no orientation
+    return orientation if orientation in _TURNS else 1
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """Give the image after its header is read; any error inside the block becomes an ImageError."""
-    if not data:
-        raise ImageError("empty", "the file has no bytes")
+def _image_errors() -> Iterator[None]:
+    """Turn a decoder's error into an ImageError: on damaged bytes it may be SyntaxError, struct.error, EOFError..."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
-            yield image
-    except ImageError:
+        yield
+    except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError("unreadable", "not an image that Pillow knows") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise any error on damaged bytes: SyntaxError, struct.error, EOFError...
+        raise ImageError(
+            "unreadable", "not an image, or of a kind that is not read: docs/image-formats.md lists them"
+        ) from error
+    except Exception as error:
         raise ImageError("unreadable", f"the decoder failed: {type(error).__name__}") from error
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Return the image after its header is read."""
+    image = open_image(data)
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError("too_large", f"{width}x{height} is more than {max_pixels} pixels")
+    return image
 
 
 def count_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
     """Return the number of pixels that `decode_image` would decode, by the header; raises ImageError as it does."""
-    with _opened(data, max_pixels) as image:
+    with _image_errors(), _open(prepared(data), max_pixels) as image:
         return image.width * image.height
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an encoded image, 1 to 8, by its header; 1 if it has none.
+
+    Raises ImageError as `decode_image` does.
+    """
+    with _image_errors(), _open(prepared(data), MAX_PIXELS) as image:
+        return _orientation(image)
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode an image as uint8 RGB (H, W, 3): its first frame, in its EXIF orientation, with alpha over white.
 
     Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, which is known before decoding) or
-    `unreadable` (it is not an image, it is truncated, or the decoder failed).
+    `unreadable` (it is not an image, it is truncated, its samples have no stated meaning, or the decoder failed).
     """
-    with _opened(data, max_pixels) as image:
-        image.load()
-        orientation = _orientation(image)
-        pixels = _pixels(image)
-    turn = _TURNS.get(orientation or 1)
+    with _image_errors():
+        *others, last = whole_files(data)
+        digests = {_digest(_decode(other, max_pixels)) for other in others}  # one decoded image at a time is in memory
+        pixels = _decode(last, max_pixels)
+        if others and digests != {_digest(pixels)}:
+            raise ImageError("unreadable", "the JPEG is truncated: rows are missing")
+        return pixels
+
+
+def _decode(data: bytes, max_pixels: int) -> Pixels:
+    with _open(data, max_pixels) as image:
+        turn = _TURNS.get(_orientation(image))
+        if image.format == "TIFF":
+            turn = None  # Pillow turns it itself
+        pixels = load_pixels(image)
     return np.ascontiguousarray(pixels if turn is None else turn(pixels))
+
+
+def _digest(pixels: Pixels) -> bytes:
+    return hashlib.sha256(pixels.data).digest()
 
 
 @dataclass(frozen=True)

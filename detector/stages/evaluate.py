@@ -92,7 +92,7 @@ def run(
     }
     achieved, voc = figures(test, found)
     recall: list[RecallPoint] = []
-    if draft.decoding.proposals:
+    if draft.proposals:
         by_id = {image.id: stored[index] for index, image in enumerate(test.images)}
         reached = proposal_recall(test, by_id, budgets=(settings.max_proposals,))
         achieved["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]

@@ -17,6 +17,7 @@ from detector.common.errors import ArtifactError
 from detector.runtime.kinds.graph import Candidates, GraphDetector
 from detector.runtime.kinds.grid import places
 from detector.runtime.kinds.settings import DecodingSettings, Strides
+from detector.runtime.session import Array
 
 
 class DflDecoding(DecodingSettings):
@@ -37,20 +38,16 @@ class Dfl(GraphDetector):
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """See GraphDetector."""
         settings = self.decoding
-        found = [value.reshape(value.shape[-2:]).astype(np.float32) for value in outputs.values()]
+        found: list[Array] = [value.reshape(value.shape[-2:]).astype(np.float32) for value in outputs.values()]
         sides = 4 * settings.bins
         if len(found) == 1:
             scores, logits = found[0][:, :-sides], found[0][:, -sides:]
         else:
-            # Maps belong together by their number of cells; the finest comes first, as the strides do.
+            # Maps of one stride have the same number of cells; the finest comes first, as in the strides.
             maps = sorted(found, key=lambda value: -len(value))
-            classes = self.outputs_of_graph
-            scores = self._joined(
-                [value for value in maps if value.shape[1] == classes and classes != sides] or maps[::2]
-            )
-            logits = self._joined(
-                [value for value in maps if value.shape[1] == sides and classes != sides] or maps[1::2]
-            )
+            scores, logits = self._joined(maps[::2]), self._joined(maps[1::2])
+            if logits.shape[1] != sides:
+                scores, logits = logits, scores
         cells, strides = places(size, settings.strides)
         self.require_rows(len(scores), len(cells))
         self.require_rows(len(logits), len(cells))
@@ -61,7 +58,7 @@ class Dfl(GraphDetector):
         boxes = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
         return Candidates(scores, boxes[:, None])
 
-    def _joined(self, maps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        if len({value.shape[1] for value in maps}) != 1:
+    def _joined(self, maps: list[Array]) -> Array:
+        if len({value.shape[-1] for value in maps}) != 1:
             raise ArtifactError(f"model.onnx: its outputs are not scores and {4 * self.decoding.bins} logits a cell")
         return np.concatenate(maps)

@@ -183,7 +183,9 @@ def broken() -> dict[str, Hostile]:
         "header-only.tiff": unreadable(lambda: b"MM\0*\0\0\0\x08"),
         "lying-length.webp": unreadable(_webp_with_lying_length),
         "header-only.webp": unreadable(lambda: b"RIFF\x04\0\0\0WEBP"),
-        "no-end-marker.jpg": unreadable(lambda: jpeg()[:-2]),
+        # Every pixel is there.
+        "no-end-marker.jpg": ok(lambda: jpeg()[:-2], tolerance=LOSSY),
+        "no-end-marker-and-half-a-scan.jpg": unreadable(lambda: jpeg(_noise())[:-1500]),
     }  # fmt: skip
     return found
 
