@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from detector.runtime.images import Pixels
+from detector.runtime.resizing import Method, resize_to
 
 # The largest input of a graph, per side: a description must not ask for more memory than an image has.
 MOST_SIDE = 8192
@@ -30,9 +30,12 @@ class Preprocessing(BaseModel):
     )
     height: Annotated[int, Field(ge=1, le=MOST_SIDE)] | None = Field(description="pixels; null for resize none")
     width: Annotated[int, Field(ge=1, le=MOST_SIDE)] | None = Field(description="pixels; null for resize none")
-    interpolation: Literal["bilinear", "bicubic"] = Field(
-        default="bilinear", description="with antialiasing, as Pillow does it"
+    interpolation: Method = Field(
+        default="bilinear",
+        description="bilinear, bicubic: Pillow's, with antialiasing; linear, cubic, area: OpenCV's INTER_LINEAR, "
+        "INTER_CUBIC and INTER_AREA",
     )
+    rounding: Literal["nearest", "down"] = Field(default="nearest", description="of the resized sides, in pixels")
     place: Literal["top_left", "centre"] = Field(default="top_left", description="of the image in the padded input")
     multiple: int = Field(default=1, ge=1, description="sides are padded to multiples of this, at the bottom and right")
     pad: float = Field(default=0.0, description="value of padding, 0 to 255, before normalisation")
@@ -60,7 +63,8 @@ def resized_size(settings: Preprocessing, height: int, width: int) -> tuple[int,
         factor = settings.width / max(height, width)
     else:
         factor = min(settings.height / height, settings.width / width)
-    return max(1, round(height * factor)), max(1, round(width * factor))
+    whole = round if settings.rounding == "nearest" else int
+    return max(1, whole(height * factor)), max(1, whole(width * factor))
 
 
 def prepare(settings: Preprocessing, pixels: Pixels, height: int, width: int) -> Prepared:
@@ -69,9 +73,7 @@ def prepare(settings: Preprocessing, pixels: Pixels, height: int, width: int) ->
     height, width: its frame, to which boxes are mapped back; `pixels` may be smaller, from a scaled decode.
     """
     new_height, new_width = resized_size(settings, height, width)
-    if pixels.shape[:2] != (new_height, new_width):
-        method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[settings.interpolation]
-        pixels = np.asarray(Image.fromarray(pixels).resize((new_width, new_height), method))
+    pixels = resize_to(pixels, new_height, new_width, settings.interpolation)
     if settings.channels == "BGR":
         pixels = pixels[..., ::-1]
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (settings.mean, settings.std))
