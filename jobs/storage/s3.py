@@ -141,15 +141,15 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         def ask() -> str | None:
-            return _unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
-
-        with storage_errors(self.uri + key):
             try:
-                return self._tried(self.uri + key, ask)
+                return _unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
             except ClientError as error:
-                if error_code(error) in ("404", "NoSuchKey", "403", "AccessDenied"):
+                if error_code(error) in ("404", "403"):  # the answer to a HEAD has no body that could be lost
                     return None
                 raise
+
+        with storage_errors(self.uri + key):
+            return self._tried(self.uri + key, ask)
 
     def holds(self, key: str) -> bool:
         """See Store."""
