@@ -283,7 +283,7 @@ def test_voc_has_the_same_rules(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"a\.jpg: the annotation in train states 120x80 pixels"):
         read_voc([tmp_path], "train")
     voc(tmp_path, 1, (WIDTH, HEIGHT), (-0.9, -0.8, 0.5, 0.6))  # written as 0.1, 0.2, 0.5, 0.6
-    with pytest.raises(AnnotationError, match="train: the annotations: all boxes of a.jpg lie within"):
+    with pytest.raises(AnnotationError, match=r"train: the annotations: all boxes of a\.jpg lie within"):
         read_voc([tmp_path], "train")
     voc(tmp_path, 1, (WIDTH, HEIGHT), (0, 0, 2, 2))
     read_voc([tmp_path], "train")
