@@ -18,10 +18,10 @@ from jobs.errors import ItemError, JobError, StorageError
 from jobs.formats import ERRORS, Filters
 from jobs.listing import Selection
 from jobs.model_source import named_model
-from jobs.plan import IMAGE_EXTENSIONS
+from jobs.plan import IMAGE_EXTENSIONS, PLAN, require_apart
 from jobs.rules.review import check_installed
 from jobs.storage import Entry, S3Store, Store
-from jobs.storage.s3_errors import CREDENTIAL_ERRORS, no_credentials
+from jobs.storage.s3_errors import CREDENTIAL_ERRORS, no_credentials, storage_errors
 
 # Objects of the listing among which an image is looked for: ten pages of S3.
 MOST_LISTED = 10_000
@@ -93,6 +93,7 @@ class Doctor:
         self._stores[name] = store
         if not isinstance(store, S3Store):
             return f"the folder {store.uri}"
+        store.attempts = 1  # a store that is not there shall be known at once
         store.client.meta.events.register("after-call.s3", self._note_headers)
         region, endpoint = store.client.meta.region_name, store.client.meta.endpoint_url
         return f"{store.uri} in region {region} at {endpoint}, with {_credentials(store)}"
@@ -111,9 +112,10 @@ class Doctor:
         seen = 0
         for entry in islice(source.list(), MOST_LISTED):
             seen += 1
-            if next(selection.images([entry]), None) is not None:
+            if next(selection.images([entry]), None) is not None and self._image is None:
                 self._image = entry
-                return f"the first image is {entry.key}"
+        if self._image is not None:
+            return f"{selection.counts.images:,} images among the first {seen:,} objects, such as {self._image.key}"
         raise _Note(
             f"{source.uri}: no image among the first {seen:,} objects; check INPUT, or plan others with --extensions"
         )
@@ -133,6 +135,9 @@ class Doctor:
 
     def _written(self) -> str:
         output = self._store("OUTPUT")
+        if "INPUT" in self._stores:
+            require_apart(self._stores["INPUT"], output)
+        output.read(PLAN)  # a run asks first for objects that are not there, and must not be denied
         output.write(self._key, b"written by boxcar doctor\n")
         if output.read(self._key) != b"written by boxcar doctor\n":
             raise StorageError(f"{output.uri}{self._key}: what was written is not what is read; check the store")
@@ -198,11 +203,16 @@ def _credentials(store: S3Store) -> str:
     """Which credentials are used and where they come from, without a secret."""
     import boto3
     from botocore import UNSIGNED
+    from botocore.exceptions import BotoCoreError
 
     if store.client.meta.config.signature_version is UNSIGNED:
         return "no credentials"
-    try:
-        found = boto3.session.Session().get_credentials()
-    except CREDENTIAL_ERRORS as error:
-        raise no_credentials(store.uri, error) from error
-    return "no credentials found" if found is None else f"the key ...{found.access_key[-4:]} from {found.method}"
+    with storage_errors(store.uri):
+        try:
+            found = boto3.session.Session().get_credentials()
+            key = "" if found is None else found.get_frozen_credentials().access_key
+        except BotoCoreError:  # some of them are also OSErrors
+            raise
+        except CREDENTIAL_ERRORS as error:
+            raise no_credentials(store.uri, error) from error
+    return "no credentials found" if found is None else f"the key ...{key[-4:]} from {found.method}"

@@ -13,7 +13,7 @@ from detector.runtime.images import decode_image
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.formats import ERRORS
 from jobs.lookup import FoundRecord
-from jobs.storage import Store
+from jobs.storage import FolderStore, Store
 
 
 def draw_record(source: Store, found: FoundRecord, labels: Sequence[str], file: Path) -> None:
@@ -23,6 +23,8 @@ def draw_record(source: Store, found: FoundRecord, labels: Sequence[str], file: 
     written.
     """
     record = found.record
+    if isinstance(source, FolderStore) and file.resolve().is_relative_to(source.root):
+        raise UsageError(f"{file}: lies in INPUT, {source.root}, which is only read; choose another file")
     try:
         content = source.fetch(found.planned)
         pixels = decode_image(content.decoded())

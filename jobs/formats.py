@@ -224,8 +224,12 @@ class PlanOptions(FileModel):
     limit: Annotated[int | None, AskedAs("--limit")] = Field(
         default=None, description="Number of images that were chosen at random, for a trial; null: all."
     )
-    request_payer: bool = Field(default=False, description="Whether the reader of INPUT pays for its requests.")
-    no_sign_request: bool = Field(default=False, description="Whether INPUT is read without credentials.")
+    request_payer: Annotated[bool, AskedAs("--request-payer")] = Field(
+        default=False, description="Whether the reader of INPUT pays for its requests."
+    )
+    no_sign_request: Annotated[bool, AskedAs("--no-sign-request")] = Field(
+        default=False, description="Whether INPUT is read without credentials."
+    )
 
     def asked(self) -> dict[str, Any]:
         """The values that a person chose, by the names under which they are asked for."""

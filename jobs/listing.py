@@ -20,7 +20,7 @@ from json.encoder import encode_basestring as json_string
 
 from jobs.errors import StorageError
 from jobs.formats import Filters
-from jobs.storage import Entry
+from jobs.storage import Entry, is_hidden
 
 # An image while it is sorted: its key in UTF-8, size, ETag and modification time.
 ListedImage = tuple[bytes, int, str | None, int | None]
@@ -41,12 +41,6 @@ class ListingCounts:
     hidden: int = 0
 
 
-def is_hidden(key: str) -> bool:
-    """Whether a part of the key begins with a dot, or is __MACOSX: such files hold settings, thumbnails, or what macOS
-    adds to every file of an archive."""
-    return key.startswith((".", "__MACOSX/")) or "/." in key or "/__MACOSX/" in key
-
-
 class Selection:
     """The images that a plan takes from a listing."""
 
@@ -54,6 +48,8 @@ class Selection:
         self.counts = ListingCounts()
         self._extensions = None if filters.extensions == [EVERY] else frozenset(filters.extensions)
         self._include = _any_of(filters.include)
+        # What an included key begins with, up to the first sign of a pattern.
+        self._beginnings = [re.split(r"[*?\[]", glob, maxsplit=1)[0] for glob in filters.include]
         self._exclude = _any_of(filters.exclude)
         self._hidden = filters.hidden
 
@@ -65,12 +61,15 @@ class Selection:
         counts, include, exclude = self.counts, self._include, self._exclude
         for entry in entries:
             key = entry.key
-            is_folder = key.endswith("/")
             if not self._hidden and is_hidden(key):
                 counts.hidden += 1
-            elif not (is_folder and entry.problem) and not self._may_be_image(key):
+            elif key.endswith("/") and entry.problem:
+                if self._needs_folder(key):
+                    raise entry.problem
+                counts.filtered += 1
+            elif not self._may_be_image(key):
                 counts.other_files += 1
-            elif (include and not is_folder and not include.match(key)) or (exclude and exclude.match(key)):
+            elif (include and not include.match(key)) or (exclude and exclude.match(key)):
                 counts.filtered += 1
             elif entry.problem is not None:
                 raise entry.problem
@@ -78,6 +77,13 @@ class Selection:
                 counts.images += 1
                 counts.bytes += entry.size
                 yield key.encode(), entry.size, entry.etag, entry.mtime_ns
+
+    def _needs_folder(self, key: str) -> bool:
+        """Whether the images below a folder, whose key ends with /, would be planned if they could be listed."""
+        if self._exclude and (self._exclude.match(key) or self._exclude.match(key[:-1])):
+            return False
+        reached = (start.startswith(key) or key.startswith(start) for start in self._beginnings)
+        return not self._beginnings or any(reached)
 
     def _may_be_image(self, key: str) -> bool:
         stem, _, extension = key.rpartition(".")

@@ -28,6 +28,10 @@ def find_record(run: PublishedRun, plan: Plan, image: str) -> FoundRecord:
     Raises UsageError when it was not planned, or its part is not the one that was published.
     """
     key = image.removeprefix(plan.input)
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{image!r}: the name is not UTF-8, so that no image of a run has it") from error
     part, images = _part_of(run.store, plan, key)
     line = next((number for number, planned in enumerate(images, start=1) if planned.key == key), None)
     if part is None or line is None:

@@ -275,12 +275,17 @@ def _place_model(model: Model, output: Store) -> None:
 
 
 def _plan_there(source: Store, output: Store, options: PlanOptions) -> Plan | None:
-    if output.uri.startswith(source.uri):
-        raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
+    require_apart(source, output)
     plan = read_plan(output)
     if plan is not None:
         _refuse_other(plan, output, options)
     return plan
+
+
+def require_apart(source: Store, output: Store) -> None:
+    """Raise UsageError when OUTPUT lies inside INPUT: the next run would read what this one writes."""
+    if output.uri.startswith(source.uri):
+        raise UsageError(f"OUTPUT {output.uri} lies inside INPUT {source.uri}; choose an OUTPUT outside")
 
 
 def _refuse_other(plan: Plan, output: Store, options: PlanOptions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 from typing import Any, TextIO
 
@@ -23,9 +24,9 @@ class LostOutput(BaseException):
 class _Stream(io.FileIO):
     def write(self, data: Any, /) -> int:
         try:
-            return super().write(data) or 0
-        except BlockingIOError:
-            raise
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])  # a pipe that does not wait, and whose reader is slow
+            return written
         except OSError as error:
             raise LostOutput(self.fileno(), error) from error
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 
 import onnxruntime
 
@@ -27,7 +26,7 @@ from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
 from jobs.parts import WholePart, find_part, records_key, stats_key
-from jobs.plan import planned_parts
+from jobs.presence import Presence
 from jobs.previous import PreviousRun
 from jobs.storage import Store
 
@@ -73,7 +72,6 @@ class Worker:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
         _require_readers(plan)
         self._clock = _Clock()
-        self._source = source
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
@@ -85,6 +83,7 @@ class Worker:
         self._computers = ThreadPoolExecutor(threads, "compute")
         self._writer = ThreadPoolExecutor(1, "write")
         self._writes: deque[Future[PartStats]] = deque()
+        self._presence = Presence(source, output, plan)
         self._forbidden = self._changed = 0  # images in a row
         # Complete parts whose last image was denied. They are written when an image can be read again.
         self._held: list[PartDraft] = []
@@ -190,8 +189,7 @@ class Worker:
         found = find_part(self._output, self._plan, draft.part, draft.images)
         if isinstance(found, WholePart):
             return found.stats
-        if statuses["missing"]:
-            self._require_input(draft)
+        self._presence.require(draft.images, draft.records)
         data = encode_lines(draft.records)
         self._output.write(records_key(draft.part), data)
         stats = PartStats(
@@ -212,27 +210,6 @@ class Worker:
         )
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
-
-    def _require_input(self, draft: PartDraft) -> None:
-        """Raise StorageError when images of a part are missing because INPUT is gone, or was gone for a while.
-
-        The absence of everything says nothing about a single image.
-        """
-        gone = {image.key for image, record in zip(draft.images, draft.records, strict=True)
-                if record.status == "missing"}  # fmt: skip
-        last = (image.key for image in reversed(draft.images) if image.key not in gone)
-        others = (image.key for _, images in planned_parts(self._output, self._plan) for image in images)
-        if not self._source.answers(chain(last, others)):
-            raise StorageError(
-                f"{self._plan.input}: no planned image is there any more; check that the volume is mounted and the "
-                "prefix exists, then run again"
-            )
-        returned = next(filter(self._source.holds, sorted(gone)), None)
-        if returned is not None:
-            raise StorageError(
-                f"{self._plan.input}{returned}: was missing a moment ago and is there again, so INPUT comes and goes; "
-                "check its connection, then run again"
-            )
 
     def _written(self, at_most: int) -> Iterator[PartStats]:
         """The parts that were written since the last call; waits until at most `at_most` are still to be written."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
@@ -134,12 +135,22 @@ _Flag = Annotated[bool, Field(strict=False)]  # 0 or 1
 def _inside(name: str) -> str:
     """Return a path that stays inside the image folder; of a Windows path, what follows its drive or its server."""
     windows = PureWindowsPath(name)
+    if "://" in name:
+        raise ValueError("is a URL: download the images, and name files")
     if "\\" in name or (windows.drive and windows.root):
         name = windows.relative_to(windows.anchor).as_posix()
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
         raise ValueError("must stay inside the image folder")
     return path.as_posix()
+
+
+# Some tools write whole numbers as 64.0.
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Pixels = Annotated[NonNegativeInt, BeforeValidator(_whole)]
 
 
 class _Category(_Row):
@@ -151,8 +162,8 @@ class _Category(_Row):
 class _Image(_Row):
     id: NonNegativeInt
     file_name: Annotated[str, Field(min_length=1), AfterValidator(_inside)]
-    width: NonNegativeInt | None = None
-    height: NonNegativeInt | None = None
+    width: _Pixels | None = None
+    height: _Pixels | None = None
 
 
 class _Annotation(_Row):

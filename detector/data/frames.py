@@ -7,7 +7,7 @@ upright image; the size that an annotation states often tells which. A file may 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ from detector.runtime.images import decode_image, exif_orientation
 _ROUNDING = 1
 # Fractions of an image end at 1; those of a centre and a size, read as a corner and a size, at 1.5.
 _LARGEST_FRACTION = 1.5
+# Boxes that reach over the edge of their image, and rounding.
+_FRACTION_ERROR = 0.5
 
 Size = tuple[int, int]  # height, width
 Frame = Literal["stored", "upright"]
@@ -76,19 +78,30 @@ def read_image_file(path: Path) -> ImageFile:
     return ImageFile(path, height, width, exif_orientation(data))
 
 
-def refuse_fractions(source: object, boxes: Iterable[NDArray[np.floating]]) -> None:
-    """Raise AnnotationError, which begins with `source`, if `are_fractions` says so."""
-    if are_fractions(boxes):
-        raise AnnotationError(
-            f"{source}: all boxes lie within [0, {_LARGEST_FRACTION}]: they are normalised, which means fractions of "
-            "the image, and this format has pixels; multiply them by the width and the height of their images"
-        )
+def refuse_fractions(source: object, images: Mapping[str, NDArray[np.floating]]) -> None:
+    """Raise AnnotationError, which begins with `source`, if the boxes of an image are normalised; boxes (N, 4) xyxy by
+    the image's name.
+
+    They are when all boxes of all images lie within the first two pixels, or those of one image do and are no whole
+    numbers.
+    """
+    every = are_fractions(images.values())
+    for name, boxes in images.items():
+        if (every and len(boxes)) or (are_fractions([boxes], _FRACTION_ERROR) and (boxes != np.round(boxes)).any()):
+            raise AnnotationError(
+                f"{source}: all boxes of {name} lie within [0, {_LARGEST_FRACTION}]: they are normalised, which means "
+                "fractions of the image, and this format has pixels; multiply them by the width and the height of "
+                "their images"
+            )
 
 
-def are_fractions(boxes: Iterable[NDArray[np.floating]]) -> bool:
-    """Return whether there are boxes (N, 4) xyxy, and all seem to be fractions of their images."""
+def are_fractions(boxes: Iterable[NDArray[np.floating]], error: float = 0.0) -> bool:
+    """Return whether there are boxes (N, 4) xyxy, and all may be fractions of their images.
+
+    error: how far a number may lie outside.
+    """
     numbers = np.concatenate([np.zeros(0), *(own.ravel() for own in boxes)])
-    return bool(len(numbers) and numbers.min() >= 0 and numbers.max() <= _LARGEST_FRACTION)
+    return bool(len(numbers) and numbers.min() >= -error and numbers.max() <= _LARGEST_FRACTION + error)
 
 
 def move_upright(
@@ -106,10 +119,20 @@ def move_upright(
     assumed: Frame = "stored" if shown == {"stored"} else "upright"
     moved = []
     for image, file, frame in zip(images, files, known, strict=True):
-        chosen = rules.frame if rules.frame != "auto" else frame or assumed
+        chosen = frame or (rules.frame if rules.frame != "auto" else assumed)
+        contradicts = _contradicts(image, file, chosen)
+        if contradicts and rules.frame != "auto":
+            chosen = rules.frame  # the user knows better than the size
         boxes, scaled = _scaled(source, image, file, chosen, rules.scale)
-        if rules.frame == "auto" and not scaled:
-            _refuse_contradiction(source, image, file, chosen)
+        if rules.frame == "auto" and contradicts and not scaled:
+            raise _contradiction(source, image, file, chosen)
+        corners = image.boxes[:, 1::-1]  # y, x of the upper left one
+        if 0 in (image.height, image.width) and (corners >= file.size(chosen)).any():
+            raise AnnotationError(
+                f"{file.path}: {source} states no size for it, and a box lies outside its {_text(file.size(chosen))} "
+                "pixels: it was drawn on a larger image; take that image, or state its size and set "
+                "fetch.scale_boxes to true"
+            )
         turned = chosen == "stored" and file.orientation > 1
         if turned:
             boxes = _turned(boxes, file)
@@ -171,16 +194,29 @@ def _scaled(
     return boxes * np.array(factors * 2), True
 
 
-def _refuse_contradiction(source: object, image: ImageInfo, file: ImageFile, frame: Frame) -> None:
-    """Raise AnnotationError if the centre of a box lies outside its frame, and all lie in the other one."""
+def _centres(image: ImageInfo) -> NDArray[np.floating]:
+    """Return y and x of the centre of each box, (N, 2)."""
+    centres: NDArray[np.floating] = (image.boxes[:, 1::-1] + image.boxes[:, :1:-1]) / 2
+    return centres
+
+
+def _lie_outside(image: ImageInfo, file: ImageFile, frame: Frame) -> bool:
+    return bool((_centres(image) > file.size(frame)).any())
+
+
+def _contradicts(image: ImageInfo, file: ImageFile, frame: Frame) -> bool:
+    """Return whether the centre of a box lies outside its frame, and all lie in the other one."""
     other: Frame = "upright" if frame == "stored" else "stored"
-    centres = (image.boxes[:, 1::-1] + image.boxes[:, :1:-1]) / 2  # (N, 2) y, x
-    if (centres > file.size(frame)).any() and (centres <= file.size(other)).all():
-        raise AnnotationError(
-            f"{file.path}: by the size in {source} its boxes should lie in the {frame} frame, "
-            f"{_text(file.size(frame))}, but they lie in the {other} one, {_text(file.size(other))} (EXIF orientation "
-            f"{file.orientation}); set fetch.boxes_frame to the one in which boxes were drawn: stored or upright"
-        )
+    return _lie_outside(image, file, frame) and not _lie_outside(image, file, other)
+
+
+def _contradiction(source: object, image: ImageInfo, file: ImageFile, frame: Frame) -> AnnotationError:
+    other: Frame = "upright" if frame == "stored" else "stored"
+    return AnnotationError(
+        f"{file.path}: by the size in {source} its boxes should lie in the {frame} frame, "
+        f"{_text(file.size(frame))}, but they lie in the {other} one, {_text(file.size(other))} (EXIF orientation "
+        f"{file.orientation}); set fetch.boxes_frame to the one in which boxes were drawn: stored or upright"
+    )
 
 
 def _text(size: Size) -> str:

@@ -135,7 +135,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     _check_sources(settings, out)
     work = out / _UNFINISHED
     for left in (work, *out.glob(".unpacked-*")):  # the second are those of earlier versions
-        shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
     new, old, scratch = work / "new", work / "old", work / "scratch"
     images = new / "images"
     for folder in (images, old, scratch):

@@ -25,12 +25,9 @@ def doctor(source: str, output: str, model: str | None, request_payer: bool, no_
     Example:
       boxcar doctor s3://photos/2024/ s3://boxes/2024/
     """
-    import os
-
     from jobs.doctor import Doctor
     from jobs.storage import open_store
 
-    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # a store that is not there shall be known at once
     access = {"request_payer": request_payer, "no_sign_request": no_sign_request}
     failed = []
     for finding in Doctor(partial(open_store, source, **access), partial(open_store, output), model).findings():

@@ -31,6 +31,6 @@ def finish(output: str, policy: Policy, latest: str | None) -> None:
 
     destination = open_store(output)
     found = require_plan(destination)
-    pointer = open_pointer(latest, found.input, destination)
+    pointer = open_pointer(latest, found.input, destination, found.limit)
     say("validating the records")
     conclude(destination, finish_run(destination, found, policy), None, pointer)

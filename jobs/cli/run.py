@@ -61,7 +61,7 @@ def run(
         raise UsageError("--address names a Ray cluster; give --engine ray too")
     check_installed()  # before hours of work, not after
     origin, destination = open_ends(source, output, chosen)
-    pointer = open_pointer(latest, origin.uri, destination)
+    pointer = open_pointer(latest, origin.uri, destination, chosen["limit"])
     if dry_run:
         show_plan(origin, destination, chosen)
         return

@@ -92,9 +92,13 @@ def _opened(source: Store, chosen: dict[str, Any]) -> Iterator[tuple[Model, Plan
         yield model, plan_options(source, model, **others)
 
 
-def open_pointer(uri: str | None, source_uri: str, output: Store) -> LatestPointer | None:
-    """The latest.json that `--latest` names, checked before any work; None without the option."""
+def open_pointer(uri: str | None, source_uri: str, output: Store, limit: int | None) -> LatestPointer | None:
+    """The latest.json that `--latest` names, checked before any work; None without the option. limit: that of the
+    plan."""
     from jobs.latest import LatestPointer
+
+    if uri is not None and limit is not None:
+        raise UsageError("--latest: a trial with --limit is not the newest run; leave one of the two out")
 
     return None if uri is None else LatestPointer(uri, source_uri, output)
 
@@ -118,10 +122,11 @@ def conclude(output: Store, manifest: Manifest, rate: float | None, pointer: Lat
     from jobs.published_run import MANIFEST
     from jobs.report import REPORT
 
+    counted = "other_files" in manifest.model_fields_set  # an older version did not count
     print_lines(
         {
             "images": f"{manifest.images:,}",
-            "left out": left_out(manifest) or "nothing",
+            **({"left out": left_out(manifest) or "nothing"} if counted else {}),
             "failed": failed(manifest.statuses),
             "boxes": f"{sum(manifest.boxes.values()):,}",
             "images/s": rate_text(rate),

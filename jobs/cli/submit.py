@@ -106,7 +106,7 @@ def submit(
             raise UsageError(
                 f"{name} {store.uri}: jobs on AWS Batch cannot read a folder of this machine; give s3://..."
             )
-    pointer = open_pointer(latest, origin.uri, destination)
+    pointer = open_pointer(latest, origin.uri, destination, chosen["limit"])
     if dry_run:
         show_plan(origin, destination, chosen)
         return

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import ItemError, StorageError, UsageError
-from jobs.storage.store import Content, Entry, ImageVersion
+from jobs.storage.store import Content, Entry, ImageVersion, is_hidden
 
 # There is no such file: the path leads through a file, or a link leads nowhere or to itself.
 NOWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -34,8 +34,8 @@ class FolderStore:
         self._identity = _identity(self.root)
 
     def list(self, *, hidden: bool = False) -> Iterator[Entry]:
-        """Every regular file below the folder. A folder that may not be listed, or whose name begins with a dot and is
-        not entered, is an entry of its own."""
+        """Every regular file below the folder. A folder that may not be listed, or that is hidden and not entered, is
+        an entry of its own."""
         if self.root.is_file():
             raise UsageError(f"{self.root}: is a file; give its folder, and the file's name with --include")
         if not self.root.is_dir():
@@ -43,8 +43,9 @@ class FolderStore:
         unreadable: list[OSError] = []
         for folder, subfolders, names in os.walk(self.root, onerror=unreadable.append):
             if not hidden:
-                yield from (Entry(f"{self._key(folder, name)}/", 0) for name in subfolders if name.startswith("."))
-                subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+                keys = {name: f"{self._key(folder, name)}/" for name in subfolders}
+                yield from (Entry(key, 0) for key in keys.values() if is_hidden(key))
+                subfolders[:] = [name for name, key in keys.items() if not is_hidden(key)]
             for name in names:
                 if (entry := self._entry(folder, name)) is not None:
                     yield entry
@@ -106,14 +107,13 @@ class FolderStore:
             return error.errno not in NOWHERE
         return True
 
-    def answers(self, keys: Iterator[str]) -> bool:
+    def require_same(self) -> None:
         """See Store."""
         if self._identity is None or _identity(self.root) != self._identity:
             raise StorageError(
-                f"{self.root}: is gone, or is another folder than when this command began; check that its volume is "
-                "mounted, then run again"
+                f"{self.root}: is gone, or is another folder than when this command began, or a volume below it is; "
+                "check what is mounted, then run again"
             )
-        return any(map(self.holds, keys))
 
     def read(self, key: str) -> bytes | None:
         """See Store."""
@@ -180,13 +180,24 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _identity(root: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one at the same path, such as the mount point of a volume that is gone."""
+def _identity(root: Path) -> tuple[object, ...] | None:
+    """What tells a folder from another one at the same path, such as the mount point of a volume that is gone: its
+    device and inode, and the volumes that are mounted below it."""
     try:
         status = root.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, _volumes_below(root)
+
+
+def _volumes_below(root: Path) -> tuple[str, ...]:
+    """The devices and mount points below a folder, as Linux lists them (proc(5), mountinfo); none elsewhere."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ()
+    below = f"{root.as_posix().rstrip('/')}/".replace(" ", "\\040")
+    return tuple(sorted(f"{fields[2]} {fields[4]}" for line in lines if (fields := line.split())[4].startswith(below)))
 
 
 @contextlib.contextmanager

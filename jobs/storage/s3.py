@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import mimetypes
+import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jobs.errors import ItemError, UsageError
+from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.s3_errors import (
     CREDENTIAL_ERRORS,
     GARBLED_ATTEMPTS,
     GarbledAnswer,
     error_code,
-    is_not_implemented,
     is_other_version,
     item_error,
+    may_be_unconditional,
     no_credentials,
     not_s3,
     storage_errors,
@@ -47,9 +47,9 @@ UNSORTED = ("--x-s3", "--xa-s3")
 # An access point's ARN, which stands in place of a bucket's name, and the prefix after it.
 ACCESS_POINT = re.compile(r"(arn:[^/]+(?:/[^/]+/|:)accesspoint[:/][^/]+)(?:/(.*))?", re.DOTALL)
 # What web servers between us and S3 add to an ETag when they compress an answer.
-COMPRESSED_SUFFIX = re.compile(r"(--?|[:;])(gzip|br|zstd|deflate)$")
-# Objects that are asked for one by one before the listing is asked whether anything is there.
-MOST_ASKED = 8
+COMPRESSED_SUFFIX = re.compile(r"[-:;+_.]{1,2}(gzip|gz|br|zstd|deflate|df)$")
+# Signs of a pattern, in a prefix below which nothing lies.
+PATTERN = re.compile(r"[*?\[{]")
 # Endpoints that refused a conditional write. One refusal is enough to know that they support none.
 _UNCONDITIONAL: set[str] = set()
 
@@ -70,12 +70,10 @@ class S3Store:
         self.bucket, prefix = (point[1], point[2] or "") if point else path.partition("/")[::2]
         if not self.bucket:
             raise UsageError(f"{uri}: names no bucket; give s3://bucket/prefix")
-        if "*" in path:
-            raise UsageError(f"{uri}: is a pattern; give the prefix before the *, and the pattern with --include")
         self.prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self.uri = f"s3://{self.bucket}/{self.prefix}"
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if request_payer else {}
-        self.client, self._attempts = _s3_client(self.uri, no_sign_request)
+        self.client, self.attempts = _s3_client(self.uri, no_sign_request)
 
     def list(self, *, hidden: bool = False) -> Iterator[Entry]:
         """Every object below the prefix, however many pages the listing has; a long one is listed in parallel."""
@@ -90,10 +88,15 @@ class S3Store:
                 etag = _unquoted(found["ETag"]) or None
                 yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
         if found is None:
-            self._refuse_object()
+            self._refuse_other_names()
 
-    def _refuse_object(self) -> None:
-        """Raise UsageError when the URI names an object: nothing lies below it."""
+    def _refuse_other_names(self) -> None:
+        """Raise UsageError when the URI is a pattern or names an object: nothing lies below either."""
+        if found := PATTERN.search(self.prefix):
+            raise UsageError(
+                f"{self.uri}: nothing lies there; if it is a pattern, give the prefix before the {found[0]}, and the "
+                "pattern with --include"
+            )
         name = self.prefix.rstrip("/")
         page = self._list_page(Prefix=name, MaxKeys=1) if name else {}
         if any(found["Key"] == name for found in page.get("Contents", [])):
@@ -141,25 +144,22 @@ class S3Store:
         from botocore.exceptions import ClientError
 
         def ask() -> str | None:
-            return _unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
-
-        with storage_errors(self.uri + key):
             try:
-                return self._tried(self.uri + key, ask)
+                return _unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
             except ClientError as error:
-                if error_code(error) in ("404", "NoSuchKey", "403", "AccessDenied"):
+                if error_code(error) in ("404", "403"):  # the answer to a HEAD has no body that could be lost
                     return None
                 raise
+
+        with storage_errors(self.uri + key):
+            return self._tried(self.uri + key, ask)
 
     def holds(self, key: str) -> bool:
         """See Store."""
         return self._etag(key) is not None
 
-    def answers(self, keys: Iterator[str]) -> bool:
-        """See Store. After a few keys, one key under the prefix is enough."""
-        return any(map(self.holds, islice(keys, MOST_ASKED))) or bool(
-            self._list_page(Prefix=self.prefix, MaxKeys=1).get("Contents")
-        )
+    def require_same(self) -> None:
+        """See Store. A bucket that is gone says so itself."""
 
     def read(self, key: str) -> bytes | None:
         """See Store."""
@@ -212,9 +212,9 @@ class S3Store:
                 # 409: another conditional PUT is under way; 404: what was to be replaced is gone.
                 if is_other_version(error) or error_code(error) in ("ConditionalRequestConflict", "NoSuchKey"):
                     return False
-                if not is_not_implemented(error):
+                if not may_be_unconditional(error):
                     raise
-                self._put(key, data)
+                self._put(key, data)  # if the condition is not the cause, this raises the same error
                 _UNCONDITIONAL.add(endpoint)
         return True
 
@@ -293,13 +293,13 @@ class S3Store:
             try:
                 return ask()
             except broken as error:
-                if attempt >= self._attempts:
+                if attempt >= self.attempts:
                     raise unreachable(uri, error) from error
             except (GarbledAnswer, ResponseParserError) as error:
-                if attempt >= min(self._attempts, GARBLED_ATTEMPTS):
+                if attempt >= min(self.attempts, GARBLED_ATTEMPTS):
                     raise not_s3(uri) from error
             except ClientError as error:
-                if attempt >= min(self._attempts, tries(error)):
+                if attempt >= min(self.attempts, tries(error)):
                     raise
             time.sleep(random.uniform(0, min(2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS)))
             attempt += 1
@@ -320,6 +320,9 @@ def _s3_client(uri: str, no_sign_request: bool) -> tuple[Any, int]:
     try:
         settings = get_session()
         attempts = settings.get_config_variable("max_attempts") or ATTEMPTS
+        bundle = settings.get_config_variable("ca_bundle")
+        if bundle and not os.path.exists(bundle):
+            raise StorageError(f"{uri}: AWS_CA_BUNDLE (ca_bundle) names {bundle}, which is not there; correct it")
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
@@ -348,4 +351,8 @@ def _is_same(planned: str | None, found: str | None) -> bool:
     """Whether two ETags name the same bytes, whatever a gateway has made of them."""
     if planned is None or found is None:
         return False
-    return COMPRESSED_SUFFIX.sub("", _unquoted(planned)) == COMPRESSED_SUFFIX.sub("", _unquoted(found))
+    return _plain(planned) == _plain(found)
+
+
+def _plain(etag: str) -> str:
+    return COMPRESSED_SUFFIX.sub("", _unquoted(etag).lower())

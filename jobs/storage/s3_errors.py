@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jobs.errors import ItemError, StorageError
+from jobs.errors import ItemError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -24,7 +24,7 @@ PASSING = frozenset({
 # Not Implemented and Insufficient Storage: the same request gets the same answer.
 LASTING_STATUSES = frozenset({501, 507})
 # What programs and files that give credentials raise, besides botocore's own errors, some of which are OSErrors too.
-CREDENTIAL_ERRORS = (OSError, ValueError, RuntimeError)
+CREDENTIAL_ERRORS = (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError)
 # Most characters of a server's own words in a message.
 MOST_WORDS = 300
 
@@ -34,10 +34,14 @@ _SKEWED = "this machine's clock differs from the server's; set the clock (NTP), 
 _CHECKSUMS = (
     "the server does not know the checksum headers that boto3 sends; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 )
+_DEMANDED = "the store demands a checksum; leave AWS_REQUEST_CHECKSUM_CALCULATION unset, or set it to when_supported"
+_DENIED = "access denied; check the policy of the bucket and of the role"
 _ADVICE = {
     "NoSuchBucket": "the bucket does not exist; check its name, the region and AWS_ENDPOINT_URL",
-    "AccessDenied": "access denied; check the policy of the bucket and of the role "
-    "(a requester-pays INPUT needs --request-payer)",
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "Forbidden": _DENIED,
+    "403": _DENIED,
     "InvalidAccessKeyId": "wrong credentials; check AWS_ACCESS_KEY_ID or the profile",
     "SignatureDoesNotMatch": "wrong credentials; check AWS_SECRET_ACCESS_KEY or the profile",
     "InvalidToken": "wrong credentials; check AWS_SESSION_TOKEN or the profile",
@@ -73,6 +77,11 @@ def is_not_implemented(error: ClientError) -> bool:
     return error_code(error) in ("NotImplemented", "501") or _status(error) == 501
 
 
+def may_be_unconditional(error: ClientError) -> bool:
+    """Whether a conditional write may have been refused because the server does not know conditions."""
+    return is_not_implemented(error) or error_code(error) in ("InvalidArgument", "InvalidRequest", "MethodNotAllowed")
+
+
 def tries(error: ClientError) -> int:
     """The number of tries for a request that was refused in this way."""
     code, status = error_code(error), _status(error)
@@ -87,6 +96,8 @@ def tries(error: ClientError) -> int:
 def item_error(error: ClientError, uri: str) -> ItemError | StorageError:
     """The error for a GET that was refused: either one of this object, or one of the store."""
     code, words = error_code(error), _words(error)
+    if error.operation_name not in ("GetObject", "HeadObject"):  # a request for credentials, before that for the image
+        return refused(uri, error)
     if code == "NoSuchKey":
         return ItemError("missing")
     if is_other_version(error):
@@ -94,10 +105,10 @@ def item_error(error: ClientError, uri: str) -> ItemError | StorageError:
     # Bad credentials have codes of their own: InvalidAccessKeyId, ExpiredToken, ...
     remedy = None
     if code == "AccessDenied":
-        remedy = _DECRYPT if "kms:" in words else "allow this role to read them (s3:GetObject)"
+        remedy = _DECRYPT if _is_about_keys(words) else "allow this role to read them (s3:GetObject)"
     elif code == "InvalidObjectState":
         remedy = "they are archived: restore them first (aws s3api restore-object)"
-    elif code == "InvalidRequest" and not _is_about_checksums(words):
+    elif code == "InvalidRequest" and "ncrypt" in words:
         remedy = "they need a key with every request (SSE-C), which is not supported: copy them without it"
     elif code == "KMS.AccessDeniedException":
         remedy = _DECRYPT
@@ -119,8 +130,14 @@ def refused(uri: str, error: ClientError) -> StorageError:
     """The error for a request that the store refused, with the server's own words."""
     code, words = error_code(error), _words(error)
     advice = _ADVICE.get(code)
-    if "kms:" in words:
+    if error.operation_name == "ListObjectsV2" and advice == _DENIED:
+        advice += " (a requester-pays INPUT needs --request-payer)"
+    if "quota" in words.lower():
+        advice = _FULL
+    elif _is_about_keys(words):
         advice = "allow this role to use the KMS key of the bucket (kms:Decrypt, and kms:GenerateDataKey to write)"
+    elif words.startswith("Missing required header"):
+        advice = _DEMANDED
     elif _is_about_checksums(words):
         advice = _CHECKSUMS
     elif is_not_implemented(error):
@@ -134,18 +151,20 @@ def refused(uri: str, error: ClientError) -> StorageError:
     return StorageError(f"{uri}: {advice} ({_quoted(error)})")
 
 
-def unreachable(uri: str, error: Exception, service: str = "S3") -> StorageError:
+def unreachable(uri: str, error: Exception, service: str = "S3") -> StorageError | UsageError:
     """The error for requests that got no answer, or could not be sent."""
-    from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+    from botocore import exceptions as aws
 
     reason = " ".join(str(error).split())
-    if isinstance(error, NoCredentialsError):
+    if isinstance(error, aws.NoCredentialsError):
         return StorageError(
             f"{uri}: no AWS credentials were found; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
             "(a public INPUT can be read with --no-sign-request)"
         )
-    if isinstance(error, CredentialRetrievalError):
+    if isinstance(error, aws.CredentialRetrievalError | aws.SSOError | aws.TokenRetrievalError):
         return no_credentials(uri, error)
+    if isinstance(error, aws.ParamValidationError | aws.MissingDependencyException | aws.UnsupportedS3ArnError):
+        return UsageError(f"{uri}: {service} does not take this name: {reason}; check the URI")
     return StorageError(
         f"{uri}: {service} cannot be used: {reason}; check the network and the AWS settings, then run again"
     )
@@ -184,12 +203,16 @@ def _status(error: ClientError) -> int:
 
 
 def _words(error: ClientError) -> str:
-    return " ".join(str(error.response["Error"].get("Message", "")).split())[:MOST_WORDS]
+    return " ".join(str(error.response["Error"].get("Message") or "").split())[:MOST_WORDS]
 
 
 def _quoted(error: ClientError) -> str:
     """The server's code and words."""
     return ": ".join(filter(None, (error_code(error) or "unknown", _words(error))))
+
+
+def _is_about_keys(words: str) -> bool:
+    return "kms:" in words or "ciphertext" in words
 
 
 def _is_about_checksums(words: str) -> bool:

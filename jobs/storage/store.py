@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,18 +51,52 @@ class Content:
     encoding: str = ""
 
     def decoded(self) -> bytes:
-        """The bytes after the Content-Encoding gzip is undone, as browsers do; raises ItemError `too_large` where they
+        """The bytes after the Content-Encoding is undone, as browsers do; raises ItemError `too_large` where they
         are more than `MAX_UNPACKED`."""
-        if "gzip" not in self.encoding or not self.data.startswith(b"\x1f\x8b"):
-            return self.data
-        unpacking = zlib.decompressobj(wbits=31)
+        data = self.data
+        for coding in reversed(self.encoding.lower().split(",")):
+            unpack = _CODINGS.get(coding.strip())
+            if unpack is not None:
+                data = unpack(data)
+        return data
+
+
+def _gunzip(data: bytes) -> bytes:
+    """The members of a gzip file, one after the other; the bytes as they are where they are no such file."""
+    found, rest = b"", data
+    try:
+        while rest.startswith(b"\x1f\x8b"):
+            unpacking = zlib.decompressobj(wbits=31)
+            found += unpacking.decompress(rest, MAX_UNPACKED - len(found) + 1)
+            if len(found) > MAX_UNPACKED:
+                raise ItemError("too_large")
+            rest = unpacking.unused_data
+    except zlib.error:
+        return data  # the decoder of images will say that they are damaged
+    return found or data
+
+
+def _inflate(data: bytes) -> bytes:
+    for bits in (15, -15):  # with the header of zlib, as HTTP demands, or without
+        unpacking = zlib.decompressobj(wbits=bits)
         try:
-            found = unpacking.decompress(self.data, MAX_UNPACKED)
+            found = unpacking.decompress(data, MAX_UNPACKED + 1)
         except zlib.error:
-            return self.data  # the decoder of images will say that they are damaged
-        if unpacking.unconsumed_tail:
+            continue
+        if len(found) > MAX_UNPACKED:
             raise ItemError("too_large")
         return found
+    return data
+
+
+# Codings of HTTP that are undone. Others, and aws-chunked, which is a coding of the transfer only, stay.
+_CODINGS: dict[str, Callable[[bytes], bytes]] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _inflate}
+
+
+def is_hidden(key: str) -> bool:
+    """Whether a part of the key begins with a dot, or is __MACOSX: such files hold settings, thumbnails, or what macOS
+    adds to every file of an archive."""
+    return key.startswith((".", "__MACOSX/")) or "/." in key or "/__MACOSX/" in key
 
 
 class Store(Protocol):
@@ -75,7 +109,7 @@ class Store(Protocol):
     uri: str
 
     def list(self, *, hidden: bool = False) -> Iterator[Entry]:
-        """Every object below, in no particular order. Folders of a file system whose names begin with a dot are
+        """Every object below, in no particular order. Folders of a file system that are hidden (`is_hidden`) are
         entered only if `hidden`."""
 
     def fetch(self, image: ImageVersion) -> Content:
@@ -84,11 +118,8 @@ class Store(Protocol):
     def holds(self, key: str) -> bool:
         """Whether there is an object with this key now."""
 
-    def answers(self, keys: Iterator[str]) -> bool:
-        """Whether the store still has objects that it should have: the first one of `keys` that is there will do.
-
-        Raises StorageError when this is not the store that it was when it was opened.
-        """
+    def require_same(self) -> None:
+        """Raise StorageError when this is not the store that it was when it was opened."""
 
     def read(self, key: str) -> bytes | None:
         """The bytes of an object that a run has written; None where there is none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from jobs.storage import Content, FolderStore, S3Store
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos
+from tests.support.faults import disks
 
 IMAGES, PART = 30, 5
 
@@ -21,7 +24,8 @@ IMAGES, PART = 30, 5
 def expected(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> dict[str, bytes]:
     """The parts of the run when nothing goes away."""
     photos = write_photos(tmp_path / "photos", IMAGES)
-    boxcar("run", photos, tmp_path / "whole", "--model", artifact, "--part-size", PART)
+    boxcar("plan", photos, tmp_path / "whole", "--model", artifact, "--part-size", PART)
+    boxcar("work", tmp_path / "whole")
     return part_bytes(tmp_path / "whole")
 
 
@@ -79,7 +83,7 @@ def test_a_folder_that_goes_away(
     if photos.exists():
         photos.rmdir()
     (tmp_path / "away").rename(photos)
-    boxcar(*command)
+    boxcar("work", output)
     made = [record.model_dump(exclude={"run"}) for record in records_of(output)]
     assert made == [record.model_dump(exclude={"run"}) for record in records_of(tmp_path / "whole")]
 
@@ -88,15 +92,15 @@ def test_a_folder_that_is_back_before_the_part_is_written(
     boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
 ) -> None:
     photos, output = tmp_path / "photos", tmp_path / "run"
-    answers = FolderStore.answers
+    require_same = FolderStore.require_same
 
-    def back(self: FolderStore, keys: Any) -> bool:
+    def back(self: FolderStore) -> None:
         if not photos.exists():
             (tmp_path / "away").rename(photos)
-        return answers(self, keys)
+        require_same(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FolderStore, "answers", back)
+        patch.setattr(FolderStore, "require_same", back)
         _after(patch, FolderStore, 3, lambda: _moved_away(photos))
         said = boxcar("run", photos, output, "--model", artifact, "--part-size", PART, code=5).stderr
     assert "was missing a moment ago" in said and part_bytes(output) == {}
@@ -116,6 +120,58 @@ def test_one_deleted_file_and_a_deleted_subfolder_stay_missing(
     assert gone == {"0001.png"} | {key for key in statuses if key.startswith("sub/")}
 
 
+def test_many_missing_images_are_looked_for_once(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
+) -> None:
+    """Whole parts are missing: what was looked for in vain for one part is not looked for again for the next."""
+    photos, output = tmp_path / "photos", tmp_path / "run"
+    boxcar("plan", photos, output, "--model", artifact, "--part-size", 2)
+    keys = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    for key in keys[:-1]:
+        (photos / key).unlink()
+    asked: list[str] = []
+    holds = FolderStore.holds
+
+    def counted(self: FolderStore, key: str) -> bool:
+        asked.append(key)
+        return holds(self, key)
+
+    monkeypatch.setattr(FolderStore, "holds", counted)
+    boxcar("work", output)
+    assert sum(record.status == "missing" for record in records_of(output)) == IMAGES - 1
+    assert len(asked) <= IMAGES + IMAGES // 2
+
+
+@pytest.mark.skipif(not disks.can_mount(), reason="no file system may be mounted here")
+def test_a_volume_below_the_folder_that_goes_away(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    """The other images are still there."""
+    script = f"""
+set -e
+mount -t tmpfs none {tmp_path}/photos/sub
+cp {tmp_path}/copies/* {tmp_path}/photos/sub/
+python -m jobs plan {tmp_path}/photos {tmp_path}/run --model {artifact}
+python - <<'END'
+import subprocess
+from jobs.cli import main
+from jobs.storage import FolderStore
+fetch, count = FolderStore.fetch, [0]
+def fetched(self, image):
+    count[0] += 1
+    if count[0] == 1:
+        subprocess.run(["umount", "-l", "{tmp_path}/photos/sub"], check=True)
+    return fetch(self, image)
+FolderStore.fetch = fetched
+main(["work", "{tmp_path}/run"])
+END
+"""
+    photos = write_photos(tmp_path / "photos", 9)
+    (photos / "sub").rename(tmp_path / "copies")
+    (photos / "sub").mkdir()
+    ended = subprocess.run(["unshare", "--mount", "bash", "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 5 and "or a volume below it is" in ended.stderr, ended.stderr
+    assert part_bytes(tmp_path / "run") == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["prefix", "bucket"])
 def test_a_prefix_or_a_bucket_that_goes_away(
@@ -125,7 +181,10 @@ def test_a_prefix_or_a_bucket_that_goes_away(
     photos = {f"in/{index:02d}.png": encoded(index) for index in range(12)}
 
     def fill() -> None:
-        client.create_bucket(Bucket="photos")
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket="photos")
+        client.put_object(Bucket="photos", Key="in/", Body=b"")  # the folder that a console makes
+        client.put_object(Bucket="photos", Key="in/README.txt", Body=b"not planned")
         for key, data in photos.items():
             client.put_object(Bucket="photos", Key=key, Body=data)
 
@@ -133,6 +192,8 @@ def test_a_prefix_or_a_bucket_that_goes_away(
         for key in photos:
             client.delete_object(Bucket="photos", Key=key)
         if what == "bucket":
+            client.delete_object(Bucket="photos", Key="in/")
+            client.delete_object(Bucket="photos", Key="in/README.txt")
             client.delete_bucket(Bucket="photos")
 
     fill()
@@ -142,9 +203,6 @@ def test_a_prefix_or_a_bucket_that_goes_away(
         said = boxcar(*command, code=5).stderr
     assert ("the bucket does not exist" if what == "bucket" else "no planned image is there any more") in said
     assert all(record.status == "ok" for record in records_of(tmp_path / "run"))
-    if what == "prefix":
-        go()
-        client.delete_bucket(Bucket="photos")
     fill()
     boxcar(*command)
     client.delete_object(Bucket="photos", Key="in/03.png")
@@ -153,15 +211,21 @@ def test_a_prefix_or_a_bucket_that_goes_away(
 
 
 @pytest.mark.slow
-def test_one_deleted_object_stays_missing(boxcar: Boxcar, artifact: Path, tmp_path: Path, moto: str) -> None:
+def test_one_deleted_object_stays_missing(
+    boxcar: Boxcar, artifact: Path, tmp_path: Path, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = boto3.session.Session().client("s3")
     client.create_bucket(Bucket="photos")
     for index in range(4):
         client.put_object(Bucket="photos", Key=f"{index}.png", Body=encoded(index))
     boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact, "--part-size", 1)
     client.delete_object(Bucket="photos", Key="2.png")
+    heads: list[str] = []
+    etag = S3Store.holds
+    monkeypatch.setattr(S3Store, "holds", lambda self, key: heads.append(key) or etag(self, key))
     boxcar("work", tmp_path / "run")
     assert [record.status for record in records_of(tmp_path / "run")] == ["ok", "ok", "missing", "ok"]
+    assert len(heads) == 1
 
 
 @pytest.mark.parametrize("replace", [os.mkfifo, os.mkdir])

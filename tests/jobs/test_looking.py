@@ -28,7 +28,9 @@ def test_the_doctor_finds_a_folder_well(boxcar: Boxcar, artifact: Path, tmp_path
     assert {name for name, verdict in verdicts.items() if verdict == "skip"} == {"checksums", "clock"}
     assert set(verdicts.values()) == {"ok", "skip"}
     assert list((tmp_path / "run").iterdir()) == []
-    assert re.search(r"^ok    read .*0001\.png|0000\.png: [\d,]+ bytes, \d+ x \d+ pixels", said, re.MULTILINE)
+    assert re.search(r"^ok    read +.*\.png: [\d,]+ bytes, \d+ x \d+ pixels", said, re.MULTILINE)
+    inside = boxcar("doctor", photos, photos / "run", "--model", artifact, code=5).stdout
+    assert _verdicts(inside)["write"] == "fail" and "lies inside INPUT" in inside and not (photos / "run").exists()
 
 
 def test_the_doctor_names_every_trouble(boxcar: Boxcar, tmp_path: Path) -> None:
@@ -96,6 +98,9 @@ def test_what_cannot_be_shown_is_said(boxcar: Boxcar, artifact: Path, tmp_path: 
     photos, output = write_photos(tmp_path / "photos", 2), tmp_path / "run"
     assert "no published run" in boxcar("show", output, "0001.png", code=2).stderr
     boxcar("run", photos, output, "--model", artifact)
+    assert "the name is not UTF-8" in boxcar("show", output, "caf\udce9.png", code=2).stderr
+    said = boxcar("show", output, "0001.png", "--draw", photos / "0001.png", code=2).stderr
+    assert "lies in INPUT" in said
     for name in ("a.png", "zzz.png", "0001", "/elsewhere/0001.png"):
         assert f"{name}: not an image of run" in boxcar("show", output, name, code=2).stderr
     assert (
@@ -193,6 +198,8 @@ def test_a_trial_over_some_images(boxcar: Boxcar, artifact: Path, tmp_path: Path
     halves = [sum(key.endswith(tuple(f"{index:02d}.png" for index in range(20))) for key in more["keys"])]
     assert 4 <= halves[0] <= 16  # not the first ones of the listing
     assert "--limit is 10 there, none here" in boxcar("run", photos, tmp_path / "a", "--model", artifact, code=2).stderr
+    said = boxcar("run", photos, tmp_path / "e", "--limit", 3, "--latest", tmp_path / "latest.json", code=2).stderr
+    assert "a trial with --limit is not the newest run" in said
     said = boxcar("run", photos, tmp_path / "a", "--model", artifact, "--limit", 10).stdout
     assert "left out  30 (30 by --include, --exclude or --limit)" in said
 
@@ -242,5 +249,8 @@ def test_what_cannot_be_listed_ends_the_run_unless_it_is_left_out(
         said = boxcar(*command, code=code).stderr
         assert named in said and "--exclude" in said
         left_out += ["--exclude", pattern]
+    elsewhere = _plan_of(boxcar, odd, tmp_path / "elsewhere", artifact, "--include", "0*", "--exclude", "caf*")
+    assert elsewhere["keys"] == ["0001.png", "0002.png"]
+    left_out[-1] = "lost+found"
     plan = _plan_of(boxcar, odd, tmp_path / "run", artifact, *left_out)
     assert len(plan["keys"]) == 3 and (plan["filtered"], plan["other_files"]) == (3, 1)

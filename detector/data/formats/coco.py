@@ -15,12 +15,15 @@ def _image_root(folder: Path, first: PurePosixPath) -> tuple[Path, PurePosixPath
     """Return the folder that holds the images, and the folders in their names that lead to it: often none.
 
     The first is `folder`, or the only folder in it: archives often put their images into one more folder ("val2017/").
-    The second is what names of another machine have before the part that is here, as in "C:/data/photos/a.jpg".
+    The second is what names of another machine have before the part that is here, as in "C:/data/photos/a.jpg", or
+    what repeats the name of `folder`, as in "photos/a.jpg" for the folder "photos". A file name alone is not enough: an
+    image of the same name in another folder is another image.
     """
     inside = [path for path in folder.iterdir() if path.is_dir()]
     for skipped in range(len(first.parts)):
         for root in (folder, *inside) if len(inside) == 1 else (folder,):
-            if root.joinpath(*first.parts[skipped:]).is_file():
+            is_known = not skipped or len(first.parts) - skipped > 1 or first.parts[skipped - 1] == root.resolve().name
+            if is_known and root.joinpath(*first.parts[skipped:]).is_file():
                 return root, PurePosixPath(*first.parts[:skipped])
     raise AnnotationError(f"{folder}: does not hold the image {first}, the first that the annotations list")
 
@@ -38,7 +41,7 @@ def read_coco(annotations: Path, images: Path, rules: FrameRules | None = None) 
     stated = load_coco(annotations)
     if not stated.images:
         raise AnnotationError(f"{annotations}: lists no images")
-    refuse_fractions(annotations, [image.boxes for image in stated.images])
+    refuse_fractions(annotations, {image.file_name: image.boxes for image in stated.images})
     names = [PurePosixPath(image.file_name) for image in stated.images]
     root, before = _image_root(images, names[0])
     for name in names:

@@ -33,6 +33,13 @@ VOC_CLASSES = (
 _FIRST_PIXEL = np.array([1, 1, 0, 0], np.float32)
 
 
+def _side(path: Path, size: Element | None, tag: str) -> int:
+    """Return a stated side in pixels, 0 if none is stated."""
+    if size is None or not (size.findtext(tag) or "").strip():
+        return 0
+    return int(_number(path, size, tag))
+
+
 def _number(path: Path, parent: Element, tag: str) -> float:
     text = parent.findtext(tag)
     try:
@@ -79,8 +86,8 @@ def parse_voc(path: Path) -> ImageInfo:
     return ImageInfo(
         id=0,
         file_name="",
-        width=0 if size is None else int(_number(path, size, "width")),
-        height=0 if size is None else int(_number(path, size, "height")),
+        width=_side(path, size, "width"),
+        height=_side(path, size, "height"),
         boxes=np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
         labels=np.array([label for _, label, _ in rows], np.int64),
         ignore=np.array([difficult for _, _, difficult in rows], np.bool_),
@@ -150,6 +157,6 @@ def read_voc(roots: Sequence[Path], split: str, rules: FrameRules | None = None)
         files[path.name] = path
         info = parse_voc(_find(folders, "Annotations", split, f"{name}.xml"))
         stated.append(dataclasses.replace(info, id=number, file_name=path.name))
-    refuse_fractions(f"{split}: the annotations", [image.boxes + _FIRST_PIXEL for image in stated])
+    refuse_fractions(f"{split}: the annotations", {image.file_name: image.boxes + _FIRST_PIXEL for image in stated})
     fitted, repairs = fit_images(split, stated, list(files.values()), rules or FrameRules())
     return Split(CocoDataset(VOC_CLASSES, fitted), files, repairs)

@@ -221,12 +221,32 @@ def test_a_file_that_lost_its_orientation_is_refused(tmp_path: Path, by: int, sc
         read_coco(*files, FrameRules(scale=scale))
 
 
-@pytest.mark.parametrize("boxes", [[(0, 0, 1, 1)], [(0.1, 0.2, 0.5, 0.9), (0.9, 0.9, 1.4, 1.5)], [(0, 0, 0, 0)]])
+@pytest.mark.parametrize(
+    "boxes", [[(0, 0, 1, 1)], [(0.1, 0.2, 0.5, 0.9), (0.9, 0.9, 1.4, 1.5)], [(0, 0, 0, 0)], [(-0.01, 0.2, 0.5, 1.55)]]
+)
 def test_fractions_are_refused_with_that_reason(tmp_path: Path, boxes: list[tuple[float, ...]]) -> None:
     write(tmp_path / "a.png", 1)
-    with pytest.raises(AnnotationError, match=r"d\.json: all boxes lie within \[0, 1\.5\]: they are normalised"):
+    with pytest.raises(
+        AnnotationError, match=r"d\.json: all boxes of a\.png lie within \[0, 1\.5\]: they are normalised"
+    ):
         read_coco(*coco(tmp_path, ("a.png", (WIDTH, HEIGHT), boxes)))
     read_coco(*coco(tmp_path, ("a.png", (WIDTH, HEIGHT), [*boxes, BOX])))  # one box in pixels is enough
+
+
+def test_one_image_with_fractions_is_refused_among_others(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write(tmp_path / name, 1)
+    size = (WIDTH, HEIGHT)
+    with pytest.raises(AnnotationError, match=r"d\.json: all boxes of b\.png lie within"):
+        read_coco(*coco(tmp_path, ("a.png", size, BOX), ("b.png", size, (0.1, 0.2, 0.5, 0.9))))
+
+
+def test_the_setting_decides_only_what_the_size_does_not_tell(tmp_path: Path) -> None:
+    """An upright annotation of a turned file stays right when the setting speaks of others."""
+    write(tmp_path / "a.png", 6)
+    files = coco(tmp_path, ("a.png", (HEIGHT, WIDTH), BOX))
+    upright = read_coco(*files).dataset.images[0].boxes
+    np.testing.assert_array_equal(read_coco(*files, FrameRules(frame="stored")).dataset.images[0].boxes, upright)
 
 
 def voc(root: Path, orientation: int, size: tuple[int, int] | None, box: tuple[float, ...]) -> Path:
@@ -263,7 +283,7 @@ def test_voc_has_the_same_rules(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"a\.jpg: the annotation in train states 120x80 pixels"):
         read_voc([tmp_path], "train")
     voc(tmp_path, 1, (WIDTH, HEIGHT), (-0.9, -0.8, 0.5, 0.6))  # written as 0.1, 0.2, 0.5, 0.6
-    with pytest.raises(AnnotationError, match="train: the annotations: all boxes lie within"):
+    with pytest.raises(AnnotationError, match=r"train: the annotations: all boxes of a\.jpg lie within"):
         read_voc([tmp_path], "train")
     voc(tmp_path, 1, (WIDTH, HEIGHT), (0, 0, 2, 2))
     read_voc([tmp_path], "train")

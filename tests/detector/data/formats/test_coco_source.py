@@ -96,7 +96,23 @@ def test_windows_paths_are_found_below_the_folder(tmp_path: Path, written: str, 
 
 
 def test_names_from_two_places_are_not_guessed(tmp_path: Path) -> None:
-    named = [{"id": 0, "file_name": "C:\\one\\b.png"}, {"id": 40, "file_name": "C:\\two\\b.png"}]
-    annotations, images = dataset(tmp_path, images=named)
-    with pytest.raises(AnnotationError, match=r"image two/b\.png lies outside one, where one/b\.png lies"):
+    places = ("one\\images", "two\\images")
+    named = [{"id": number, "file_name": f"C:\\{place}\\b.png"} for number, place in enumerate(places)]
+    annotations, images = dataset(tmp_path, images=named, annotations=[])
+    with pytest.raises(AnnotationError, match=r"image two/images/b\.png lies outside one/images, where one/images/b"):
+        read_coco(annotations, images)
+
+
+@pytest.mark.parametrize("name", ["video1/b.png", "C:\\video1\\b.png"])
+def test_a_file_of_the_same_name_from_another_folder_is_another_image(tmp_path: Path, name: str) -> None:
+    annotations, images = dataset(tmp_path, images=[{"id": 40, "file_name": name}])
+    with pytest.raises(AnnotationError, match=r"does not hold the image video1/b\.png"):
+        read_coco(annotations, images)
+
+
+def test_a_box_outside_an_image_of_unstated_size_is_refused(tmp_path: Path) -> None:
+    """It was drawn on a larger image; to drop it would leave the others in wrong places."""
+    box = {"id": 1, "image_id": 40, "category_id": 3, "bbox": [70, 2, 9, 9]}
+    annotations, images = dataset(tmp_path, images=[{"id": 40, "file_name": "b.png"}], annotations=[box])
+    with pytest.raises(AnnotationError, match=r"b\.png: .* states no size for it, and a box lies outside its 60x40"):
         read_coco(annotations, images)
