@@ -11,26 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from detector.common.errors import ArtifactError
+from detector.data.classes import COCO_CLASSES, VOC_CLASSES
 
 # The name of each output; None where a number stands for nothing.
 Names = tuple[str | None, ...]
 
-COCO: tuple[str, ...] = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
-    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
-    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
-    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
-    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
-    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
-    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
-    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
-)  # fmt: skip
 # COCO's categories are numbered 1 to 90 with gaps; some models score every number, and 0, which is none.
 _GAPS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-VOC: tuple[str, ...] = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 # COCO's names that VOC spells otherwise; the rest of VOC's names stand in both.
 _COCO_VOC = {
     "airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sofa", "potted plant": "pottedplant",
@@ -41,7 +28,7 @@ _NOTHING = {"n/a", "__background__"}
 
 
 def _with_gaps() -> Names:
-    names = iter(COCO)
+    names = iter(COCO_CLASSES)
     return tuple(None if number in _GAPS else next(names) for number in range(91))
 
 
@@ -79,9 +66,9 @@ def named_classes(name: str) -> ClassList:
     Raises ArtifactError if the file cannot be read, or holds no names or one name twice.
     """
     if name == "coco":
-        return ClassList("COCO's list", (_with_gaps(), _with_gaps()[1:], COCO))
+        return ClassList("COCO's list", (_with_gaps(), _with_gaps()[1:], COCO_CLASSES))
     if name == "voc":
-        return ClassList("VOC's list", (VOC,))
+        return ClassList("VOC's list", (VOC_CLASSES,))
     path = Path(name)
     content = _read(path)
     if isinstance(content, dict) and "names" in content:
@@ -169,7 +156,7 @@ def labelled(names: Names, rename: str | None) -> Labels:
     graph = tuple(None if name is None else new.get(name) for name in names)
     if not any(graph):
         raise ArtifactError(f"--rename {rename}: leaves no class; the model has {', '.join(filter(None, names))}")
-    order: Sequence[str] = VOC if rename == "coco-voc" else [value for value in new.values() if value]
+    order: Sequence[str] = VOC_CLASSES if rename == "coco-voc" else [value for value in new.values() if value]
     classes = tuple(dict.fromkeys(name for name in order if name in graph))
     return Labels(classes, graph, tuple(name for name in names if name is not None and not new.get(name)))
 
@@ -180,7 +167,7 @@ def _coco_to_voc(names: Names) -> dict[str, str]:
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter.isalnum())
 
-    known = {plain(old): new for old, new in [*_COCO_VOC.items(), *zip(VOC, VOC, strict=True)]}
+    known = {plain(old): new for old, new in [*_COCO_VOC.items(), *zip(VOC_CLASSES, VOC_CLASSES, strict=True)]}
     return {name: known[plain(name)] for name in names if name is not None and plain(name) in known}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from detector.common.digests import sha256_of
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.formats.coco import read_coco
@@ -32,11 +32,7 @@ def measure(
     for notice in split.repairs.notices():
         say(f"notice: {notice}")
     dataset = _with_classes(split.dataset, artifact.classes, annotations, say)
-    half = {image.file_name: _is_odd(split.files[image.file_name]) for image in dataset.images}
-    val, test = (
-        CocoDataset(dataset.classes, tuple(image for image in dataset.images if half[image.file_name] == odd))
-        for odd in (False, True)
-    )
+    val, test = _halves(dataset, split.files)
     for name, part in (("first", val), ("second", test)):
         part.require_boxes(f"{annotations}, the {name} half of its images")
     first = dataset.images[0].file_name
@@ -51,9 +47,18 @@ def measure(
     return measured, split.files[first]
 
 
-def _is_odd(path: Path) -> bool:
-    """Return which half an image belongs to: equal images belong to one half, whatever they are called."""
-    return bool(hashlib.sha256(path.read_bytes()).digest()[0] & 1)
+def _halves(dataset: CocoDataset, files: Mapping[str, Path]) -> tuple[CocoDataset, CocoDataset]:
+    """Return two halves by the digests of the images: names and order do not matter, and equal images stay together."""
+    digests = [sha256_of(files[image.file_name]) for image in dataset.images]
+    middle = sorted(digests)[len(digests) // 2]
+    first, second = (
+        CocoDataset(
+            dataset.classes,
+            tuple(image for image, digest in zip(dataset.images, digests, strict=True) if (digest < middle) == below),
+        )
+        for below in (True, False)
+    )
+    return first, second
 
 
 def _with_classes(

@@ -9,7 +9,8 @@ import pytest
 from click.testing import Result
 
 from detector.common.errors import ArtifactError
-from detector.importing.classes import COCO, VOC, labelled, metadata_classes, named_classes
+from detector.data.classes import COCO_CLASSES, VOC_CLASSES
+from detector.importing.classes import labelled, metadata_classes, named_classes
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import Image, open_detector
 from tests.support.onnx_files import write_onnx
@@ -65,9 +66,9 @@ def test_a_list_that_is_no_text_or_no_file_is_refused(content: bytes | None, tmp
 
 def test_coco_has_three_lists_and_the_number_of_outputs_chooses() -> None:
     coco = named_classes("coco")
-    assert coco.names(80) == COCO and len(COCO) == len(set(COCO)) == 80
+    assert coco.names(80) == COCO_CLASSES and len(COCO_CLASSES) == len(set(COCO_CLASSES)) == 80
     with_gaps = coco.names(91)
-    assert coco.names(90) == with_gaps[1:] and tuple(name for name in with_gaps if name) == COCO
+    assert coco.names(90) == with_gaps[1:] and tuple(name for name in with_gaps if name) == COCO_CLASSES
     # Numbers of COCO's own annotation files.
     assert {number: with_gaps[number] for number in (1, 13, 44, 62, 72, 90)} == {
         1: "person", 13: "stop sign", 44: "bottle", 62: "chair", 72: "tv", 90: "toothbrush",
@@ -86,9 +87,9 @@ def test_metadata_are_read_as_values_and_never_run() -> None:
 
 
 def test_coco_names_become_vocs_and_the_rest_is_dropped() -> None:
-    labels = labelled(COCO, "coco-voc")
-    assert labels.classes == VOC and len(labels.dropped) == 60 and "zebra" in labels.dropped
-    assert labels.graph[4] == "aeroplane" and labels.graph[COCO.index("zebra")] is None
+    labels = labelled(COCO_CLASSES, "coco-voc")
+    assert labels.classes == VOC_CLASSES and len(labels.dropped) == 60 and "zebra" in labels.dropped
+    assert labels.graph[4] == "aeroplane" and labels.graph[COCO_CLASSES.index("zebra")] is None
 
 
 def test_other_spellings_of_coco_become_vocs_names() -> None:
