@@ -61,8 +61,9 @@ class ClassList:
 def named_classes(name: str) -> ClassList:
     """Return the list that `--classes` names: coco, voc, or a file.
 
-    A file has one name a line, or is a list or a map from number to name in JSON or YAML, or YAML with such a value
-    under `names`, as Ultralytics' data files. Names `N/A` and `__background__` stand for numbers without a class.
+    A file has one name a line, or is a list or a map from number to name in JSON or YAML, or has such a value under
+    `names` or `id2label`, as Ultralytics' data.yaml and Hugging Face's config.json. Names `N/A` and `__background__`
+    stand for numbers without a class.
     Raises ArtifactError if the file cannot be read, or holds no names or one name twice.
     """
     if name == "coco":
@@ -71,8 +72,8 @@ def named_classes(name: str) -> ClassList:
         return ClassList("VOC's list", (VOC_CLASSES,))
     path = Path(name)
     content = _read(path)
-    if isinstance(content, dict) and "names" in content:
-        content = content["names"]
+    if isinstance(content, dict):
+        content = content.get("names", content.get("id2label", content))
     if isinstance(content, str):
         content = content.removesuffix("\n").splitlines()
     return ClassList(name, (_checked(name, content),))

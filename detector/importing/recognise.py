@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.errors import ArtifactError
 from detector.importing.presets import Values
 from detector.importing.trial import Trial
+from detector.runtime.kinds.detr import detr_outputs
 from detector.runtime.kinds.grid import places
 
 # The strides of feature maps that detectors use: five sizes, without the finest, with a coarser, with a finer one.
@@ -72,11 +74,11 @@ def _on(trial: Trial, strides: tuple[int, ...]) -> str:
 
 def _rows(trial: Trial) -> Iterator[Reading]:
     """Graphs with one output of three axes: YOLOX, Ultralytics' layouts, NanoDet-Plus."""
-    if len(trial.outputs) != 1:
+    # Old exports of YOLOv5 and YOLOv7 also give their raw maps, which have five axes.
+    found = [(name, value) for name, value in trial.outputs.items() if value.ndim != 5]
+    if len(found) != 1 or found[0][1].ndim != 3 or len(found[0][1]) != 1:
         return
-    ((name, value),) = trial.outputs.items()
-    if value.ndim != 3 or len(value) != 1:
-        return
+    ((name, value),) = found
     _, rows, columns = value.shape
     what = f"the output {name} is {shape_text(value)}"
     fits = False
@@ -142,19 +144,23 @@ def _map(trial: Trial) -> Iterator[Reading]:
 
 def _queries(trial: Trial) -> Iterator[Reading]:
     """The DETRs: logits and boxes of queries."""
-    three = {name: value for name, value in trial.outputs.items() if value.ndim == 3 and len(value) == 1}
-    boxes = [name for name, value in three.items() if value.shape[2] == 4 and "logits" not in name]
-    if len(three) != 2 or not boxes:
+    three = [name for name, value in trial.outputs.items() if value.ndim == 3 and len(value) == 1]
+    named = {"logits", "pred_boxes"} <= set(three)  # Hugging Face's graphs may give features too
+    if len(three) != 2 and not named:
         return
-    box = boxes[0]
-    (logits,) = three.keys() - {box}
-    queries = three[box].shape[1]
+    try:
+        logits, box = detr_outputs(list(trial.outputs), [list(value.shape) for value in trial.outputs.values()])
+    except ArtifactError:
+        return
+    queries = trial.outputs[box].shape[1]
     # With a row for each cell, or boxes in pixels, it is another kind of graph.
     is_grid = any(queries in (_cells(trial, strides), 3 * _cells(trial, strides)) for strides in _STRIDES)
-    if is_grid or three[logits].shape[1] != queries or np.abs(three[box]).max(initial=0) > _LARGEST_FRACTION:
+    largest = np.abs(trial.outputs[box]).max(initial=0)
+    if is_grid or trial.outputs[logits].shape[1] != queries or largest > _LARGEST_FRACTION:
         return
-    count = three[logits].shape[2]
-    because = f"{logits} is {shape_text(three[logits])} and {box} {shape_text(three[box])}, {queries} queries"
+    count = trial.outputs[logits].shape[2]
+    shapes = f"{shape_text(trial.outputs[logits])} and {box} {shape_text(trial.outputs[box])}"
+    because = f"{logits} is {shapes}, {queries} queries"
     if not {"dets", "labels"} <= set(trial.outputs):
         yield Reading("rtdetr", f"{because}; a number for each class", count)
         yield Reading("detr", f"{because}; a number for each class and one for no object", count - 1)

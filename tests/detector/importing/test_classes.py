@@ -21,6 +21,7 @@ FILES = {
     "windows.txt": "\ufeffcat\r\n dog \r\nN/A\r\ntree\r\n",
     "list.json": '["cat", "dog", null, "tree"]',
     "map.json": '{"0": "cat", "1": "dog", "3": "tree", "2": "N/A"}',
+    "config.json": '{"id2label": {"0": "cat", "1": "dog", "2": "N/A", "3": "tree"}, "num_queries": 300}',
     "list.yaml": "- cat\n- dog\n- null\n- tree\n",
     "data.yaml": "train: images/train\nnc: 4\nnames:\n  0: cat\n  1: dog\n  2: N/A\n  3: tree\n",
 }

@@ -45,6 +45,10 @@ READ: dict[str, tuple[Mapping[str, np.ndarray], int, str, Mapping[str, Any]]] = 
     "yolox": ({"output": zeros(1, 84, 8)}, 3, "yolox", {"kind": "yolox", "decoded": False, "strides": (8, 16, 32)}),
     "yolox, four strides": ({"output": zeros(1, 85, 8)}, 3, "yolox", {"strides": (8, 16, 32, 64)}),
     "yolov5": ({"output": zeros(1, 252, 8)}, 3, "ultralytics", {"kind": "yolo", "layout": "objectness"}),
+    "yolov5 with its raw maps": (
+        {"345": zeros(1, 3, 8, 8, 8), "output": zeros(1, 252, 8), "403": zeros(1, 3, 4, 4, 8)},
+        3, "ultralytics", {"layout": "objectness"},
+    ),
     "yolov8": ({"output0": zeros(1, 7, 84)}, 3, "ultralytics", {"kind": "yolo", "layout": "transposed"}),
     "yolov8 of one class": ({"output0": zeros(1, 5, 84)}, 1, "ultralytics", {"layout": "transposed"}),
     "yolov8, four strides": ({"output0": zeros(1, 7, 85)}, 3, "ultralytics", {"layout": "transposed"}),
@@ -56,6 +60,10 @@ READ: dict[str, tuple[Mapping[str, np.ndarray], int, str, Mapping[str, Any]]] = 
     "fastestdet": ({"758": zeros(1, 8, 4, 4)}, 3, "fastestdet", {"kind": "fastestdet"}),
     "rtdetr": ({"logits": zeros(1, 9, 3), "pred_boxes": zeros(1, 9, 4)}, 3, "rtdetr", {"activation": "sigmoid"}),
     "detr": ({"logits": zeros(1, 9, 4), "pred_boxes": zeros(1, 9, 4)}, 3, "detr", {"activation": "softmax"}),
+    "rtdetr with features": (
+        {"logits": zeros(1, 9, 3), "pred_boxes": zeros(1, 9, 4), "last_hidden_state": zeros(1, 9, 16)},
+        3, "rtdetr", {},
+    ),
     "detr of four outputs": ({"logits": zeros(1, 9, 4), "pred_boxes": zeros(1, 9, 4)}, 4, "rtdetr", {}),
     "rfdetr": ({"dets": zeros(1, 9, 4), "labels": zeros(1, 9, 3)}, 3, "rfdetr", {"activation": "sigmoid"}),
     "torchvision": (
