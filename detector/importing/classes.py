@@ -45,11 +45,11 @@ class ClassList:
         return {len(names) for names in self.variants}
 
     def names(self, count: int | None) -> Names:
-        """Return the names of `count` outputs; None: of the longest list.
+        """Return the names of `count` outputs; None: of the list without gaps.
 
         Raises ArtifactError if there are more or fewer names.
         """
-        for names in self.variants:
+        for names in reversed(self.variants):
             if count in (None, len(names)):
                 return names
         raise ArtifactError(
@@ -143,6 +143,11 @@ class Labels:
     classes: tuple[str, ...]
     graph: Names
     dropped: tuple[str, ...] = ()
+
+    @property
+    def joined(self) -> bool:
+        """Whether several outputs have one label."""
+        return len(self.classes) < sum(name is not None for name in self.graph)
 
 
 def labelled(names: Names, rename: str | None) -> Labels:

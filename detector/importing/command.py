@@ -15,13 +15,14 @@ import numpy as np
 from detector.common.drawing import draw_detections
 from detector.common.errors import ArtifactError, ImageError
 from detector.common.files import lies_in
+from detector.importing.choose import choose
 from detector.importing.classes import ClassList, Labels, Names, labelled, metadata_classes, named_classes
 from detector.importing.graph_file import GraphFile, read_graph
 from detector.importing.presets import PRESETS, Values
-from detector.importing.recognise import LOOKED_FOR, Reading, outputs_text, readings
+from detector.importing.recognise import Reading, outputs_text
 from detector.importing.settings import assumptions, describe, parse_settings
 from detector.importing.trial import Trial, stated_size, try_graph
-from detector.runtime.artifact import DESCRIPTION_FILE, MODEL_FILE, Artifact, save_artifact
+from detector.runtime.artifact import DESCRIPTION_FILE, MODEL_FILE, Artifact, parse_artifact, save_artifact
 from detector.runtime.detector import Image, open_detector
 from detector.runtime.images import Pixels, decode_image
 from detector.runtime.preprocess import MOST_SIDE
@@ -99,13 +100,23 @@ def _read_photo(path: Path) -> Pixels:
 
 
 def _refuse_out(out: Path, sources: Sequence[Path]) -> None:
-    """Raise ArtifactError if the new artifact would replace anything but an artifact."""
-    files = {MODEL_FILE, DESCRIPTION_FILE}
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - files)):
-        raise ArtifactError(f"{out}: exists and is not an artifact alone; choose another --out, or remove it yourself")
+    """Raise ArtifactError if the new artifact would replace anything but an artifact or an empty folder."""
     for source in sources:
         if lies_in(source, out):
             raise ArtifactError(f"{source} lies in {out}, which would be replaced: choose another --out")
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and _is_artifact_or_empty(out))):
+        raise ArtifactError(f"{out}: exists and is not an artifact alone; choose another --out, or remove it yourself")
+
+
+def _is_artifact_or_empty(folder: Path) -> bool:
+    files = {path.name for path in folder.iterdir()}
+    if files != {MODEL_FILE, DESCRIPTION_FILE}:
+        return not files
+    try:
+        parse_artifact((folder / DESCRIPTION_FILE).read_bytes(), "")
+    except ArtifactError:
+        return False
+    return True
 
 
 def _describe(graph: GraphFile, folder: Path, wishes: Wishes, say: Say) -> Artifact:
@@ -116,19 +127,28 @@ def _describe(graph: GraphFile, folder: Path, wishes: Wishes, say: Say) -> Artif
     preset = PRESETS[wishes.preset] if wishes.preset else None
     trial, told = _tried(graph, folder, given, wishes.preset)
     say(f"read {graph.path}: {graph.producer or 'producer unknown'}; outputs {outputs_text(trial)}")
-    reading = None
     if wishes.kind is None:
-        reading = _choose(trial, classes, given["decoding"])
+        reading = choose(trial, classes, given["decoding"])
         preset = PRESETS[reading.preset]
+        kind = preset.kind
         say(f"recognised {reading.preset}, {preset.about}: {reading.because}")
-    names = _names(trial, classes, reading)
+    else:
+        kind, reading = wishes.kind, Reading("", "", None)
+    if classes is None:
+        count = f" of its {reading.classes} classes" if reading.classes else ""
+        raise ArtifactError(
+            f"{graph.path}: does not tell the names{count}; give --classes: coco, voc, or a FILE of one name a line"
+        )
+    # torchvision numbers COCO's classes as COCO does, with gaps.
+    names = classes.variants[0] if kind == "torchvision" else classes.names(reading.classes)
     labels = labelled(names, wishes.rename)
     _say_labels(labels, names, classes, reading, say)
-    decided = reading.decoding if reading else {}
-    if preset and preset.kind == "torchvision":
-        decided = decided | {"first_label": 0 if names[0] is None else 1}
-    size = trial.size if trial.fixed or told or preset is None else preset.size
-    kind = wishes.kind or (preset.kind if preset else "")
+    _refuse_more_labels(trial, reading, names)
+    decided = reading.decoding
+    if kind == "torchvision":
+        decided = decided | {"first_label": _first_label(names)}
+    height, width = trial.size if told or preset is None else preset.size
+    size = (trial.stated[0] or height, trial.stated[1] or width)
     digest = hashlib.sha256(graph.data).hexdigest()
     name = wishes.name or graph.path.stem
     artifact = describe(name, kind, preset, decided, size, trial.fixed, labels, given, digest)
@@ -154,7 +174,7 @@ def _tried(graph: GraphFile, folder: Path, given: Values, preset: str | None) ->
         own or (side if isinstance(side, int) and 0 < side <= MOST_SIDE else other)
         for own, side, other in zip(stated, told, fallback, strict=True)
     )
-    return try_graph(graph, preset, folder, (height, width), None not in stated), None not in told
+    return try_graph(graph, preset, folder, stated, (height, width)), None not in told
 
 
 def _metadata_size(graph: GraphFile) -> list[int | None]:
@@ -163,73 +183,34 @@ def _metadata_size(graph: GraphFile) -> list[int | None]:
     return [int(found[1]), int(found[2])] if found else [None, None]
 
 
-def _choose(trial: Trial, classes: ClassList | None, given: Values) -> Reading:
-    """Return the one way to read the graph, which has the values of `decoding` that are given, if one has.
+def _first_label(names: Names) -> int:
+    """Return the number of the first name in torchvision's graphs, which count the background as 0."""
+    return 0 if names[0] is None else 1
 
-    Raises ArtifactError if there is none, or more than one.
-    """
-    found = readings(trial)
-    path = trial.graph.path
-    if trial.preset is not None:
-        chosen = [reading for reading in found if reading.preset == trial.preset]
-        if not chosen:
-            others = sorted({reading.preset for reading in found})
-            seems = f"; it looks like {' or '.join(others)}" if others else ""
-            raise ArtifactError(
-                f"{path}: its outputs ({outputs_text(trial)}) are not those of {trial.preset}{seems}. To read them by "
-                "values of your own, give --kind and --set (docs/models.md)"
-            )
-        found = chosen
-    if not found:
-        table = "\n".join(f"  {name}: {what}" for name, what in LOOKED_FOR)
+
+def _refuse_more_labels(trial: Trial, reading: Reading, names: Names) -> None:
+    """Raise ArtifactError if a graph that gives labels gives one beyond the names."""
+    if reading.preset == "torchvision":
+        labels = [value for value in trial.outputs.values() if value.dtype.kind in "iu"]
+        last = len(names) - 1 + _first_label(names)
+    elif reading.decoding.get("layout") == "end_to_end":
+        labels = [value[..., 5] for value in trial.outputs.values() if value.ndim == 3]
+        last = len(names) - 1
+    else:
+        return
+    largest = max(float(value.max(initial=0)) for value in labels)
+    if largest > last:
         raise ArtifactError(
-            f"{path}: its outputs ({outputs_text(trial)}) are of no kind that is known, for an input of "
-            f"{trial.size[1]} x {trial.size[0]} pixels. These were looked for:\n{table}\nIf it is one of these with "
-            "other values, give --kind KIND and its values, as in --kind dfl --set decoding.strides=[8,16] "
-            "--set preprocessing.resize=stretch --set nms_threshold=0.6 (docs/models.md)"
+            f"{trial.graph.path}: gives the label {largest:g}, and the last of {len(names)} names is for label {last}; "
+            "give the list that the model was trained with (--classes coco for COCO's own numbers)"
         )
-    fitting = [reading for reading in found if classes is None or reading.classes in {None, *classes.counts()}]
-    if classes is not None and not fitting:
-        classes.names(found[0].classes)  # raises: no number of classes is that of the names
-    wanted = [item for item in fitting if all(item.decoding.get(key) == value for key, value in given.items())]
-    fitting = wanted or fitting
-    if len(fitting) > 1:
-        ways = "\n".join(
-            f"  --preset {reading.preset}"
-            + "".join(f" --set decoding.{name}={value}" for name, value in reading.decoding.items() if name == "layout")
-            + f": {reading.because}; {reading.classes} classes"
-            for reading in fitting
-        )
-        raise ArtifactError(
-            f"{path}: can be read in {len(fitting)} ways. Choose by where the model comes from, and add one of:\n{ways}"
-            + ("\nThe number of class names may decide too: --classes" if classes is None else "")
-        )
-    return fitting[0]
 
 
-def _names(trial: Trial, classes: ClassList | None, reading: Reading | None) -> Names:
-    """Return the name of each output of the graph."""
-    if classes is None:
-        known = f" of its {reading.classes} classes" if reading and reading.classes else ""
-        raise ArtifactError(
-            f"{trial.graph.path}: does not tell the names{known}; give them with --classes FILE (one name a line), "
-            "coco or voc"
-        )
-    count = reading.classes if reading else None
-    if count is not None:
-        return classes.names(count)
-    # torchvision numbers COCO's classes as COCO does, with gaps; other graphs that give labels have none.
-    return classes.variants[0 if reading and reading.preset == "torchvision" else -1]
-
-
-def _say_labels(labels: Labels, names: Names, classes: ClassList | None, reading: Reading | None, say: Say) -> None:
-    source = classes.source if classes else ""
+def _say_labels(labels: Labels, names: Names, classes: ClassList, reading: Reading, say: Say) -> None:
     more = "" if len(labels.classes) <= 3 else ", ..."
-    say(f"named {len(labels.classes)} classes from {source}: {', '.join(labels.classes[:3])}{more}")
-    if reading is None or reading.classes is None:
-        say(
-            f"assumed that the graph has these {len(names)} classes, as its outputs do not tell (change with --classes)"
-        )
+    say(f"named {len(labels.classes)} classes from {classes.source}: {', '.join(labels.classes[:3])}{more}")
+    if reading.classes is None:
+        say(f"assumed {len(names)} numbers of classes, because the outputs do not tell (change them with --classes)")
     if labels.dropped:
         count = len(labels.dropped)
         say(f"dropped {count} of {len(names)} classes, which have no new name: {', '.join(labels.dropped)}")
@@ -238,7 +219,7 @@ def _say_labels(labels: Labels, names: Names, classes: ClassList | None, reading
 def _try(folder: Path) -> None:
     """Run the detector as it will be used; raises ArtifactError if graph and description do not fit."""
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    open_detector(folder).detect([Image.whole(noise)], min_score=0.0)
+    open_detector(folder).detect([Image.whole(noise)])
 
 
 def _place(folder: Path, out: Path) -> None:

@@ -12,7 +12,7 @@ from detector.common.digests import sha256_of
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.formats.coco import read_coco
-from detector.evaluation.measured import measure_artifact
+from detector.evaluation.measure_artifact import measure_artifact
 from detector.runtime.artifact import MODEL_FILE, Artifact
 
 # Detections below do not count for AP, and every score that is chosen is higher.

@@ -18,6 +18,8 @@ from detector.runtime.artifact import Artifact, place_of
 _SCORE = 0.25
 # COCO's evaluation counts this many detections an image.
 _DETECTIONS = 100
+# IoU of boxes that are equal but for rounding: of one box with two classes that became one label, one is left.
+_EQUAL = 0.99
 _SECTIONS = ("preprocessing", "decoding")
 _SINGLE = ("nms_threshold", "max_detections", "operating_score")
 
@@ -65,6 +67,8 @@ def describe(
     Raises ArtifactError, which names each value that is missing or wrong.
     """
     content: Values = {"nms_threshold": preset.nms_threshold} if preset else {}
+    if labels.joined and content.get("nms_threshold", 1) is None:
+        content["nms_threshold"] = _EQUAL
     content |= {"max_detections": _DETECTIONS, "operating_score": _SCORE}
     content["decoding"] = (preset.decoding if preset else {}) | decided | given["decoding"] | {"kind": kind}
     prepared = preset.preprocessing | (preset.fixed if fixed else {}) if preset else {}

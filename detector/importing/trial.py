@@ -21,14 +21,19 @@ MOST_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What a graph gives for one image of noise. size: (height, width) of its input; fixed: whether the graph states
-    it, so that it takes no other; preset: the one that the user names."""
+    """What a graph gives for one image of noise. preset: the one that the user names; stated: of `stated_size`; size:
+    (height, width) of the image."""
 
     graph: GraphFile
     preset: str | None
+    stated: tuple[int | None, int | None]
     size: tuple[int, int]
-    fixed: bool
     outputs: Mapping[str, NDArray[Any]]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the graph takes images of one size only."""
+        return None not in self.stated
 
 
 def stated_size(graph: GraphFile) -> tuple[int | None, int | None]:
@@ -53,7 +58,9 @@ def stated_size(graph: GraphFile) -> tuple[int | None, int | None]:
     return sides[-2], sides[-1]
 
 
-def try_graph(graph: GraphFile, preset: str | None, folder: Path, size: tuple[int, int], fixed: bool) -> Trial:
+def try_graph(
+    graph: GraphFile, preset: str | None, folder: Path, stated: tuple[int | None, int | None], size: tuple[int, int]
+) -> Trial:
     """Write the graph to `folder/model.onnx` and run it on noise; raises ArtifactError if it fails or does not end."""
     path = folder / "model.onnx"
     path.write_bytes(graph.data)
@@ -62,7 +69,7 @@ def try_graph(graph: GraphFile, preset: str | None, folder: Path, size: tuple[in
     box = np.array([[0, 0, size[1], size[0]]], np.float32)  # a proposal for our own graphs
     by_axes: dict[int, NDArray[Any]] = {4: noise, 3: noise[0], 2: box}
     given = {name: by_axes[len(shape)] for name, shape in zip(session.inputs, session.shapes, strict=True)}
-    return Trial(graph, preset, size, fixed, _run(session, given))
+    return Trial(graph, preset, stated, size, _run(session, given))
 
 
 def _run(session: Session, given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -19,7 +19,7 @@ from detector.data.expectations import judge_inputs, require
 from detector.evaluation import calibration
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult
 from detector.evaluation.detections import DetectionSet, save_results
-from detector.evaluation.measured import measure_artifact
+from detector.evaluation.measure_artifact import measure_artifact
 from detector.evaluation.page import evaluation_page
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve

@@ -132,7 +132,7 @@ def test_the_number_of_names_must_be_that_of_the_graph(imported: Callable[..., R
     done = imported(file, "--classes", "voc")
     assert done.exit_code == 2 and "scores 3 classes, and VOC's list has 20 names" in done.output
     done = imported(file)
-    assert done.exit_code == 2 and "names of its 3 classes; give them with --classes" in done.output
+    assert done.exit_code == 2 and "names of its 3 classes; give --classes" in done.output
     assert not (tmp_path / "out").exists()
 
 
@@ -150,3 +150,49 @@ def test_dropped_classes_neither_appear_nor_suppress(imported: Callable[..., Res
     (found,) = open_detector(tmp_path / "out").detect([Image.whole(np.zeros((64, 64, 3), np.uint8))]).detections
     assert load_artifact(tmp_path / "out").classes == ("vehicle", "cat")
     assert found.labels.tolist() == [0, 1] and found.scores.tolist() == [0.8, 0.3]
+
+
+def test_one_box_of_two_joined_classes_is_found_once(imported: Callable[..., Result], tmp_path: Path) -> None:
+    """A DETR suppresses nothing by itself: one query scores both classes."""
+    logits = np.full((1, 9, 3), -9, np.float32)
+    logits[0, 0] = [2, 1, -9]
+    boxes = np.zeros((1, 9, 4), np.float32)
+    boxes[0, 0] = 0.5
+    file = write_onnx(tmp_path / "model.onnx", {"logits": logits, "pred_boxes": boxes})
+    (tmp_path / "names.txt").write_text("car\ntruck\ncat\n")
+    (tmp_path / "map.json").write_text('{"car": "vehicle", "truck": "vehicle", "cat": "cat"}')
+    done = imported(file, "--classes", tmp_path / "names.txt", "--rename", tmp_path / "map.json")
+    assert done.exit_code == 0 and "assumed nms_threshold = 0.99" in done.output, done.output
+    (found,) = open_detector(tmp_path / "out").detect([Image.whole(np.zeros((64, 64, 3), np.uint8))]).detections
+    assert found.labels.tolist() == [0] and found.scores.tolist() == [0.8808]
+
+
+def test_a_label_beyond_the_names_is_refused(imported: Callable[..., Result], tmp_path: Path) -> None:
+    """Eighty names for torchvision's ninety numbers would give most objects the name of another class."""
+    (tmp_path / "names.txt").write_text("\n".join(COCO_CLASSES))
+    labels = np.array([1, 90])
+    outputs = {"boxes": np.zeros((2, 4), np.float32), "labels": labels, "scores": np.zeros(2, np.float32)}
+    done = imported(write_onnx(tmp_path / "model.onnx", outputs), "--classes", tmp_path / "names.txt")
+    assert done.exit_code == 2 and "gives the label 90, and the last of 80 names is for label 80" in done.output
+    done = imported(write_onnx(tmp_path / "model.onnx", outputs), "--classes", "coco")
+    assert done.exit_code == 0, done.output
+    rows = np.zeros((1, 50, 6), np.float32)
+    rows[0, 3, 5] = 20
+    file = write_onnx(tmp_path / "model.onnx", {"output0": rows})
+    done = imported(file, "--classes", "voc", out="other")
+    assert done.exit_code == 2 and "gives the label 20, and the last of 20 names is for label 19" in done.output
+
+
+def test_a_list_may_begin_with_the_background(imported: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("__background__\ncat\ndog\n")
+    boxes, labels = np.array([[2, 2, 30, 30], [2, 2, 30, 30]], np.float32), np.array([1, 2])
+    outputs = {"boxes": boxes, "labels": labels, "scores": np.array([0.9, 0.8], np.float32)}
+    for options in (
+        [],
+        ["--kind", "torchvision", "--set", "preprocessing.resize=stretch", "--set", "nms_threshold=null"],
+    ):
+        done = imported(write_onnx(tmp_path / "model.onnx", outputs), "--classes", tmp_path / "names.txt", *options)
+        assert done.exit_code == 0, done.output
+        artifact = load_artifact(tmp_path / "out")
+        (found,) = open_detector(tmp_path / "out").detect([Image.whole(np.zeros((64, 64, 3), np.uint8))]).detections
+        assert [artifact.classes[label] for label in found.labels] == ["cat", "dog"]

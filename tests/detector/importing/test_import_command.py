@@ -81,6 +81,14 @@ def test_only_an_artifact_is_replaced(imported: Import, model: Path, names: Path
     done = imported(model, "--classes", names)
     assert done.exit_code == 2 and "exists and is not an artifact alone" in done.output
     assert (tmp_path / "out/notes.txt").read_text() == "mine"
+    for folder, files in {"graph": ["model.onnx"], "others": ["model.onnx", "model.json"]}.items():
+        (tmp_path / folder).mkdir()
+        for file in files:  # what other tools name so is no artifact
+            (tmp_path / folder / file).write_text("{}")
+        assert imported(model, "--classes", names, out=folder).exit_code == 2
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(files)
+    (tmp_path / "empty").mkdir()
+    assert imported(model, "--classes", names, out="empty").exit_code == 0
     (tmp_path / "link").symlink_to(tmp_path / "in")
     assert imported(model, "--classes", names, out="link").exit_code == 2 and model.is_file()
 

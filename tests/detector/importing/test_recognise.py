@@ -292,3 +292,16 @@ def test_a_given_layout_decides_between_two(imported: Import, tmp_path: Path) ->
         done = imported(file, *options, "--set", f"decoding.layout={layout}", out=layout)
         assert done.exit_code == 0, done.output
         assert load_artifact(tmp_path / layout).decoding.layout == layout
+
+
+def test_a_side_that_the_graph_states_is_kept(imported: Import, tmp_path: Path) -> None:
+    outputs = {"logits": zeros(1, 9, 3), "pred_boxes": zeros(1, 9, 4)}
+    artifact = described(imported, tmp_path, outputs, "--classes", names_file(tmp_path, 3), size=(1, 3, 96, "width"))
+    assert (artifact.preprocessing.height, artifact.preprocessing.width) == (96, 640)
+
+
+def test_one_class_with_a_certain_score_is_no_label(imported: Import, tmp_path: Path) -> None:
+    rows = zeros(1, 252, 6)
+    rows[0, 0, 4:] = 1
+    artifact = described(imported, tmp_path, {"output": rows}, "--classes", names_file(tmp_path, 1))
+    assert artifact.decoding.layout == "objectness"
