@@ -13,9 +13,7 @@ from detector.runtime.preprocess import Preprocessing
 BEGIN, END = "<!-- begin: detector card -->", "<!-- end: detector card -->"
 
 _METHODS = {"selective_search": "Selective Search", "sliding_window": "sliding windows"}
-_HALVES = (
-    "`detector import` measured it: test is one half of the images of an annotated set, and val is the other half."
-)
+_HALVES = "`detector import` measured it: test is one half of the images of an annotated set, and val the other half."
 # The IoUs in the keys of `metrics`. If an artifact lacks a figure, the table shows a dash.
 _IOUS = (50, 70, 90)
 

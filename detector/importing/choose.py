@@ -40,14 +40,17 @@ def choose(trial: Trial, classes: ClassList | None, given: Values) -> Reading:
     wanted = [item for item in fitting if all(item.decoding.get(key) == value for key, value in given.items())]
     fitting = wanted or fitting
     if len(fitting) > 1:
-        ways = "\n".join(
-            f"  --preset {reading.preset}"
-            + "".join(f" --set decoding.{name}={value}" for name, value in reading.decoding.items() if name == "layout")
-            + f": {reading.because}; {reading.classes} classes"
-            for reading in fitting
-        )
+        ways = "\n".join(f"  {_options(way)}: {way.because}; {way.classes} classes" for way in fitting)
         raise ArtifactError(
             f"{path}: can be read in {len(fitting)} ways. Choose by where the model comes from, and add one of:\n{ways}"
             + ("\nThe number of class names may decide too: --classes" if classes is None else "")
         )
     return fitting[0]
+
+
+def _options(way: Reading) -> str:
+    """Return the options that choose one of several readings."""
+    values = [
+        f"--set decoding.{name}={way.decoding[name]}" for name in ("layout", "activation") if name in way.decoding
+    ]
+    return " ".join([f"--preset {way.preset}", *values])

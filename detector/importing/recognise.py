@@ -164,10 +164,13 @@ def _queries(trial: Trial) -> Iterator[Reading]:
     shapes = f"{shape_text(trial.outputs[logits])} and {box} {shape_text(trial.outputs[box])}"
     because = f"{logits} is {shapes}, {queries} queries"
     if not {"dets", "labels"} <= set(trial.outputs):
-        yield Reading("rtdetr", f"{because}; a number for each class", count)
-        yield Reading("detr", f"{because}; a number for each class and one for no object", count - 1)
+        yield Reading("rtdetr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
+        text = f"{because}; a number for each class and one for no object"
+        yield Reading("detr", text, count - 1, {"activation": "softmax"})
     if {"dets", "labels"} <= set(trial.outputs) or count == 91:
-        yield Reading("rfdetr", f"{because}; a number for each class", count)
+        yield Reading("rfdetr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
+    if trial.preset == "detr":  # Conditional and Deformable DETR
+        yield Reading("detr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
 
 
 def _final(trial: Trial) -> Iterator[Reading]:

@@ -321,3 +321,15 @@ def test_a_graph_of_half_precision_is_read(imported: Import, tmp_path: Path) -> 
     names = names_file(tmp_path, 3)
     artifact = described(imported, tmp_path, outputs, "--classes", names, takes=TensorProto.FLOAT16)
     assert artifact.decoding.kind == "yolox"
+
+
+def test_deformable_detr_is_detr_with_another_activation(imported: Import, tmp_path: Path) -> None:
+    file = write_onnx(tmp_path / "model.onnx", {"logits": zeros(1, 9, 91), "pred_boxes": zeros(1, 9, 4)})
+    options = ["--classes", "coco", "--preset", "detr"]
+    refused(imported(file, *options), tmp_path, "decoding.activation=sigmoid", "decoding.activation=softmax")
+    for activation, first in (("sigmoid", None), ("softmax", "person")):
+        done = imported(file, *options, "--set", f"decoding.activation={activation}", out=activation)
+        assert done.exit_code == 0, done.output
+        artifact = load_artifact(tmp_path / activation)
+        assert artifact.decoding.activation == activation
+        assert artifact.graph_classes is not None and artifact.graph_classes[0] == first
