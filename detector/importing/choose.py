@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from detector.common.errors import ArtifactError
 from detector.importing.classes import ClassList
 from detector.importing.presets import Values
@@ -37,8 +39,7 @@ def choose(trial: Trial, classes: ClassList | None, given: Values) -> Reading:
     fitting = [reading for reading in found if classes is None or reading.classes in {None, *classes.counts()}]
     if classes is not None and not fitting:
         classes.names(found[0].classes)  # raises: no number of classes is that of the names
-    wanted = [item for item in fitting if all(item.decoding.get(key) == value for key, value in given.items())]
-    fitting = wanted or fitting
+    fitting = [way for way in fitting if _agrees(way, given)] or fitting
     if len(fitting) > 1:
         ways = "\n".join(f"  {_options(way)}: {way.because}; {way.classes} classes" for way in fitting)
         raise ArtifactError(
@@ -48,9 +49,12 @@ def choose(trial: Trial, classes: ClassList | None, given: Values) -> Reading:
     return fitting[0]
 
 
+def _agrees(way: Reading, given: Values) -> bool:
+    """Return whether no value that the graph decides in this reading is given otherwise."""
+    return all(json.dumps(way.decoding.get(name, value)) == json.dumps(value) for name, value in given.items())
+
+
 def _options(way: Reading) -> str:
     """Return the options that choose one of several readings."""
-    values = [
-        f"--set decoding.{name}={way.decoding[name]}" for name in ("layout", "activation") if name in way.decoding
-    ]
-    return " ".join([f"--preset {way.preset}", *values])
+    decided = {name: value for name, value in way.decoding.items() if name in ("layout", "activation")}
+    return f"--preset {way.preset}" + "".join(f" --set decoding.{name}={value}" for name, value in decided.items())
