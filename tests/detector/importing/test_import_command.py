@@ -99,6 +99,9 @@ def test_the_model_itself_is_never_replaced(imported: Import, model: Path, names
     before = inside.read_bytes()
     done = imported(inside, "--classes", names)
     assert done.exit_code == 2 and "choose another --out" in done.output and inside.read_bytes() == before
+    own = make_artifact(tmp_path / "artifact")  # an artifact may be replaced, but not by a graph that is in it
+    done = imported(own / "model.onnx", "--classes", names, out="artifact")
+    assert done.exit_code == 2 and "model.onnx lies in" in done.output and load_artifact(own).backbone == "tiny"
 
 
 def test_a_stopped_import_leaves_the_artifact_that_was_there(
