@@ -21,11 +21,11 @@ import click
 import numpy as np
 
 from detector.data.annotations import CocoDataset, load_coco
+from detector.evaluation.measure import figures
 from detector.runtime.artifact import load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
-from detector.stages.measure import figures
 from tests.support.local_s3 import serve
 
 
