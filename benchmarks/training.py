@@ -100,6 +100,7 @@ def epoch_seconds(way: Way, folder: Path, precision: str, arguments: list[str]) 
 @click.option("--image-size", default=256, show_default=True, type=click.IntRange(min=32), help="Longer side, pixels.")
 @click.option("--epochs", default=4, show_default=True, type=click.IntRange(min=2), help="Per way; the first is free.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(["auto", "bf16", "fp32"]), default=["auto"])
+@click.option("--way", "chosen", multiple=True, type=click.IntRange(1, 4), help="Only this row of the table.")
 @click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1), help="Turns of each way.")
 @click.option("--train-in", type=click.Path(path_type=Path), hidden=True, help="Train once in this folder.")
 @click.option("--processes", default=1, type=int, hidden=True, help="That share a batch under torchrun.")
@@ -108,6 +109,7 @@ def main(
     image_size: int,
     epochs: int,
     precisions: tuple[str, ...],
+    chosen: tuple[int, ...],
     rounds: int,
     train_in: Path | None,
     processes: int,
@@ -122,6 +124,7 @@ def main(
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder, count = Path(scratch), cores()
+        rows = [way for number, way in enumerate(ways(count), start=1) if number in chosen or not chosen]
         fetch.fetch(params.fetch, params.fetch.seed, folder / "data")
         recall = folder / "recall.json"
         propose.run(params.propose, params.model.name, folder / "data", folder / "boxes", recall, count)
@@ -132,12 +135,12 @@ def main(
             seconds: dict[tuple[str, bool], list[float]] = {}
             for _ in range(rounds):
                 for busy in (False, True):
-                    for way in ways(count):
+                    for way in rows:
                         with busy_neighbour(busy):
                             found = epoch_seconds(way, folder, precision, arguments)
                         seconds.setdefault((way.title, busy), []).extend(found)
             resolved = resolve_precision(precision, train.choose_device("cpu"))  # type: ignore[arg-type]
-            for way in ways(count):
+            for way in rows:
                 alone, beside = (statistics.median(seconds[way.title, busy]) for busy in (False, True))
                 print(f"| {way.title} | {resolved} | {alone:.2f} | {beside:.2f} | {beside / alone:.2f} |", flush=True)
 

@@ -68,8 +68,8 @@ SMOKE = {
         "--image-sizes 64 --dataset voc",
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
     "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32":
-        "--images 2 --image-size 64 --epochs 2",
-    "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2",
+        "--images 2 --image-size 64 --epochs 2 --way 3",
+    "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2 --way 4",
     "python -m benchmarks.validation": "--images 100 --rounds 1",
     "python -m detector.proposals.warm_up": "",
     "detector import yolox_nano.onnx --out models/yolox --classes coco --check photo.jpg": "",
