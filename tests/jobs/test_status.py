@@ -67,5 +67,5 @@ def test_in_flight(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
 def test_stats_tell_of_steps(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     boxcar("run", write_photos(tmp_path / "photos", 2), tmp_path / "run", "--model", artifact)
     stats = json.loads((tmp_path / "run/stats/part-0000000.json").read_bytes())
-    assert set(stats["step_seconds"]) == {"fetch", "decode", "proposals", "network", "postprocess"}
+    assert set(stats["step_seconds"]) == {"fetch", "decode", "preprocess", "network", "postprocess"}
     assert stats["started_at"] <= stats["finished_at"]
