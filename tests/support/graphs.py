@@ -85,3 +85,13 @@ def assert_found(found: Detections, expected: Iterable[Row], *, pixels: float = 
         ]
         assert same, f"not found: label {label}, score {probability}, box {box}"
         del rest[same[0]]
+
+
+def clear_threshold(scores: Sequence[float], first: int, last: int) -> float:
+    """Return the middle of the widest gap between the scores of the `first` and the `last` best detection.
+
+    No rounding error moves a score across it.
+    """
+    falling = np.sort(scores)[::-1][first - 1 : last]
+    place = int(np.argmax(falling[:-1] - falling[1:]))
+    return float(falling[place] + falling[place + 1]) / 2

@@ -24,8 +24,8 @@ class DetrDecoding(DecodingSettings):
     kind: Literal["detr"] = "detr"
     activation: Literal["sigmoid", "softmax"] = Field(
         default="sigmoid",
-        description="of the logits; softmax: the last one means that there is no object, and a box has its best label only "
-        "(DETR)",
+        description="of the logits; softmax: the last one means that there is no object, and a box has its "
+        "best label only (DETR)",
     )
 
 

@@ -28,9 +28,11 @@ _ROUNDING = 0.5e-4
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a graph says of one image, before suppression. scores: float32 (N, C), probabilities before calibration
-    or ABSENT; boxes: float32 (N, C, 4), or (N, 1, 4) where all classes share a box, xyxy in pixels of the graph's input; an edge
-    may be infinite, and is then clipped to the image."""
+    """What a graph says of one image, before suppression.
+
+    scores: float32 (N, C), probabilities before calibration, or ABSENT; boxes: float32 (N, C, 4), or (N, 1, 4) where
+    all classes share a box, xyxy in pixels of the graph's input. An edge may be infinite: it is clipped to the image.
+    """
 
     scores: Array
     boxes: Array
