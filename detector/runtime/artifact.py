@@ -126,7 +126,9 @@ class Artifact(_Frozen):
         return Columns(len(self.graph_classes), np.array(kept, np.int64), np.array(labels, np.int64))
 
     @model_validator(mode="after")
-    def _labels_are_known(self) -> Self:
+    def _labels_fit_together(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes has a name twice; give two outputs one label with graph_classes")
         unknown = {name for name in self.graph_classes or () if name is not None and name not in self.classes}
         if unknown:
             raise ValueError(f"graph_classes names {min(unknown)!r}, which is not one of the classes")
