@@ -28,12 +28,12 @@ from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from detector.data.annotations import CocoDataset, load_coco
+from detector.evaluation.measure import detect_all, figures
 from detector.model.backbones import BACKBONES
 from detector.model.precision import resolve_precision
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
-from detector.stages.measure import detect_all, figures
 
 _CHANNELS, _FROZEN_BLOCKS, _BATCH = 128, 2, 8
 _SHORT, _LONG = 288, 384  # pixels

@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 
 from detector.data.annotations import CocoDataset, load_coco
+from detector.evaluation.measure import detect_all, figures
 from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, own_preprocessing, save_artifact
 from detector.runtime.detector import Image, open_detector
 from detector.stages import layout
-from detector.stages.measure import detect_all, figures
 
 
 def variants(artifact: Artifact, image_sizes: list[int], budgets: list[int]) -> dict[str, Artifact]:

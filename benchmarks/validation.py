@@ -45,7 +45,7 @@ class Keys:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def list(self) -> Iterator[Entry]:
+    def list(self, *, hidden: bool = False) -> Iterator[Entry]:
         """Yield an entry for every key."""
         return (Entry(f"{n // 1000:06d}/{n:09d}.jpg", 91_234, f"{n:032x}") for n in range(self.count))
 

@@ -22,8 +22,9 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
+            extra = "import" if ctx.invoked_subcommand == "import" else "pipeline"
             click.echo(
-                f"error: {error}; install what the stages need: pip install '.[pipeline]' in the project's folder",
+                f"error: {error}; install what the command needs: pip install '.[{extra}]' in the project's folder",
                 err=True,
             )
         except (DetectorError, OSError) as error:
@@ -33,7 +34,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Build a detector of the R-CNN family.
+    """Build a detector of the R-CNN family, or import one that others made.
 
     The stages read params.yaml and run in this order, usually through `dvc repro`:
     fetch, propose, train, evaluate, export.
@@ -130,6 +131,56 @@ def export() -> None:
     with settings_in_force("fetch", "propose", "model", "train", "detect") as params:
         require_settings(layout.EVALUATION, read_settings(layout.EVALUATION), params)
         run(params, layout.DATASET, layout.EVALUATION, layout.ARTIFACT)
+
+
+@main.command("import")
+@click.argument("model", type=_FILE)
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new artifact.")
+@click.option("--preset", help="What made the model; by default its outputs tell. docs/models.md has the names.")
+@click.option("--kind", help="How outputs are read, with all values by --set, where no preset fits.")
+@click.option("--classes", metavar="FILE|coco|voc", help="Names of the classes: one a line, JSON or YAML.")
+@click.option("--rename", metavar="FILE|coco-voc", help="JSON or YAML map to new names; other classes are dropped.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A value of model.json; may be repeated.")
+@click.option("--annotations", type=_FILE, help="COCO JSON, to calibrate and measure with; needs --images.")
+@click.option("--images", type=_FOLDER, help="Folder of the annotated images.")
+@click.option("--check", type=_FILE, metavar="PHOTO", help="Draw the detections on it; default: an annotated image.")
+@click.option("--name", help="The detector's name; default: the file's.")
+@click.option("--allow-external-data", is_flag=True, help="Read weights from files beside MODEL.")
+def import_model(
+    model: Path,
+    out: Path,
+    preset: str | None,
+    kind: str | None,
+    classes: str | None,
+    rename: str | None,
+    settings: tuple[str, ...],
+    annotations: Path | None,
+    images: Path | None,
+    check: Path | None,
+    name: str | None,
+    allow_external_data: bool,
+) -> None:
+    """Make an artifact of MODEL, an ONNX file of YOLO, YOLOX, NanoDet, PicoDet, FastestDet, DETR or torchvision.
+
+    The command prints what it recognised and what it assumed, and writes nothing if it is not sure.
+
+    Example: detector import yolox_nano.onnx --out models/yolox --classes coco --check photo.jpg
+    """
+    from detector.importing.command import Annotated, Wishes
+    from detector.importing.command import import_model as run
+    from detector.importing.presets import PRESETS
+    from detector.runtime.kinds import KINDS
+
+    for option, value, known in (("--preset", preset, PRESETS), ("--kind", kind, KINDS)):
+        if value is not None and value not in known:
+            raise click.UsageError(f"{option} {value} is not one of {', '.join(known)}")
+    if preset and kind:
+        raise click.UsageError("--preset and --kind exclude each other: a preset has a kind")
+    if (annotations is None) != (images is None):
+        raise click.UsageError("--annotations and --images belong together: give both or neither")
+    annotated = Annotated(annotations, images) if annotations and images else None
+    wishes = Wishes(preset, kind, classes, rename, settings, name, allow_external_data)
+    run(model, out, wishes, annotated, check, cores(), click.echo)
 
 
 @main.command()

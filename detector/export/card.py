@@ -42,25 +42,35 @@ def renewed(page: Path, made: str) -> str:
 
 
 def _facts(artifact: Artifact, size: int) -> str:
+    rows = _origin(artifact) | {
+        "suppression": f"above IoU {artifact.nms_threshold:g}, in each class"
+        if artifact.nms_threshold
+        else "the graph's",
+        "boxes per image": f"{artifact.max_detections} at most",
+        "operating score": f"{artifact.operating_score:.3f}, "
+        + ("the best mean F1 on val" if artifact.metrics else "assumed"),
+        "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
+        "data, settings": f"sha256 `{artifact.data_digest or '–':.12}…`, `{artifact.params_digest or '–':.12}…`",
+    }
+    return markdown_table(["what", "value"], list(rows.items()))
+
+
+def _origin(artifact: Artifact) -> dict[str, str]:
+    """Return what the graph is: a member of our own family, or a graph of another kind."""
+    if artifact.decoding.kind != "rcnn":
+        kind = {"name": f"`{artifact.name}`", "kind": f"`{artifact.decoding.kind}`"}
+        return kind | {"input": _input(artifact.preprocessing)}
     search = artifact.proposals
     proposals = "the network's own"
     if search is not None:
         mode = f", {search.mode} mode" if search.method == "selective_search" else ""
         proposals = f"{_METHODS[search.method]}{mode}, {search.max_boxes:,} an image at most"
-    rows = {
+    return {
         "member of the family": f"`{artifact.name}`",
-        "backbone": f"`{artifact.backbone}`",
+        "backbone": f"`{artifact.backbone or '–'}`",
         "input": _input(artifact.preprocessing),
         "proposals": proposals,
-        "suppression": f"above IoU {artifact.nms_threshold:g}, in each class"
-        if artifact.nms_threshold
-        else "the graph's",
-        "boxes per image": f"{artifact.max_detections} at most",
-        "operating score": f"{artifact.operating_score:.3f}, the best mean F1 on val",
-        "`model.onnx`": f"{size / 1e6:.1f} MB, sha256 `{artifact.onnx_sha256[:12]}…`",
-        "data, settings": f"sha256 `{artifact.data_digest or '–':.12}…`, `{artifact.params_digest or '–':.12}…`",
     }
-    return markdown_table(["what", "value"], list(rows.items()))
 
 
 def _input(settings: Preprocessing) -> str:
@@ -90,6 +100,11 @@ def _figures(artifact: Artifact) -> list[str]:
         "expected calibration error, all detections": "calibration_error",
         "expected calibration error from the operating score on": "calibration_error_operating",
     }
+    if not artifact.metrics:
+        return [
+            "This artifact is not measured: its scores are those of the graph, and there are no average precision and "
+            "no baseline."
+        ]
     return [
         markdown_table(
             [

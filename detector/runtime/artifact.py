@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
@@ -168,10 +169,18 @@ def parse_artifact(data: bytes, where: str) -> Artifact:
         return Artifact.model_validate(_from_version_4(content) if version == 4 else content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ArtifactError(f"{where}: {place}: {first['msg']}") from error
+        raise ArtifactError(": ".join(filter(None, (where, place_of(first), first["msg"])))) from error
     except ValueError as error:
         raise ArtifactError(f"{where} is not JSON: {error}") from error
+
+
+def place_of(error: ErrorDetails) -> str:
+    """Return which value of a description is wrong, as in preprocessing.width; "" if several do not agree."""
+    steps = [str(step) for step in error["loc"]]
+    if steps[:1] == ["decoding"]:
+        # pydantic names the kind whose settings it checked, which is no step in the file.
+        steps[1:2] = ["kind"] if error["type"].startswith("union_tag") else []
+    return ".".join(steps)
 
 
 def _from_version_4(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from detector.runtime.images import Pixels
 from detector.runtime.resizing import Method, resize_to
@@ -15,7 +15,8 @@ from detector.runtime.resizing import Method, resize_to
 # The largest input of a graph, per side: a description must not ask for more memory than an image has.
 MOST_SIDE = 8192
 
-Three = tuple[float, float, float]
+Three = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+_Divisor = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class Preprocessing(BaseModel):
@@ -37,11 +38,21 @@ class Preprocessing(BaseModel):
     )
     rounding: Literal["nearest", "down"] = Field(default="nearest", description="of the resized sides, in pixels")
     place: Literal["top_left", "centre"] = Field(default="top_left", description="of the image in the padded input")
-    multiple: int = Field(default=1, ge=1, description="sides are padded to multiples of this, at the bottom and right")
-    pad: float = Field(default=0.0, description="value of padding, 0 to 255, before normalisation")
+    multiple: int = Field(
+        default=1, ge=1, le=MOST_SIDE, description="sides are padded to multiples of this, at the bottom and right"
+    )
+    pad: FiniteFloat = Field(default=0.0, description="value of padding, 0 to 255, before normalisation")
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Three = Field(default=(0.0, 0.0, 0.0), description="in the order of `channels`: input = (value - mean) / std")
-    std: Three = Field(default=(1.0, 1.0, 1.0), description="in the order of `channels`, values from 0 to 255")
+    std: tuple[_Divisor, _Divisor, _Divisor] = Field(
+        default=(1.0, 1.0, 1.0), description="in the order of `channels`, values from 0 to 255"
+    )
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> Self:
+        if self.resize != "none" and None in (self.height, self.width):
+            raise ValueError(f"resize {self.resize} needs height and width")
+        return self
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,11 @@ class Session:
             if set(found) != set(wanted):
                 raise ArtifactError(f"{self._path}: its {what} are {sorted(found)}, not {sorted(wanted)}")
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return every output by its name; raises ArtifactError if the graph fails."""
+    def run(self, inputs: Mapping[str, NDArray[Any]], options: Any = None) -> dict[str, NDArray[Any]]:
+        """Return every output by its name; options: onnxruntime.RunOptions. Raises ArtifactError if the graph fails."""
         try:
             fed = {name: value.astype(self._types[name], copy=False) for name, value in inputs.items()}
-            values: list[NDArray[Any]] = self._session.run(self.outputs, fed)
+            values: list[NDArray[Any]] = self._session.run(self.outputs, fed, options)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             shapes = " and ".join("x".join(map(str, value.shape)) for value in inputs.values())
             raise ArtifactError(f"{self._path.name}: the network fails on an input of {shapes}: {error}") from error

@@ -7,10 +7,6 @@ Thresholds and calibration are chosen on val; the test split is only measured.
 from __future__ import annotations
 
 import statistics
-import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,8 +17,9 @@ from detector.common.digests import sha256_of
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.data.expectations import judge_inputs, require
 from detector.evaluation import calibration
-from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc, operating_score
+from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult
 from detector.evaluation.detections import DetectionSet, save_results
+from detector.evaluation.measure_artifact import measure_artifact
 from detector.evaluation.page import evaluation_page
 from detector.evaluation.plots import Example, draw_grid, precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint, proposal_recall, recall_curve
@@ -34,22 +31,11 @@ from detector.model.trained import load_trained
 from detector.params import DetectSettings, ModelSettings, ProposeSettings
 from detector.proposals import METHODS
 from detector.proposals.store import load_proposals
-from detector.runtime.artifact import (
-    MODEL_FILE,
-    Artifact,
-    Baseline,
-    Calibration,
-    own_preprocessing,
-    save_artifact,
-)
-from detector.runtime.baseline import Histograms
-from detector.runtime.detector import Detector, Image, open_detector
-from detector.runtime.geometry.boxes import area
+from detector.runtime.artifact import MODEL_FILE, Artifact, own_preprocessing, save_artifact
 from detector.runtime.images import decode_image
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
-from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
+from detector.runtime.postprocess import Detections
 from detector.stages.layout import DRAFT_FILE
-from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
 _GRID_IMAGES = 12
@@ -82,34 +68,20 @@ def run(
     export_onnx(network, graph, settings.max_proposals)
     draft = _describe(settings, search, network, model, making.classes, graph)
 
-    raw, _ = _detect(draft, graph, images, val, "evaluate, val", workers)
-    draft, on_val = _choose(draft, val, raw)
-    found, seconds = _detect(draft, graph, images, test, "evaluate, test", workers)
-    curves = {
-        "val, before calibration": calibration.judge(val, raw),
-        "val": calibration.judge(val, on_val),
-        "test": calibration.judge(test, found),
-    }
-    achieved, voc = figures(test, found)
+    proposed: dict[str, float] = {}
     recall: list[RecallPoint] = []
     if draft.proposals:
         by_id = {image.id: stored[index] for index, image in enumerate(test.images)}
         reached = proposal_recall(test, by_id, budgets=(settings.max_proposals,))
-        achieved["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]
-        achieved["proposal_mabo"] = reached.mabo[settings.max_proposals]
+        proposed["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]
+        proposed["proposal_mabo"] = reached.mabo[settings.max_proposals]
         recall = recall_curve(test, by_id, settings.max_proposals)
-    values = achieved | _calibration_errors(curves, draft.operating_score)
-    metrics = {name: round(value, 6) for name, value in values.items() if value == value}  # without NaN
-    draft = draft.model_copy(
-        update={
-            "metrics": metrics,
-            "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
-            "baseline": _baseline(test, found),
-        }
-    )
+    measured = measure_artifact(draft, graph, images, val, test, "evaluate", workers, proposed)
+    draft, found, voc, curves = measured.artifact, measured.found, measured.voc, measured.curves
     save_artifact(draft, out, DRAFT_FILE)
-    write_json(out / "metrics.json", {"operating_score": draft.operating_score, **metrics})
-    write_json(out / "timing.json", {f"seconds_{name}": statistics.median(took) for name, took in seconds.items()})
+    write_json(out / "metrics.json", {"operating_score": draft.operating_score, **draft.metrics})
+    medians = {f"seconds_{name}": statistics.median(took) for name, took in measured.seconds.items()}
+    write_json(out / "timing.json", medians)
     write_json(out / "classes.json", _class_rows(voc))
     write_json(out / "precision_recall.json", precision_recall_rows(voc.by_iou[IOU_THRESHOLDS[0]]))
     bins = {name: calibration.reliability(judged) for name, judged in curves.items()}
@@ -146,73 +118,6 @@ def _describe(
         operating_score=settings.min_score,
         least_score=settings.min_score,
         onnx_sha256=sha256_of(graph),
-    )
-
-
-def _detect(
-    artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
-) -> tuple[dict[int, Detections], dict[str, list[float]]]:
-    """Return the detections of every image from the artifact's least score on, and the wall times of each step."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    with _opened(artifact, graph) as detector:
-
-        def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
-            batch = detector.detect([Image.whole(pixels)], min_score=artifact.least_score)
-            for step, took in batch.seconds.items():
-                seconds[step].append(took)
-            return batch.detections[0]
-
-        return detect_all(find, images, truth, title, workers), seconds
-
-
-@contextmanager
-def _opened(artifact: Artifact, graph: Path) -> Iterator[Detector]:
-    """Give the batch job's runtime for a graph whose description is not finished."""
-    with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
-        Path(folder, MODEL_FILE).symlink_to(graph.resolve())
-        save_artifact(artifact, Path(folder))
-        yield open_detector(Path(folder))
-
-
-def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:
-    """Return the description with calibration and thresholds fitted on val, and val's calibrated detections."""
-    slope, offset = calibration.fit(calibration.judge(val, raw))
-    on_val = {
-        image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
-        for image, own in raw.items()
-    }
-    score = operating_score(val, on_val)
-    best = {result.name: result.best_f1() for result in evaluate_voc(val, on_val, (0.5,)).by_iou[0.5]}
-    chosen = {
-        "calibration": Calibration(slope=slope, offset=offset),
-        "least_score": calibrated_score(draft.least_score, slope, offset),
-        "operating_score": score,
-        # A class without any right detection gets the common threshold.
-        "class_scores": {name: own if f1 > 0 else score for name, (own, f1) in best.items()},
-    }
-    return draft.model_copy(update=chosen), on_val
-
-
-def _calibration_errors(curves: dict[str, calibration.Judged], score: float) -> dict[str, float]:
-    error = calibration.expected_calibration_error
-    return {
-        "val_calibration_error_before": error(curves["val, before calibration"]),
-        "val_calibration_error": error(curves["val"]),
-        "calibration_error": error(curves["test"]),
-        "calibration_error_operating": error(curves["test"], score),
-    }
-
-
-def _baseline(test: CocoDataset, found: DetectionSet) -> Baseline:
-    """Count all measured detections, so that a run can be compared at any threshold from the least score on."""
-    seen = Histograms(len(test.classes))
-    for image in test.images:
-        own = found[image.id]
-        seen.add(own.labels, own.scores, area(own.boxes).astype(np.float64) / (image.width * image.height))
-    return Baseline(
-        images=len(test.images),
-        boxes=dict(zip(test.classes, seen.boxes.tolist(), strict=True)),
-        sizes=seen.sizes.tolist(),
     )
 
 

@@ -24,11 +24,13 @@ from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
 from detector.runtime.artifact import SHIPPED, load_artifact
 from jobs.rules.policy import DRIFT_IMAGES
+from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes
+from tests.support.onnx_files import write_onnx
 
 ROOT = Path(__file__).parents[2]
 # Every command of these pages is run; of the other pages, every `python -m benchmarks...`.
-PAGES = ("benchmarks.md", "accuracy.md", "family.md", "backbones.md", "proposals.md")
+PAGES = ("benchmarks.md", "accuracy.md", "family.md", "backbones.md", "proposals.md", "models.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(python -m [^`]+)`")
 SPLITS = {"train": 4, "val": 2, "test": 2}
@@ -71,6 +73,14 @@ SMOKE = {
     "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2",
     "python -m benchmarks.validation": "--images 100 --rounds 1",
     "python -m detector.proposals.warm_up": "",
+    "detector import yolox_nano.onnx --out models/yolox --classes coco --check photo.jpg": "",
+    "detector import yolox_nano.onnx --out models/yolox-voc --classes coco --rename coco-voc --annotations val.json "
+    "--images images": "",
+    "detector import mine.onnx --out models/mine --classes names.txt --preset ultralytics --set nms_threshold=0.5": "",
+    "detector import odd.onnx --out models/odd --classes names.txt --kind dfl --set decoding.strides=[8,16] "
+    "--set preprocessing.resize=stretch --set nms_threshold=0.6": "",
+    "detector card models/yolox": "",
+    "boxcar run my-photos/ my-boxes/ --model models/yolox": "",
 }  # fmt: skip
 # Commands that other tests run: the file and the words that show it.
 ELSEWHERE = {
@@ -125,11 +135,24 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
+    _write_models(folder)
     make_run(folder / "OUTPUT", DRIFT_IMAGES)
     for number in range(1000):
         (folder / f"data/val/n{number:08d}").mkdir(parents=True)
     Image.new("RGB", (64, 48), "red").save(folder / "data/val/n00000007/1.png")
     return folder
+
+
+def _write_models(folder: Path) -> None:
+    """Write the files of docs/models.md: graphs that find nothing, class names, a photograph and annotated images."""
+    for name, shape, side in (("yolox_nano", (1, 189, 85), 96), ("mine", (1, 7, 84), 64), ("odd", (1, 80, 35), 64)):
+        write_onnx(folder / f"{name}.onnx", {"output": np.zeros(shape, np.float32)}, (1, 3, side, side))
+    (folder / "names.txt").write_text("cat\ndog\ntree\n")
+    Image.new("RGB", (64, 48), "red").save(folder / "photo.jpg")
+    data = write_scenes(folder / "annotated", {"val": 8}, load_artifact(SHIPPED).classes)
+    for name, place in {"val.json": data / "val.json", "images": data / "images", "my-photos": data / "images"}.items():
+        (folder / name).symlink_to(place)
+    make_artifact(folder / "models/yolox", proposals=False)
 
 
 @pytest.mark.slow

@@ -18,15 +18,11 @@ from defusedxml import ElementTree as SafeElementTree
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Split, fit_images
+from detector.data.classes import VOC_CLASSES
 from detector.data.frames import FrameRules, refuse_fractions
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
-
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 
 
 # What the minima of a box lose when it is read.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from detector.common.errors import ArtifactError
 from detector.runtime.kinds.graph import Candidates, GraphDetector
@@ -26,8 +26,8 @@ class DflDecoding(DecodingSettings):
     kind: Literal["dfl"] = "dfl"
     strides: Strides
     bins: int = Field(default=8, ge=2, description="of each distance")
-    cell: float = Field(default=0.5, description="the place of cell i is (i + cell) * stride + shift, in pixels")
-    shift: float = 0.0
+    cell: FiniteFloat = Field(default=0.5, description="the place of cell i is (i + cell) * stride + shift, in pixels")
+    shift: FiniteFloat = 0.0
 
 
 class Dfl(GraphDetector):

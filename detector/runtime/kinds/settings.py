@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Strides = Annotated[tuple[int, ...], Field(min_length=1)]
+Strides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
 class DecodingSettings(BaseModel):

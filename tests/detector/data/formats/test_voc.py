@@ -9,7 +9,8 @@ from PIL import Image
 from detector.common.errors import AnnotationError
 from detector.data.archives import unpack
 from detector.data.checks import Repairs
-from detector.data.formats.voc import VOC_CLASSES, parse_voc, read_voc
+from detector.data.classes import VOC_CLASSES
+from detector.data.formats.voc import parse_voc, read_voc
 
 
 def thing(name: str, box: tuple[object, ...], extra: str = "") -> str:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from detector.data.annotations import CocoDataset, ImageInfo
+from detector.evaluation.measure import detect_all, figures
 from detector.runtime.postprocess import Detections
-from detector.stages.measure import detect_all, figures
 from detector.stages.metrics_file import write_json
 
 

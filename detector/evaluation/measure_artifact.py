@@ -1,0 +1,139 @@
+"""Calibrates an artifact on one split and measures it on another: the figures of `model.json`, wherever it comes from.
+
+The graph runs in the same runtime as in the batch job.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.data.annotations import CocoDataset
+from detector.evaluation import calibration
+from detector.evaluation.average_precision import VocResult, evaluate_voc, operating_score
+from detector.evaluation.detections import DetectionSet
+from detector.evaluation.measure import detect_all, figures
+from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, save_artifact
+from detector.runtime.baseline import Histograms
+from detector.runtime.detector import Detector, Image, open_detector
+from detector.runtime.geometry.boxes import area
+from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
+
+
+@dataclass(frozen=True)
+class Measured:
+    """artifact: the description with calibration, thresholds and figures; found: the detections on test; curves: right
+    and wrong detections on val, before and after calibration, and on test; seconds: of each step and image on test."""
+
+    artifact: Artifact
+    found: dict[int, Detections]
+    voc: VocResult
+    curves: dict[str, calibration.Judged]
+    seconds: dict[str, list[float]]
+
+
+def measure_artifact(
+    draft: Artifact,
+    graph: Path,
+    images: Path,
+    val: CocoDataset,
+    test: CocoDataset,
+    title: str,
+    workers: int = 1,
+    proposed: Mapping[str, float] | None = None,
+) -> Measured:
+    """Choose calibration and thresholds on val, and measure the result on test, in `workers` threads.
+
+    draft: the description, whose classes are those of both splits, in their order; images: the folder of both; title:
+    of the progress bars; proposed: figures of the proposals on test, which the description gets too.
+    """
+    raw, _ = _detect(draft, graph, images, val, f"{title}, val", workers)
+    draft, on_val = _choose(draft, val, raw)
+    found, seconds = _detect(draft, graph, images, test, f"{title}, test", workers)
+    curves = {
+        "val, before calibration": calibration.judge(val, raw),
+        "val": calibration.judge(val, on_val),
+        "test": calibration.judge(test, found),
+    }
+    achieved, voc = figures(test, found)
+    values = achieved | dict(proposed or {}) | _calibration_errors(curves, draft.operating_score)
+    described = {
+        "metrics": {name: round(value, 6) for name, value in values.items() if value == value},  # without NaN
+        "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
+        "baseline": _baseline(test, found),
+    }
+    return Measured(draft.model_copy(update=described), found, voc, curves, seconds)
+
+
+def _detect(
+    artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
+) -> tuple[dict[int, Detections], dict[str, list[float]]]:
+    """Return the detections of every image from the artifact's least score on, and the wall times of each step."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with _opened(artifact, graph) as detector:
+
+        def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
+            batch = detector.detect([Image.whole(pixels)], min_score=artifact.least_score)
+            for step, took in batch.seconds.items():
+                seconds[step].append(took)
+            return batch.detections[0]
+
+        return detect_all(find, images, truth, title, workers), seconds
+
+
+@contextmanager
+def _opened(artifact: Artifact, graph: Path) -> Iterator[Detector]:
+    """Give the batch job's runtime for a graph whose description is not finished."""
+    with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
+        Path(folder, MODEL_FILE).symlink_to(graph.resolve())
+        save_artifact(artifact, Path(folder))
+        yield open_detector(Path(folder))
+
+
+def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:
+    """Return the description with calibration and thresholds fitted on val, and val's calibrated detections."""
+    slope, offset = calibration.fit(calibration.judge(val, raw))
+    on_val = {
+        image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
+        for image, own in raw.items()
+    }
+    score = operating_score(val, on_val)
+    best = {result.name: result.best_f1() for result in evaluate_voc(val, on_val, (0.5,)).by_iou[0.5]}
+    chosen = {
+        "calibration": Calibration(slope=slope, offset=offset),
+        "least_score": calibrated_score(draft.least_score, slope, offset),
+        "operating_score": score,
+        # A class without any right detection gets the common threshold.
+        "class_scores": {name: own if f1 > 0 else score for name, (own, f1) in best.items()},
+    }
+    return draft.model_copy(update=chosen), on_val
+
+
+def _calibration_errors(curves: dict[str, calibration.Judged], score: float) -> dict[str, float]:
+    error = calibration.expected_calibration_error
+    return {
+        "val_calibration_error_before": error(curves["val, before calibration"]),
+        "val_calibration_error": error(curves["val"]),
+        "calibration_error": error(curves["test"]),
+        "calibration_error_operating": error(curves["test"], score),
+    }
+
+
+def _baseline(test: CocoDataset, found: DetectionSet) -> Baseline:
+    """Count all measured detections, so that a run can be compared at any threshold from the least score on."""
+    seen = Histograms(len(test.classes))
+    for image in test.images:
+        own = found[image.id]
+        seen.add(own.labels, own.scores, area(own.boxes).astype(np.float64) / (image.width * image.height))
+    return Baseline(
+        images=len(test.images),
+        boxes=dict(zip(test.classes, seen.boxes.tolist(), strict=True)),
+        sizes=seen.sizes.tolist(),
+    )
