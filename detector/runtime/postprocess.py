@@ -108,7 +108,7 @@ def postprocess(
     chosen_boxes = clip(edges.astype(np.float32), height, width)
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))
-    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold)][:max_detections]
+    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold, max_detections)]
     return Detections(chosen_boxes[kept], chosen_scores[kept], labels[kept].astype(np.int64))
 
 
