@@ -13,6 +13,7 @@ from detector.runtime.preprocess import Preprocessing
 BEGIN, END = "<!-- begin: detector card -->", "<!-- end: detector card -->"
 
 _METHODS = {"selective_search": "Selective Search", "sliding_window": "sliding windows"}
+_HALVES = "`detector import` measured it: test is one half of the images of an annotated set, and val the other half."
 # The IoUs in the keys of `metrics`. If an artifact lacks a figure, the table shows a dash.
 _IOUS = (50, 70, 90)
 
@@ -114,6 +115,8 @@ def _figures(artifact: Artifact) -> list[str]:
             average,
         ),
         markdown_table(["also on test", "value"], [row(title, name) for title, name in single.items()]),
+        # `detector import` knows the images that it measured, and not those of the training.
+        *([_HALVES] if artifact.data_digest is None else []),
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from detector.common.errors import ArtifactError
 from detector.importing.classes import ClassList
 from detector.importing.presets import Values
@@ -37,17 +39,22 @@ def choose(trial: Trial, classes: ClassList | None, given: Values) -> Reading:
     fitting = [reading for reading in found if classes is None or reading.classes in {None, *classes.counts()}]
     if classes is not None and not fitting:
         classes.names(found[0].classes)  # raises: no number of classes is that of the names
-    wanted = [item for item in fitting if all(item.decoding.get(key) == value for key, value in given.items())]
-    fitting = wanted or fitting
+    fitting = [way for way in fitting if _agrees(way, given)] or fitting
     if len(fitting) > 1:
-        ways = "\n".join(
-            f"  --preset {reading.preset}"
-            + "".join(f" --set decoding.{name}={value}" for name, value in reading.decoding.items() if name == "layout")
-            + f": {reading.because}; {reading.classes} classes"
-            for reading in fitting
-        )
+        ways = "\n".join(f"  {_options(way)}: {way.because}; {way.classes} classes" for way in fitting)
         raise ArtifactError(
             f"{path}: can be read in {len(fitting)} ways. Choose by where the model comes from, and add one of:\n{ways}"
             + ("\nThe number of class names may decide too: --classes" if classes is None else "")
         )
     return fitting[0]
+
+
+def _agrees(way: Reading, given: Values) -> bool:
+    """Return whether no value that the graph decides in this reading is given otherwise."""
+    return all(json.dumps(way.decoding.get(name, value)) == json.dumps(value) for name, value in given.items())
+
+
+def _options(way: Reading) -> str:
+    """Return the options that choose one of several readings."""
+    decided = {name: value for name, value in way.decoding.items() if name in ("layout", "activation")}
+    return f"--preset {way.preset}" + "".join(f" --set decoding.{name}={value}" for name, value in decided.items())

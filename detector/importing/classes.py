@@ -105,7 +105,7 @@ def _checked(source: str, content: Any) -> Names:
     if not isinstance(content, list | tuple) or not content:
         raise ArtifactError(f"{source}: holds no list of names; write one name a line")
     for number, value in enumerate(content):
-        if value is not None and not (isinstance(value, str) and value.strip()):
+        if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
             raise ArtifactError(f"{source}: class {number} is {value!r}, not a name; write N/A where there is no class")
     names = tuple(None if value is None or value.strip().lower() in _NOTHING else value.strip() for value in content)
     twice = [name for name, count in Counter(names).items() if name is not None and count > 1]

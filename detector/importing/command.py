@@ -69,7 +69,7 @@ def import_model(
     graph = read_graph(file, allow_external_data=wishes.allow_external_data)
     with tempfile.TemporaryDirectory(prefix="boxcar-") as temporary:
         folder = Path(temporary)
-        artifact = _describe(graph, folder, wishes, say)
+        artifact = _describe(graph, folder, wishes, bool(annotated), say)
         save_artifact(artifact, folder)
         _try(folder)
         if annotated:
@@ -119,11 +119,21 @@ def _is_artifact_or_empty(folder: Path) -> bool:
     return True
 
 
-def _describe(graph: GraphFile, folder: Path, wishes: Wishes, say: Say) -> Artifact:
-    """Return the description of a graph, which is written to `folder`, and say how it came about."""
+def _describe(graph: GraphFile, folder: Path, wishes: Wishes, measured: bool, say: Say) -> Artifact:
+    """Return the description of a graph, which is written to `folder`, and say how it came about.
+
+    measured: whether annotated images will decide the operating score.
+    """
     given = parse_settings(wishes.settings)
+    if measured and "operating_score" in given:
+        raise ArtifactError("--annotations choose the operating score: leave out --set operating_score")
     classes = named_classes(wishes.classes) if wishes.classes else metadata_classes(graph.metadata)
     _refuse_task(graph)
+    if graph.takes_bytes and not {"mean", "std"} <= set(given["preprocessing"]):
+        raise ArtifactError(
+            f"{graph.path}: takes whole numbers, so that it normalises images by itself; if so, add "
+            "--set preprocessing.mean=[0,0,0] --set preprocessing.std=[1,1,1]"
+        )
     preset = PRESETS[wishes.preset] if wishes.preset else None
     trial, told = _tried(graph, folder, given, wishes.preset)
     say(f"read {graph.path}: {graph.producer or 'producer unknown'}; outputs {outputs_text(trial)}")
@@ -153,7 +163,8 @@ def _describe(graph: GraphFile, folder: Path, wishes: Wishes, say: Say) -> Artif
     name = wishes.name or graph.path.stem
     artifact = describe(name, kind, preset, decided, size, trial.fixed, labels, given, digest)
     for line in assumptions(artifact, preset, decided, trial.fixed or told, given):
-        say(f"assumed {line}")
+        if not (measured and line.startswith("operating_score")):
+            say(f"assumed {line}")
     return artifact
 
 

@@ -41,13 +41,14 @@ _OTHERS = (
 @dataclass(frozen=True)
 class GraphFile:
     """An ONNX file that may be used. data: the whole graph with its weights; inputs: the sides of each input that is
-    not a weight, None where the graph leaves a side open."""
+    not a weight, None where the graph leaves a side open; takes_bytes: whether one takes whole numbers, 0 to 255."""
 
     path: Path
     data: bytes
     producer: str
     metadata: dict[str, str]
     inputs: dict[str, tuple[int | None, ...]]
+    takes_bytes: bool
 
 
 def read_graph(path: Path, *, allow_external_data: bool = False) -> GraphFile:
@@ -68,12 +69,16 @@ def read_graph(path: Path, *, allow_external_data: bool = False) -> GraphFile:
         _embed(path, outside, allow_external_data)
         data = model.SerializeToString()
     weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = {value.name: _sides(value) for value in model.graph.input if value.name not in weights}
+    given = [value for value in model.graph.input if value.name not in weights]
+    inputs = {value.name: _sides(value) for value in given}
+    takes_bytes = any(value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 for value in given)
     for name, sides in inputs.items():
         if max((side or 0 for side in sides), default=0) > MOST_SIDE:
             raise ArtifactError(f"{path}: its input {name} has {sides}; at most {MOST_SIDE} pixels a side are read")
     metadata = {row.key: row.value for row in model.metadata_props}
-    return GraphFile(path, data, f"{model.producer_name} {model.producer_version}".strip(), metadata, inputs)
+    return GraphFile(
+        path, data, f"{model.producer_name} {model.producer_version}".strip(), metadata, inputs, takes_bytes
+    )
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:

@@ -30,7 +30,7 @@ def measure(
     """
     split = read_coco(annotations, images)
     for notice in split.repairs.notices():
-        say(f"notice: {notice}")
+        say(f"notice: {notice.partition('; if it is')[0]}")  # without the advice about settings of `fetch`
     dataset = _with_classes(split.dataset, artifact.classes, annotations, say)
     val, test = _halves(dataset, split.files)
     for name, part in (("first", val), ("second", test)):

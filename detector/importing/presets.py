@@ -18,7 +18,6 @@ Values = dict[str, Any]
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _UNIT = (255.0, 255.0, 255.0)  # divides values by 255
 _BGR = {"channels": "BGR", "mean": _MEAN[::-1], "std": _STD[::-1]}
-# NanoDet was written for BGR, and keeps OpenCV's order of these numbers: mean in BGR, and 57.375 for blue.
 _NANODET = {"resize": "letterbox", "place": "centre", "interpolation": "area", "rounding": "down", **_BGR}
 _IMAGENET = {"channels": "RGB", "mean": _MEAN, "std": _STD}
 _PLAIN = {"channels": "RGB", "mean": (0.0, 0.0, 0.0), "std": _UNIT}
@@ -48,7 +47,7 @@ PRESETS: Mapping[str, Preset] = {
         0.65,
     ),
     "ultralytics": Preset(
-        "YOLOv5 to YOLO26 of Ultralytics, and YOLOv6 and YOLOv7",
+        "YOLOv5 and later of Ultralytics, YOLOv6 and YOLOv7",
         "yolo",
         {"resize": "letterbox", "place": "centre", "pad": 114.0, "interpolation": "linear", **_PLAIN},
         0.7,
@@ -71,24 +70,24 @@ PRESETS: Mapping[str, Preset] = {
         size=(352, 352),
     ),
     "rtdetr": Preset(
-        "RT-DETR and D-FINE", "detr", {"resize": "stretch", "interpolation": "bilinear", **_PLAIN}, None,
-        {"activation": "sigmoid"},
+        "RT-DETR and D-FINE",
+        "detr",
+        {"resize": "stretch", "interpolation": "bilinear", **_PLAIN},
+        None,
     ),
     "rfdetr": Preset(
-        "RF-DETR, Deformable DETR and others with ImageNet's mean and standard deviation",
+        "RF-DETR",
         "detr",
         {"resize": "stretch", "interpolation": "bilinear", **_IMAGENET},
         None,
-        {"activation": "sigmoid"},
         size=(560, 560),
     ),
     # DETR's own rule is 800 pixels for the shorter side; on images of 4:3 that is 1066 for the longer one.
     "detr": Preset(
-        "DETR (Facebook, Hugging Face)",
+        "DETR, Conditional DETR and Deformable DETR",
         "detr",
         {"resize": "long_side", "interpolation": "bilinear", **_IMAGENET},
         None,
-        {"activation": "softmax"},
         size=(1066, 1066),
         fixed={"resize": "stretch"},
     ),
@@ -106,4 +105,4 @@ PRESETS: Mapping[str, Preset] = {
         0.4,
         size=(400, 400),
     ),
-}  # fmt: skip
+}

@@ -18,6 +18,9 @@ from detector.runtime.kinds.grid import places
 # The strides of feature maps that detectors use: five sizes, without the finest, with a coarser, with a finer one.
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32))
 _BINS = 8  # of a distance in NanoDet and PicoDet
+# A raw centre is an offset of a few cells at most (YOLOX-Nano: 3.7 on noise); a decoded one is in pixels, up to the
+# input's side.
+_MOST_CELLS = 8.0
 _LARGEST_FRACTION = 2.0  # of the input, with room for a centre or a size that is a little too large
 LOOKED_FOR = (
     ("yolox", "one output 1 x N x (5 + C), a row for each cell of strides 8, 16, 32"),
@@ -106,8 +109,7 @@ def _rows(trial: Trial) -> Iterator[Reading]:
 def _one_row_a_cell(trial: Trial, value: NDArray[Any], strides: tuple[int, ...], because: str) -> Iterator[Reading]:
     columns = value.shape[1]
     settings: Values = {"strides": strides}
-    # A raw centre is an offset of about one cell; a decoded one is in pixels, up to the input's side.
-    if np.abs(value[:, :2].astype(np.float64)).max() < min(trial.size) / 2:
+    if np.abs(value[:, :2].astype(np.float64)).max() <= _MOST_CELLS:
         yield Reading("yolox", f"{because}, and centres are offsets in cells", columns - 5, settings)
         if len(strides) == 4 and columns > 4 * _BINS:
             yield Reading("nanodet-plus", because, columns - 4 * _BINS, settings | {"bins": _BINS})
@@ -162,10 +164,13 @@ def _queries(trial: Trial) -> Iterator[Reading]:
     shapes = f"{shape_text(trial.outputs[logits])} and {box} {shape_text(trial.outputs[box])}"
     because = f"{logits} is {shapes}, {queries} queries"
     if not {"dets", "labels"} <= set(trial.outputs):
-        yield Reading("rtdetr", f"{because}; a number for each class", count)
-        yield Reading("detr", f"{because}; a number for each class and one for no object", count - 1)
+        yield Reading("rtdetr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
+        text = f"{because}; a number for each class and one for no object"
+        yield Reading("detr", text, count - 1, {"activation": "softmax"})
     if {"dets", "labels"} <= set(trial.outputs) or count == 91:
-        yield Reading("rfdetr", f"{because}; a number for each class", count)
+        yield Reading("rfdetr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
+    if trial.preset == "detr":  # Conditional and Deformable DETR
+        yield Reading("detr", f"{because}; a number for each class", count, {"activation": "sigmoid"})
 
 
 def _final(trial: Trial) -> Iterator[Reading]:

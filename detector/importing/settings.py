@@ -101,20 +101,13 @@ def assumptions(artifact: Artifact, preset: Preset | None, decided: Values, fixe
     if fixed or artifact.preprocessing.height is None:
         known |= {"preprocessing.height", "preprocessing.width"}
     content = artifact.model_dump(mode="json")
-    values = {f"{section}.{name}": value for section in _SECTIONS for name, value in content[section].items()}
-    shown = set(values) if preset is None else {
-        f"{section}.{name}"
-        for section in _SECTIONS
-        for name in getattr(artifact, section).model_fields_set
-    }  # fmt: skip
-    values = {name: value for name, value in values.items() if name in shown} | {
-        name: content[name] for name in _SINGLE
-    }
-    return [
-        f"{name} = {_text(value)} (change it with --set {name}=VALUE)"
-        for name, value in values.items()
-        if name not in known
-    ]
+    values = {name: content[name] for name in _SINGLE}
+    for section in _SECTIONS:
+        # A preset gives the values that matter to it; without one all are shown.
+        shown = content[section].keys() if preset is None else getattr(artifact, section).model_fields_set
+        values |= {f"{section}.{name}": value for name, value in content[section].items() if name in shown}
+    return [f"{name} = {_text(value)} (change it with --set {name}=VALUE)"
+            for name, value in values.items() if name not in known]  # fmt: skip
 
 
 def _text(value: Any) -> str:

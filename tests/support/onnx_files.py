@@ -18,10 +18,11 @@ def onnx_model(
     metadata: Mapping[str, str] | None = None,
     nodes: Sequence[Any] = (),
     inputs: Mapping[str, Sequence[int | str]] | None = None,
+    takes: int = TensorProto.FLOAT,
 ) -> ModelProto:
     """Return a model that gives these outputs for every image.
 
-    size: of its input `images`; inputs: further ones; nodes: further ones, before the outputs.
+    size, takes: shape and type of its input `images`; inputs: further ones; nodes: further ones, before the outputs.
     """
     shapes = {"images": size} | dict(inputs or {})
     arrays = {name: np.asarray(value, None if hasattr(value, "dtype") else np.float32)
@@ -33,7 +34,7 @@ def onnx_model(
     graph = helper.make_graph(
         [*nodes, *constants],
         "made",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(name, takes, shape) for name, shape in shapes.items()],
         [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
             for name, value in arrays.items()

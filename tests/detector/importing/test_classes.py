@@ -38,6 +38,7 @@ WRONG = {
     "empty.txt": ("", "holds no list of names"),
     "gap.txt": ("cat\n\ndog\n", "class 1 is '', not a name; write N/A"),
     "twice.txt": ("cat\ndog\ncat\n", "lists 'cat' twice"),
+    "terminal.txt": ("cat\n\x1b[2Jdog\n", "class 1 is '\\x1b[2Jdog', not a name"),
     "nothing.txt": ("N/A\nN/A\n", "holds no names"),
     "broken.json": ('["cat"', "cannot be read"),
     "number.json": ("7", "holds no list"),

@@ -99,6 +99,9 @@ def test_the_model_itself_is_never_replaced(imported: Import, model: Path, names
     before = inside.read_bytes()
     done = imported(inside, "--classes", names)
     assert done.exit_code == 2 and "choose another --out" in done.output and inside.read_bytes() == before
+    own = make_artifact(tmp_path / "artifact")  # an artifact may be replaced, but not by a graph that is in it
+    done = imported(own / "model.onnx", "--classes", names, out="artifact")
+    assert done.exit_code == 2 and "model.onnx lies in" in done.output and load_artifact(own).backbone == "tiny"
 
 
 def test_a_stopped_import_leaves_the_artifact_that_was_there(
@@ -202,9 +205,17 @@ def test_an_annotated_set_measures_one_half_and_calibrates_on_the_other(
     assert {"map_50_11point", "calibration_error", "coco_ap"} <= set(artifact.metrics)
     assert set(artifact.class_scores) == set(artifact.classes)
     assert sum(map(sum, artifact.baseline.boxes.values())) == CLASSES * artifact.baseline.images
-    assert "not measured" not in done.output and (tmp_path / "out.check.png").is_file()
+    assert "not measured" not in done.output and "assumed operating_score" not in done.output
+    assert (tmp_path / "out.check.png").is_file()
     card = CliRunner().invoke(main, ["card", str(tmp_path / "out")])
     assert f"on {artifact.baseline.images} test images" in card.output and "best mean F1 on val" in card.output
+    assert "test is one half of the images of an annotated set" in card.output
+
+
+def test_a_score_is_given_or_measured(imported: Import, finder: Path, scenes: Path, tmp_path: Path) -> None:
+    options = ("--classes", scene_names(tmp_path, scenes), "--annotations", scenes / "val.json")
+    done = imported(finder, *options, "--images", scenes / "images", "--set", "operating_score=0.5")
+    assert done.exit_code == 2 and "leave out --set operating_score" in done.output
 
 
 def test_the_halves_do_not_depend_on_names_or_order(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from onnx import TensorProto
 
 from detector.runtime.artifact import Artifact, load_artifact
 from tests.support.artifacts import make_artifact
@@ -305,3 +306,30 @@ def test_one_class_with_a_certain_score_is_no_label(imported: Import, tmp_path: 
     rows[0, 0, 4:] = 1
     artifact = described(imported, tmp_path, {"output": rows}, "--classes", names_file(tmp_path, 1))
     assert artifact.decoding.layout == "objectness"
+
+
+def test_a_graph_of_whole_numbers_normalises_by_itself(imported: Import, tmp_path: Path) -> None:
+    file = write_onnx(tmp_path / "model.onnx", {"output": zeros(1, 7, 84)}, takes=TensorProto.UINT8)
+    names = names_file(tmp_path, 3)
+    refused(imported(file, "--classes", names), tmp_path, "takes whole numbers", "--set preprocessing.std=[1,1,1]")
+    values = ["--set", "preprocessing.mean=[0,0,0]", "--set", "preprocessing.std=[1,1,1]"]
+    assert imported(file, "--classes", names, *values).exit_code == 0
+
+
+def test_a_graph_of_half_precision_is_read(imported: Import, tmp_path: Path) -> None:
+    outputs = {"output": np.zeros((1, 84, 8), np.float16)}
+    names = names_file(tmp_path, 3)
+    artifact = described(imported, tmp_path, outputs, "--classes", names, takes=TensorProto.FLOAT16)
+    assert artifact.decoding.kind == "yolox"
+
+
+def test_deformable_detr_is_detr_with_another_activation(imported: Import, tmp_path: Path) -> None:
+    file = write_onnx(tmp_path / "model.onnx", {"logits": zeros(1, 9, 91), "pred_boxes": zeros(1, 9, 4)})
+    options = ["--classes", "coco", "--preset", "detr"]
+    refused(imported(file, *options), tmp_path, "decoding.activation=sigmoid", "decoding.activation=softmax")
+    for activation, first in (("sigmoid", None), ("softmax", "person")):
+        done = imported(file, *options, "--set", f"decoding.activation={activation}", out=activation)
+        assert done.exit_code == 0, done.output
+        artifact = load_artifact(tmp_path / activation)
+        assert artifact.decoding.activation == activation
+        assert artifact.graph_classes is not None and artifact.graph_classes[0] == first
