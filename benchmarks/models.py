@@ -23,7 +23,7 @@ import onnxruntime
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.average_precision import evaluate_voc
-from detector.runtime.artifact import MODEL_FILE
+from detector.runtime.artifact import MODEL_FILE, load_artifact
 from detector.runtime.detector import Detector, Image, open_detector
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
@@ -32,6 +32,8 @@ from detector.stages import layout
 IOUS = (0.5, 0.75)
 # Images that one artifact looks at before the next one does: enough to find its weights in the processor's cache.
 _IN_TURN = 20
+# The least score that counts for an artifact that was not measured, and so names none.
+_LEAST_SCORE = 0.01
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Measured:
     peer: bool
     megabytes: float
     detector: Detector
+    least_score: float
     found: dict[int, Detections] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     ap: dict[float, float] = field(default_factory=dict)  # 11-point, by IoU
@@ -59,10 +62,11 @@ def open_artifact(folder: Path, peer: bool, truth: CocoDataset) -> Measured:
         raise click.ClickException(
             f"{folder}: its class {unknown[0]} is not one of the split's; import it with --rename, so that both agree"
         )
-    return Measured(folder.name, peer, (folder / MODEL_FILE).stat().st_size / 1e6, detector)
+    least_score = load_artifact(folder).least_score or _LEAST_SCORE
+    return Measured(folder.name, peer, (folder / MODEL_FILE).stat().st_size / 1e6, detector, least_score)
 
 
-def measure(artifacts: list[Measured], images: Path, truth: CocoDataset, min_score: float) -> None:
+def measure(artifacts: list[Measured], images: Path, truth: CocoDataset) -> None:
     """Run every artifact on every image of the split, and compute their AP."""
     starts = range(0, len(truth.images), _IN_TURN)
     for first in progress(starts, len(starts), "measure", "turn"):
@@ -72,7 +76,7 @@ def measure(artifacts: list[Measured], images: Path, truth: CocoDataset, min_sco
             labels = np.array([truth.classes.index(name) for name in artifact.detector.classes])
             for image, pixels in zip(turn, decoded, strict=True):
                 start = time.thread_time()
-                (found,) = artifact.detector.detect([pixels], min_score=min_score).detections
+                (found,) = artifact.detector.detect([pixels], min_score=artifact.least_score).detections
                 artifact.seconds.append(time.thread_time() - start)
                 artifact.found[image.id] = Detections(found.boxes, found.scores, labels[found.labels])
     for artifact in artifacts:
@@ -128,11 +132,8 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--peer", "peers", type=_FOLDER, multiple=True, help="An artifact trained on COCO. Repeatable.")
 @click.option("--dataset", type=_FOLDER, default=layout.DATASET, show_default=True)
 @click.option("--split", default="test", show_default=True)
-@click.option("--min-score", type=float, default=0.01, show_default=True, help="Detections below do not count.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks/models.png"), show_default=True)
-def main(
-    artifacts: tuple[Path, ...], peers: tuple[Path, ...], dataset: Path, split: str, min_score: float, out: Path
-) -> None:
+def main(artifacts: tuple[Path, ...], peers: tuple[Path, ...], dataset: Path, split: str, out: Path) -> None:
     """Compare the artifacts in some folders: AP and time."""
     truth = load_coco(dataset / f"{split}.json")
     opened = [
@@ -140,7 +141,7 @@ def main(
     ]
     if not opened:
         raise click.UsageError("name the folder of at least one artifact")
-    measure(opened, dataset / "images", truth, min_score)
+    measure(opened, dataset / "images", truth)
     print(f"{len(truth.images)} images of {split}; {processor()}, ONNX Runtime {onnxruntime.__version__}, one thread\n")
     print("| artifact | CPU ms an image, median (10th to 90th percentile) | AP@.5 | AP@.75 | MB of model.onnx | |")
     print("| --- | ---: | ---: | ---: | ---: | --- |")

@@ -36,34 +36,35 @@ def graph_of(
     outputs: Mapping[str, NDArray[Any]],
     shape: Sequence[int | str],
     *,
+    name: str = "images",
     dtype: Any = np.float32,
     gains: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> bytes:
-    """Return a graph with the input `images` of this shape and dtype, which always gives these outputs.
+    """Return a graph with one input of this name, shape and dtype, which always gives these outputs.
 
     gains: of an output's shape, float32: that output grows by the input's mean times the gain.
     """
     nodes = [
-        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", [name], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["mean"], keepdims=0),
     ]
-    constants = {f"{name} given": value for name, value in outputs.items()}
-    for name in outputs:
-        if name in (gains or {}):
-            constants[f"{name} gain"] = gains[name]
-            nodes.append(helper.make_node("Mul", ["mean", f"{name} gain"], [f"{name} more"]))
-            nodes.append(helper.make_node("Add", [f"{name} given", f"{name} more"], [name]))
+    constants = {f"{output} given": value for output, value in outputs.items()}
+    for output in outputs:
+        if output in (gains or {}):
+            constants[f"{output} gain"] = gains[output]
+            nodes.append(helper.make_node("Mul", ["mean", f"{output} gain"], [f"{output} more"]))
+            nodes.append(helper.make_node("Add", [f"{output} given", f"{output} more"], [output]))
         else:
-            nodes.append(helper.make_node("Identity", [f"{name} given"], [name]))
+            nodes.append(helper.make_node("Identity", [f"{output} given"], [output]))
     graph = helper.make_graph(
         nodes,
         "given",
-        [helper.make_tensor_value_info("images", helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)],
+        [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)],
         [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-            for name, value in outputs.items()
+            helper.make_tensor_value_info(output, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+            for output, value in outputs.items()
         ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [numpy_helper.from_array(value, constant) for constant, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     data: bytes = model.SerializeToString()

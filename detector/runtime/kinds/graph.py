@@ -123,14 +123,17 @@ class GraphDetector:
 
     def _check(self, found: Candidates) -> None:
         """Raise ArtifactError unless shapes agree and scores are probabilities: nothing else could be trusted."""
-        count, classes = found.scores.shape
-        if classes != self.outputs_of_graph:
+        count, *classes = found.scores.shape
+        if classes != [self.outputs_of_graph]:
             raise ArtifactError(
-                f"model.onnx: scores {classes} classes, and model.json names {self.outputs_of_graph}; correct the "
-                "classes, or the kind and its settings in `decoding`"
+                f"model.onnx: scores {'x'.join(map(str, classes))} classes, and model.json names "
+                f"{self.outputs_of_graph}; correct the classes, or the kind and its settings in `decoding`"
             )
-        if found.boxes.shape not in ((count, 1, 4), (count, classes, 4)):
-            raise ArtifactError(f"model.onnx: gives {count} scores, and boxes of shape {found.boxes.shape}")
+        if found.boxes.shape not in ((count, 1, 4), (count, *classes, 4)):
+            raise ArtifactError(
+                f"model.onnx: gives scores of {count} boxes, and boxes of shape {found.boxes.shape}; correct the kind "
+                "or its settings in `decoding`"
+            )
         scores = found.scores
         if scores.min(initial=0) == ABSENT:
             scores = scores[scores != ABSENT]

@@ -8,6 +8,7 @@ import pytest
 from detector.common.errors import ArtifactError
 from detector.runtime.detector import open_detector
 from detector.runtime.kinds.detr import DetrDecoding
+from detector.runtime.kinds.rcnn import RcnnDecoding
 from detector.runtime.kinds.torchvision import TorchvisionDecoding
 from detector.runtime.kinds.yolo import YoloDecoding
 from detector.runtime.preprocess import Preprocessing
@@ -82,16 +83,20 @@ def test_a_probability_may_be_a_rounding_error_above_1(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("decoding", "outputs", "message"),
     [
-        (DetrDecoding(), {"logits": (1, 5, 3), "pred_boxes": (1, 6, 4)}, "gives 5 scores, and boxes of shape"),
+        (DetrDecoding(), {"logits": (1, 5, 3), "pred_boxes": (1, 6, 4)}, "gives scores of 5 boxes, and boxes of shape"),
         (DetrDecoding(), {"logits": (1, 5, 3)}, "are not logits and boxes of a DETR"),
         (DetrDecoding(), {"logits": (1, 5, 7), "pred_boxes": (1, 5, 4)}, r"scores 7 classes, and model\.json names 3"),
         (DetrDecoding(activation="softmax"), {"logits": (1, 5, 3), "pred_boxes": (1, 5, 4)}, r"scores 2 classes"),
+        (RcnnDecoding(proposals=None), {"scores": (1, 5, 3), "boxes": (5, 3, 4)}, "scores 5x3 classes"),
+        (RcnnDecoding(proposals=None), {"scores": (5, 3), "boxes": (5, 4)}, r"boxes of shape \(5, 4\)"),
         (TorchvisionDecoding(), {"boxes": (5, 4), "scores": (5,)}, "are not boxes, labels and scores"),
         (YoloDecoding(layout="objectness"), {"logits": (1, 5, 3), "pred_boxes": (1, 5, 4)}, "scores 0 classes"),
     ],
 )  # fmt: skip
 def test_outputs_of_another_kind_are_an_error(tmp_path, decoding, outputs, message: str) -> None:
-    graph = graph_of({name: np.zeros(s, np.float32) for name, s in outputs.items()}, [1, 3, "H", "W"])
+    name = "image" if decoding.kind == "rcnn" else "images"
+    zeros = {output: np.zeros(shape, np.float32) for output, shape in outputs.items()}
+    graph = graph_of(zeros, [1, 3, "H", "W"], name=name)
     with pytest.raises(ArtifactError, match=message):
         detect(artifact_of(graph, tmp_path / "model", decoding, PREPROCESSING), PIXELS)
 
