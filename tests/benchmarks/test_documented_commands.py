@@ -56,6 +56,7 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
+    "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
