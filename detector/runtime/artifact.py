@@ -127,7 +127,9 @@ class Artifact(_Frozen):
         return Columns(len(self.graph_classes), np.array(kept, np.int64), np.array(labels, np.int64))
 
     @model_validator(mode="after")
-    def _labels_are_known(self) -> Self:
+    def _labels_fit_together(self) -> Self:
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes has a name twice; give two outputs one label with graph_classes")
         unknown = {name for name in self.graph_classes or () if name is not None and name not in self.classes}
         if unknown:
             raise ValueError(f"graph_classes names {min(unknown)!r}, which is not one of the classes")
@@ -167,15 +169,15 @@ def parse_artifact(data: bytes, where: str) -> Artifact:
         return Artifact.model_validate(_from_version_4(content) if version == 4 else content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ArtifactError(f"{where}: {place_of(first)}: {first['msg']}") from error
+        raise ArtifactError(": ".join(filter(None, (where, place_of(first), first["msg"])))) from error
     except ValueError as error:
         raise ArtifactError(f"{where} is not JSON: {error}") from error
 
 
 def place_of(error: ErrorDetails) -> str:
-    """Return which value of a description is wrong, as in preprocessing.width."""
+    """Return which value of a description is wrong, as in preprocessing.width; "" if several do not agree."""
     steps = [str(step) for step in error["loc"]]
-    if steps[0] == "decoding":
+    if steps[:1] == ["decoding"]:
         # pydantic names the kind whose settings it checked, which is no step in the file.
         steps[1:2] = ["kind"] if error["type"].startswith("union_tag") else []
     return ".".join(steps)

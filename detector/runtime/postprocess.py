@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.common.errors import ArtifactError
 from detector.runtime.geometry.boxes import Boxes, clip
 from detector.runtime.geometry.nms import nms
 
@@ -84,6 +85,8 @@ def postprocess(
     scale, offset: of x and y, from the image to the graph's input: input = original * scale + offset; height, width:
     the image's size in pixels; calibration: (slope, offset) of `calibrate`;
     columns: None if output i has label i.
+
+    An infinite edge is clipped to the image. Raises ArtifactError if the edge of a chosen box is not a number.
     """
     if columns is not None:
         scores = scores[:, columns.kept]
@@ -100,10 +103,12 @@ def postprocess(
     factor = np.array([_BOX_STEPS / scale[0], _BOX_STEPS / scale[1]] * 2)
     chosen = boxes[rows, places if boxes.shape[1] > 1 else 0].astype(np.float64)
     edges = np.round((chosen - np.array([*offset, *offset])) * factor) / _BOX_STEPS
+    if np.isnan(edges).any():
+        raise ArtifactError("model.onnx: gives a box with an edge that is not a number (NaN)")
     chosen_boxes = clip(edges.astype(np.float32), height, width)
     sides = chosen_boxes[:, 2:] - chosen_boxes[:, :2]
     thick = np.flatnonzero((sides >= _THINNEST).all(axis=1))
-    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold)][:max_detections]
+    kept = thick[nms(chosen_boxes[thick], chosen_scores[thick], labels[thick], nms_threshold, max_detections)]
     return Detections(chosen_boxes[kept], chosen_scores[kept], labels[kept].astype(np.int64))
 
 
@@ -114,4 +119,4 @@ def _least_output(min_score: float, calibration: tuple[float, float] | None) -> 
         return least
     slope, offset = calibration
     odds = (math.log(least) - math.log1p(-least) - offset) / slope
-    return 1.0 / (1.0 + math.exp(-odds)) - _LEAST_ODDS if odds > -30 else -1.0
+    return 1.0 / (1.0 + math.exp(-odds)) - _LEAST_ODDS if odds > -30 else 0.0

@@ -38,7 +38,9 @@ class Preprocessing(BaseModel):
     )
     rounding: Literal["nearest", "down"] = Field(default="nearest", description="of the resized sides, in pixels")
     place: Literal["top_left", "centre"] = Field(default="top_left", description="of the image in the padded input")
-    multiple: int = Field(default=1, ge=1, description="sides are padded to multiples of this, at the bottom and right")
+    multiple: int = Field(
+        default=1, ge=1, le=MOST_SIDE, description="sides are padded to multiples of this, at the bottom and right"
+    )
     pad: FiniteFloat = Field(default=0.0, description="value of padding, 0 to 255, before normalisation")
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Three = Field(default=(0.0, 0.0, 0.0), description="in the order of `channels`: input = (value - mean) / std")

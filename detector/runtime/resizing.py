@@ -18,6 +18,9 @@ _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 # OpenCV's parameter of cubic convolution (Keys 1981); Pillow's is -0.5.
 _CUBIC = -0.75
 _FIXED = np.float32(2048)
+# An image is made in bands of rows, which read about this many samples for each of their taps: they stay in the
+# processor's cache, and the memory for a large image is bounded.
+_BAND = 2**16
 
 Taps = tuple[NDArray[np.int64], NDArray[np.floating]]  # (N, T) indices of source pixels, and their weights
 
@@ -32,18 +35,27 @@ def resize_to(pixels: Pixels, height: int, width: int, method: Method) -> Pixels
     if method == "area" and height <= pixels.shape[0] and width <= pixels.shape[1]:
         taps = _covered_taps
     by_column, by_row = taps(pixels.shape[1], width), taps(pixels.shape[0], height)
-    if method == "cubic" or taps is _covered_taps:
-        rows = _blend(pixels, by_row)
-        return np.clip(np.rint(_blend(rows.swapaxes(0, 1), by_column).swapaxes(0, 1)), 0, 255).astype(np.uint8)
-    return _blend_fixed(pixels, by_column, by_row)
+    blend = _blend_float if method == "cubic" or taps is _covered_taps else _blend_fixed
+    resized = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // (3 * max(width, pixels.shape[1])))
+    for start in range(0, height, step):
+        band = slice(start, start + step)
+        resized[band] = blend(pixels, by_column, (by_row[0][band], by_row[1][band]))
+    return resized
 
 
-def _blend(values: NDArray[np.generic], taps: Taps) -> NDArray[np.float32]:
-    """Return weighted sums of rows: (H, W, 3) -> (N, W, 3)."""
+def _blend_float(pixels: Pixels, by_column: Taps, by_row: Taps) -> Pixels:
+    """Return the image blended from any number of pixels in each direction."""
+    blended = _weighted_sums(_weighted_sums(pixels, by_row, axis=0), by_column, axis=1)
+    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def _weighted_sums(values: NDArray[np.generic], taps: Taps, axis: Literal[0, 1]) -> NDArray[np.float32]:
+    """Return weighted sums of rows, (H, W, 3) -> (N, W, 3), or of columns, -> (H, N, 3)."""
     indices, weights = taps
-    total = np.zeros((len(indices), *values.shape[1:]), np.float32)
+    total = np.zeros(1, np.float32)
     for index, weight in zip(indices.T, weights.T.astype(np.float32), strict=True):
-        total += values[index] * weight[:, None, None]
+        total = total + values.take(index, axis) * (weight[:, None, None] if axis == 0 else weight[:, None])
     return total
 
 
@@ -52,14 +64,17 @@ def _blend_fixed(pixels: Pixels, by_column: Taps, by_row: Taps) -> Pixels:
 
     Weights have 11 bits. The sums over columns lose 4 bits before they are multiplied, so that 16 bits hold them.
     """
-    (left, right), (above, below) = by_column[0].T, by_row[0].T
-    (from_left, from_right), (from_above, from_below) = (
-        np.rint(weights.T.astype(np.float32) * _FIXED).astype(np.int32) for _, weights in (by_column, by_row)
-    )
-    wide = pixels.astype(np.int32)
-    across = (wide[:, left] * from_left[:, None] + wide[:, right] * from_right[:, None]) >> 4
+    (left, right), (from_left, from_right) = by_column[0].T, _whole_weights(by_column)
+    rows, places = np.unique(by_row[0], return_inverse=True)
+    wide = pixels[rows]
+    across = (wide.take(left, 1) * from_left[:, None] + wide.take(right, 1) * from_right[:, None]) >> 4
+    (above, below), (from_above, from_below) = places.reshape(-1, 2).T, _whole_weights(by_row)
     upper, lower = across[above] * from_above[:, None, None], across[below] * from_below[:, None, None]
     return (((upper >> 16) + (lower >> 16) + 2) >> 2).astype(np.uint8)
+
+
+def _whole_weights(taps: Taps) -> NDArray[np.int32]:
+    return np.rint(taps[1].T.astype(np.float32) * _FIXED).astype(np.int32)
 
 
 def _scale(old: int, new: int) -> float:
@@ -78,7 +93,7 @@ def _enlarged_taps(old: int, new: int) -> Taps:
     """As `_linear_taps`, with the weights of `area` where a side is enlarged: most new pixels lie in one old pixel."""
     places, scale = np.arange(new), _scale(old, new)
     first = np.floor(places * scale).astype(np.int64)
-    part = (places + 1) - (first + 1) * (new / old)
+    part = ((places + 1) - (first + 1) * (new / old)).astype(np.float32)  # .9999999 becomes 1, as in OpenCV
     part = np.where((part <= 0) | (first >= old - 1), 0.0, part - np.floor(part))
     return _inside(first[:, None] + [0, 1], np.stack([1 - part, part], axis=1), old)
 

@@ -39,6 +39,7 @@ class Session:
         self.inputs = [item.name for item in inputs]
         self.shapes = [list(item.shape) for item in inputs]
         self._types = {item.name: _TYPES.get(item.type, np.float32) for item in inputs}
+        self.whole_numbers = np.uint8 in self._types.values()
         self.outputs = [item.name for item in self._session.get_outputs()]
 
     def require(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:

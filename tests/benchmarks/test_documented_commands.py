@@ -45,7 +45,7 @@ SETTINGS = {
     "detect": {"max_proposals": 30, "max_detections": 10},
 }  # fmt: skip
 
-# What is added to each command. FOLDER, OUTPUT and data/val are made by the fixture.
+# What is added to each command. FOLDER, OUTPUT, PEER and data/val are made by the fixture.
 SMOKE = {
     "detector fetch": "",
     "detector compare family --train-images 400 --test-images 80 --epochs 6":
@@ -56,9 +56,11 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
+    "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
     "python -m benchmarks.planning": "--count 3000 --latency 0",
     "python -m benchmarks.proposals --limit 240": "--limit 1",
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
@@ -132,6 +134,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     write_scenes(folder / "build/dataset", SPLITS)
     write_scenes(folder / "voc", {"test": 2}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
+    make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
     _write_models(folder)
     make_run(folder / "OUTPUT", DRIFT_IMAGES)

@@ -308,10 +308,10 @@ def test_a_network_that_fails_on_an_image(boxcar: Boxcar, planned: Path, monkeyp
     """It is no fault of the image's, so that no record may hide it: the run ends, and names the image."""
     run = onnxruntime.InferenceSession.run
 
-    def fails(self: onnxruntime.InferenceSession, outputs: Any, inputs: Any) -> Any:
+    def fails(self: onnxruntime.InferenceSession, outputs: Any, inputs: Any, options: Any = None) -> Any:
         if inputs["image"].shape[2:] == (32, 64):
             raise RuntimeError("out of range")
-        return run(self, outputs, inputs)
+        return run(self, outputs, inputs, options)
 
     photos = planned.parent / "photos"
     Image.new("RGB", (90, 40)).save(photos / "0002.png")

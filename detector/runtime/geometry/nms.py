@@ -11,25 +11,30 @@ from detector.runtime.geometry.boxes import Boxes, area
 
 
 def nms(
-    boxes: Boxes, scores: NDArray[np.floating[Any]], labels: NDArray[np.int64], threshold: float
+    boxes: Boxes,
+    scores: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    threshold: float,
+    most: int | None = None,
 ) -> NDArray[np.int64]:
-    """Return the indices of the boxes that are kept, best score first; ties keep the order of the input.
+    """Return the indices of the boxes that are kept, best score first and `most` at most; ties keep the input's order.
 
     boxes: (N, 4) xyxy; scores, labels: (N,). A box is suppressed if its IoU with a better kept box of its label is
     above `threshold`; boxes of different labels never suppress each other.
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    order = np.argsort(-scores, kind="stable")
+    rest = np.argsort(-scores, kind="stable")
     areas = area(boxes)
-    kept = np.zeros(len(boxes), np.bool_)
-    for label in np.unique(labels):
-        rest = order[labels[order] == label]
-        while len(rest):
-            best, rest = rest[0], rest[1:]
-            kept[best] = True
-            rest = rest[~_covered(boxes[best], areas[best], boxes[rest], areas[rest], threshold)]
-    survivors: NDArray[np.int64] = order[kept[order]]
-    return survivors
+    kept: list[np.int64] = []
+    while len(rest) and len(kept) != most:
+        best, rest = rest[0], rest[1:]
+        kept.append(best)
+        same = labels[rest] == labels[best]
+        if same.any():
+            rivals = rest[same]
+            same[same] = _covered(boxes[best], areas[best], boxes[rivals], areas[rivals], threshold)
+            rest = rest[~same]
+    return np.array(kept, np.int64)
 
 
 def _covered(

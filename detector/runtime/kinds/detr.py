@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detector.common.errors import ArtifactError
-from detector.runtime.kinds.graph import Candidates, GraphDetector
+from detector.runtime.kinds.graph import ABSENT, Candidates, GraphDetector
 from detector.runtime.kinds.grid import from_centres
 from detector.runtime.kinds.settings import DecodingSettings
 
@@ -23,7 +23,9 @@ class DetrDecoding(DecodingSettings):
 
     kind: Literal["detr"] = "detr"
     activation: Literal["sigmoid", "softmax"] = Field(
-        default="sigmoid", description="of the logits; softmax: the last one means that there is no object (DETR)"
+        default="sigmoid",
+        description="of the logits; softmax: the last one means that there is no object, and a box has its "
+        "best label only (DETR)",
     )
 
 
@@ -39,6 +41,7 @@ class Detr(GraphDetector):
         if self.decoding.activation == "softmax":
             scores = np.exp(scores - scores.max(axis=1, keepdims=True))
             scores = (scores / scores.sum(axis=1, keepdims=True))[:, :-1]
+            scores = np.where(scores == scores.max(axis=1, keepdims=True), scores, ABSENT)
         else:
             scores = 1 / (1 + np.exp(-scores))
         found = outputs[boxes][0].astype(np.float32) * np.array([size[1], size[0]] * 2, np.float32)

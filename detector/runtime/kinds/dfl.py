@@ -51,7 +51,8 @@ class Dfl(GraphDetector):
         cells, strides = places(size, settings.strides)
         self.require_rows(len(scores), len(cells))
         self.require_rows(len(logits), len(cells))
-        weights = np.exp(logits.reshape(len(logits), 4, settings.bins))
+        logits = logits.reshape(len(logits), 4, settings.bins)
+        weights = np.exp(logits - logits.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)
         distances = (weights @ np.arange(settings.bins, dtype=np.float32)) * strides
         centres = (cells + np.float32(settings.cell)) * strides + np.float32(settings.shift)

@@ -27,7 +27,7 @@ class FastestDet(GraphDetector):
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """See GraphDetector."""
-        found = self.single(outputs, 4)[0].astype(np.float32)
+        found = self.single(outputs, 3).astype(np.float32)
         _, rows, columns = found.shape
         found = found.reshape(len(found), -1).T  # (H x W, 5 + C)
         y, x = (axis.ravel().astype(np.float32) for axis in np.mgrid[:rows, :columns])

@@ -20,11 +20,19 @@ from detector.runtime.session import Array, Session
 if TYPE_CHECKING:
     from detector.runtime.artifact import Artifact
 
+# The score of a label that a graph does not give to a box: no threshold lets it pass, as 0 would let 0.
+ABSENT = np.float32(-1)
+# Half of the last decimal of a score: a graph's probabilities may be this much above 1.
+_ROUNDING = 0.5e-4
+
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a graph says of one image, before suppression. scores: float32 (N, C), probabilities before calibration;
-    boxes: float32 (N, C, 4), or (N, 1, 4) where all classes share a box, xyxy in pixels of the graph's input."""
+    """What a graph says of one image, before suppression.
+
+    scores: float32 (N, C), probabilities before calibration, or ABSENT; boxes: float32 (N, C, 4), or (N, 1, 4) where
+    all classes share a box, xyxy in pixels of the graph's input. An edge may be infinite: it is clipped to the image.
+    """
 
     scores: Array
     boxes: Array
@@ -53,6 +61,13 @@ class GraphDetector:
         self.decoding = decoding
         self.session = session
         self._columns = artifact.columns()
+        self._has_batch_axis = len(session.shapes[0]) != 3  # some graphs take one image without it
+        normalised = artifact.preprocessing.mean, artifact.preprocessing.std
+        if session.whole_numbers and normalised != ((0.0,) * 3, (1.0,) * 3):
+            raise ArtifactError(
+                "model.onnx: its input is uint8, and model.json normalises it, which would leave nothing of the "
+                "image; set mean to 0 and std to 1 in `preprocessing`"
+            )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -74,10 +89,7 @@ class GraphDetector:
         with clock.step("preprocess"):
             prepared = prepare(artifact.preprocessing, image.pixels, image.height, image.width)
         found = self.forward(image, prepared, clock)
-        if found.scores.shape[1] != self.outputs_of_graph:
-            raise ArtifactError(
-                f"model.onnx: scores {found.scores.shape[1]} classes, and model.json names {self.outputs_of_graph}"
-            )
+        self._check(found)
         with clock.step("postprocess"):
             return postprocess(
                 found.scores,
@@ -96,15 +108,41 @@ class GraphDetector:
     def forward(self, image: Image, prepared: Prepared, clock: Clock) -> Candidates:
         """Run the graph on one image."""
         with clock.step("network"):
-            # Some graphs take one image without the axis of the batch.
-            tensor = prepared.tensor if len(self.session.shapes[0]) == 4 else prepared.tensor[0]
+            tensor = prepared.tensor if self._has_batch_axis else prepared.tensor[0]
             outputs = self.session.run({self.session.inputs[0]: tensor})
         with clock.step("postprocess"):
-            return self.decode(outputs, prepared.tensor.shape[2:])
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is checked afterwards
+                    return self.decode(outputs, prepared.tensor.shape[2:])
+            except (IndexError, ValueError) as error:  # NumPy's, where an axis is missing or has another length
+                raise self._other_outputs(outputs) from error
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """Return what the graph's outputs say; size: (height, width) of its input."""
         raise NotImplementedError
+
+    def _check(self, found: Candidates) -> None:
+        """Raise ArtifactError unless shapes agree and scores are probabilities: nothing else could be trusted."""
+        count, *classes = found.scores.shape
+        if classes != [self.outputs_of_graph]:
+            raise ArtifactError(
+                f"model.onnx: scores {'x'.join(map(str, classes))} classes, and model.json names "
+                f"{self.outputs_of_graph}; correct the classes, or the kind and its settings in `decoding`"
+            )
+        if found.boxes.shape not in ((count, 1, 4), (count, *classes, 4)):
+            raise ArtifactError(
+                f"model.onnx: gives scores of {count} boxes, and boxes of shape {found.boxes.shape}; correct the kind "
+                "or its settings in `decoding`"
+            )
+        scores = found.scores
+        if scores.min(initial=0) == ABSENT:
+            scores = scores[scores != ABSENT]
+        least, most = scores.min(initial=0), scores.max(initial=0)
+        if not 0 <= least <= most <= 1 + _ROUNDING:  # nor is NaN
+            raise ArtifactError(
+                f"model.onnx: gives scores from {least:g} to {most:g}, and probabilities are from 0 to 1; if other "
+                "images do the same, correct the kind or its settings in `decoding`, or the normalisation"
+            )
 
     @property
     def outputs_of_graph(self) -> int:
@@ -112,12 +150,20 @@ class GraphDetector:
         return self._columns.count if self._columns else len(self.artifact.classes)
 
     def single(self, outputs: Mapping[str, NDArray[Any]], axes: int) -> NDArray[Any]:
-        """Return the graph's first output with this number of axes, the first of which is 1; raises ArtifactError."""
+        """Return the graph's first output that has this number of axes for one image; raises ArtifactError."""
         for value in outputs.values():
-            if value.ndim == axes and len(value) == 1:
+            if value.ndim == axes + 1 and len(value) == 1:
+                return value[0]
+            if value.ndim == axes and not self._has_batch_axis:
                 return value
+        raise self._other_outputs(outputs)
+
+    def _other_outputs(self, outputs: Mapping[str, NDArray[Any]]) -> ArtifactError:
         shapes = ", ".join("x".join(map(str, value.shape)) for value in outputs.values())
-        raise ArtifactError(f"model.onnx: none of its outputs ({shapes}) is what `{self.decoding.kind}` reads")
+        return ArtifactError(
+            f"model.onnx: its outputs ({shapes}) are not what `{self.decoding.kind}` reads; correct the kind or its "
+            "settings in `decoding`"
+        )
 
     def require_rows(self, found: int, expected: int) -> None:
         """Raise ArtifactError if the graph does not give one row for each cell."""
@@ -127,12 +173,18 @@ class GraphDetector:
                 "input's size or the strides"
             )
 
-    def labelled(self, boxes: Array, scores: Array, labels: NDArray[np.int64]) -> Candidates:
-        """Return candidates of a graph that gives one label for each box; labels outside the classes are dropped.
+    def labelled(self, boxes: Array, scores: Array, labels: NDArray[Any]) -> Candidates:
+        """Return candidates of a graph that gives one label for each box; a label below 0 fills up a row of no box.
 
-        boxes: (N, 4) xyxy; scores, labels: (N,).
+        boxes: (N, 4) xyxy; scores: (N,); labels: (N,), whole numbers of any dtype. Raises ArtifactError if a label is
+        not one of the classes.
         """
-        known = (labels >= 0) & (labels < self.outputs_of_graph)
-        rows = np.zeros((int(known.sum()), self.outputs_of_graph), np.float32)
-        rows[np.arange(len(rows)), labels[known]] = scores[known]
+        if len(labels) and not labels.max() < self.outputs_of_graph:  # nor is NaN
+            raise ArtifactError(
+                f"model.onnx: gives label {labels.max():g}, and model.json names {self.outputs_of_graph} classes, "
+                "from 0; correct the classes"
+            )
+        known = labels >= 0
+        rows = np.full((int(known.sum()), self.outputs_of_graph), ABSENT)
+        rows[np.arange(len(rows)), labels[known].astype(np.int64)] = scores[known]
         return Candidates(rows, boxes[known].astype(np.float32)[:, None])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -37,4 +36,4 @@ class Torchvision(GraphDetector):
         scores = [value for value in values if value.ndim == 1 and value.dtype.kind == "f"]
         if not len(boxes) == len(labels) == len(scores) == 1:
             raise ArtifactError(f"model.onnx: its outputs {list(outputs)} are not boxes, labels and scores")
-        return self.labelled(boxes[0], scores[0], labels[0].astype(np.int64) - self.decoding.first_label)
+        return self.labelled(boxes[0], scores[0], labels[0] - self.decoding.first_label)

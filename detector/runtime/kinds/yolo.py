@@ -32,9 +32,9 @@ class Yolo(GraphDetector):
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """See GraphDetector."""
-        found = self.single(outputs, 3)[0].astype(np.float32)
+        found = self.single(outputs, 2).astype(np.float32)
         if self.decoding.layout == "end_to_end":
-            return self.labelled(found[:, :4], found[:, 4], found[:, 5].astype(np.int64))
+            return self.labelled(found[:, :4], found[:, 4], found[:, 5])
         if self.decoding.layout == "transposed":
             found = found.T
             return Candidates(found[:, 4:], from_centres(found[:, :2], found[:, 2:4]))

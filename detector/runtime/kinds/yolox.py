@@ -32,7 +32,7 @@ class Yolox(GraphDetector):
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """See GraphDetector."""
-        found = self.single(outputs, 3)[0].astype(np.float32)
+        found = self.single(outputs, 2).astype(np.float32)
         centres, sizes = found[:, :2], found[:, 2:4]
         if not self.decoding.decoded:
             cells, strides = places(size, self.decoding.strides)

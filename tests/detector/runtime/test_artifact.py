@@ -141,3 +141,17 @@ def test_the_digest_of_what_decides_boxes(folder: Path) -> None:
         {"onnx_sha256": "0" * 64},
     ):
         assert artifact.model_copy(update=change).boxes_digest() != artifact.boxes_digest(), change
+
+
+def test_a_class_that_is_named_twice_is_refused(folder: Path) -> None:
+    rewrite(folder, classes=["cat", "dog", "cat"])
+    with pytest.raises(
+        ArtifactError, match=r"model\.json: Value error, classes has a name twice; give two outputs one label with"
+    ):
+        load_artifact(folder)
+
+
+def test_two_outputs_may_have_one_label(folder: Path) -> None:
+    rewrite(folder, classes=["cat", "dog"], graph_classes=["dog", "cat", "dog"])
+    columns = load_artifact(folder).columns()
+    assert columns is not None and columns.kept.tolist() == [0, 1, 2] and columns.labels.tolist() == [1, 0, 1]

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from detector.runtime.postprocess import Detections, postprocess
+from detector.runtime.postprocess import Detections, calibrate, postprocess, rounded
 
 
 def run(rows: list[tuple[list[float], list[list[float]]]], **changes: object) -> Detections:
@@ -100,3 +102,33 @@ def test_no_proposals_give_no_detections() -> None:
     )  # fmt: skip
     assert found.boxes.shape == (0, 4) and found.scores.shape == found.labels.shape == (0,)
     assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float64, np.int64)
+
+
+# Numbers where a threshold decides: its ends, and what is rounded to the least score or just not.
+SCORES = st.one_of(
+    st.floats(0, 1, width=32),
+    st.sampled_from([0.0, 1.0, 0.1, 0.09995, 0.09994, 0.5, 0.01, 0.00995, 1e-9, 1e-12, 1 - 2**-24]),
+)
+CALIBRATIONS = st.none() | st.tuples(st.floats(0.05, 20), st.floats(-30, 30)) | st.just((1.0, 0.0))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(SCORES, min_size=1, max_size=30), CALIBRATIONS, SCORES, st.integers(0, 40))
+def test_the_early_threshold_changes_nothing(
+    values: list[float], calibration: tuple[float, float] | None, min_score: float, steps: int
+) -> None:
+    """Bit by bit what one gets who calibrates and rounds everything and then compares."""
+    outputs = np.array(values, np.float32).reshape(-1, 1)
+    plain = outputs.astype(np.float64)
+    plain = rounded(calibrate(plain, *calibration) if calibration else plain)[:, 0]
+    # As often as not, the threshold is a score that there is, or one step of the last decimal beside it.
+    least = min_score if steps > 30 else min(1.0, max(0.0, float(plain[steps % len(plain)]) + (steps % 3 - 1) * 1e-4))
+    boxes = np.array([[3.0 * i, 0, 3 * i + 2, 9] for i in range(len(values))], np.float32)[:, None]
+    found = postprocess(
+        outputs, boxes, scale=(1.0, 1.0), height=60, width=100, min_score=least, nms_threshold=0.5,
+        max_detections=100, calibration=calibration,
+    )  # fmt: skip
+    kept = np.flatnonzero(plain >= least)
+    kept = kept[np.argsort(-plain[kept], kind="stable")]
+    assert np.array_equal(found.scores, plain[kept])
+    assert np.array_equal(found.boxes, boxes[kept, 0])

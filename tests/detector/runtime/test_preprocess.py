@@ -60,3 +60,19 @@ def test_channels_may_be_turned_round() -> None:
     pixels = np.full((4, 4, 3), (1, 2, 3), np.uint8)
     settings = Preprocessing(resize="none", height=None, width=None, channels="BGR", mean=(0, 1, 2), std=(1, 1, 1))
     assert prepare(settings, pixels, 4, 4).tensor[0, :, 0, 0].tolist() == [3, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"resize": "letterbox", "height": None, "width": 64}, "resize letterbox needs height and width"),
+        ({"resize": "stretch", "height": 64, "width": None}, "resize stretch needs height and width"),
+        ({"resize": "none", "height": None, "width": None, "std": (1, 0, 1)}, r"std\.1"),
+        ({"resize": "none", "height": None, "width": None, "mean": (1, np.nan, 1)}, "mean"),
+        ({"resize": "none", "height": None, "width": None, "multiple": 10**6}, "multiple"),
+        ({"resize": "none", "height": None, "width": None, "pad": np.inf}, "pad"),
+    ],
+)
+def test_settings_that_make_no_input_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**settings)

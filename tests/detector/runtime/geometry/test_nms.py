@@ -21,13 +21,14 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @settings(deadline=None, max_examples=100)
-@given(scenes(), st.sampled_from([0.125, 0.25, 0.5, 0.75]))  # exact in binary: both sides round IoUs alike
-def test_nms_is_torchvisions(scene: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float) -> None:
+@given(scenes(), st.sampled_from([0.125, 0.25, 0.5, 0.75]), st.integers(0, 6))  # both sides round these IoUs alike
+def test_nms_is_torchvisions(scene: tuple[np.ndarray, np.ndarray, np.ndarray], threshold: float, most: int) -> None:
     boxes, scores, labels = scene
     expected = batched_nms(
         torch.from_numpy(boxes), torch.from_numpy(scores.copy()), torch.from_numpy(labels), threshold
     )
     np.testing.assert_array_equal(nms(boxes, scores, labels, threshold), expected)
+    np.testing.assert_array_equal(nms(boxes, scores, labels, threshold, most), expected[:most])
 
 
 def test_the_best_of_a_heap_survives_and_other_labels_are_left_alone() -> None:
