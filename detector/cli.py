@@ -10,6 +10,7 @@ import click
 
 from detector.common.cores import cores
 from detector.common.errors import DetectorError, ImageError
+from detector.common.text import visible
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -28,7 +29,7 @@ class _Group(click.Group):
                 err=True,
             )
         except (DetectorError, OSError) as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo("error: " + "\n".join(map(visible, str(error).splitlines())), err=True)
         sys.exit(2)
 
 
@@ -180,7 +181,7 @@ def import_model(
         raise click.UsageError("--annotations and --images belong together: give both or neither")
     annotated = Annotated(annotations, images) if annotations and images else None
     wishes = Wishes(preset, kind, classes, rename, settings, name, allow_external_data)
-    run(model, out, wishes, annotated, check, cores(), click.echo)
+    run(model, out, wishes, annotated, check, cores(), lambda line: click.echo(visible(line)))
 
 
 @main.command()

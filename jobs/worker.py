@@ -22,7 +22,7 @@ from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import MAX_PIXELS
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError, UsageError
-from jobs.formats import PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
+from jobs.formats import RECORDS_VERSION, PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
 from jobs.parts import WholePart, find_part, records_key, stats_key
@@ -71,6 +71,7 @@ class Worker:
     def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
         _require_readers(plan)
+        _require_version(plan)
         self._clock = _Clock()
         self._output = output
         self._plan = plan
@@ -228,6 +229,15 @@ class _Clock:
         before = self._cpu, self._wall
         self._cpu, self._wall = time.process_time(), time.perf_counter()
         return self._cpu - before[0], self._wall - before[1]
+
+
+def _require_version(plan: Plan) -> None:
+    """Raise UsageError if the plan's records are of a version that this boxcar does not make; an older plan goes on."""
+    if plan.records_version > RECORDS_VERSION:
+        raise UsageError(
+            f"the plan's records are of version {plan.records_version}, and this boxcar makes version "
+            f"{RECORDS_VERSION}; use the boxcar that planned the run, or a newer one"
+        )
 
 
 def _require_readers(plan: Plan) -> None:

@@ -88,7 +88,7 @@ def metadata_classes(metadata: Mapping[str, str]) -> ClassList | None:
         return None
     try:
         content = ast.literal_eval(metadata["names"])
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ArtifactError(f"the names in the file's metadata cannot be read ({error}); give --classes") from error
     return ClassList("the file's metadata", (_checked("the file's metadata", content),))
 

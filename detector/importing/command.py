@@ -61,6 +61,8 @@ def import_model(
     into `out`.check.png. `out` appears in one step. Raises ArtifactError, AnnotationError or ImageError; nothing is
     written then.
     """
+    if not out.name or out.name == "..":
+        raise ArtifactError(f"--out {out}: name a folder that may be replaced")
     drawn = out.with_name(f"{out.name}.check.png")
     _refuse_out(out, [file, *([annotated.annotations] if annotated else []), *([check] if check else [])])
     if check and check.resolve() == drawn.resolve():
@@ -153,10 +155,10 @@ def _describe(graph: GraphFile, folder: Path, wishes: Wishes, measured: bool, sa
     names = classes.variants[0] if kind == "torchvision" else classes.names(reading.classes)
     labels = labelled(names, wishes.rename)
     _say_labels(labels, names, classes, reading, say)
-    _refuse_more_labels(trial, reading, names)
     decided = reading.decoding
     if kind == "torchvision":
         decided = decided | {"first_label": _first_label(names)}
+    _refuse_other_labels(trial, decided | given["decoding"], names)
     height, width = trial.size if told or preset is None else preset.size
     size = (trial.stated[0] or height, trial.stated[1] or width)
     digest = hashlib.sha256(graph.data).hexdigest()
@@ -199,16 +201,22 @@ def _first_label(names: Names) -> int:
     return 0 if names[0] is None else 1
 
 
-def _refuse_more_labels(trial: Trial, reading: Reading, names: Names) -> None:
-    """Raise ArtifactError if a graph that gives labels gives one beyond the names."""
-    if reading.preset == "torchvision":
+def _refuse_other_labels(trial: Trial, decoding: Values, names: Names) -> None:
+    """Raise ArtifactError if a graph that gives labels gives one beyond the names, or below the first."""
+    first = 0
+    if "first_label" in decoding:
         labels = [value for value in trial.outputs.values() if value.dtype.kind in "iu"]
-        last = len(names) - 1 + _first_label(names)
-    elif reading.decoding.get("layout") == "end_to_end":
+        first = int(decoding["first_label"])
+    elif decoding.get("layout") == "end_to_end":
         labels = [value[..., 5] for value in trial.outputs.values() if value.ndim == 3]
-        last = len(names) - 1
     else:
         return
+    last = len(names) - 1 + first
+    if first and any((value == 0).any() for value in labels) and names[0] is not None:
+        raise ArtifactError(
+            f"{trial.graph.path}: gives the label 0, and labels are taken to begin at {first}, after the background; "
+            "if 0 is the first class, add --set decoding.first_label=0"
+        )
     largest = max(float(value.max(initial=0)) for value in labels)
     if largest > last:
         raise ArtifactError(
@@ -234,10 +242,13 @@ def _try(folder: Path) -> None:
 
 
 def _place(folder: Path, out: Path) -> None:
-    """Put the finished artifact where it belongs, in one step."""
-    new = out.with_name(f"{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder, new)
-    shutil.rmtree(out, ignore_errors=True)
-    new.replace(out)
+    """Put the finished artifact where it belongs: an earlier one stays until the new one is complete beside it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
+        new.mkdir()
+        for name in (MODEL_FILE, DESCRIPTION_FILE):
+            shutil.copyfile(folder / name, new / name)
+        if out.exists():
+            out.rename(old)
+        new.rename(out)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
+from detector.runtime.baseline import BINS
 from detector.runtime.images import MEAN, SCALE, STRIDE
 from detector.runtime.kinds import Decoding
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
@@ -39,8 +40,8 @@ class Calibration(_Frozen):
     Of the detections with score s, about the part s is right at IoU .5.
     """
 
-    slope: float = Field(default=1.0, gt=0)
-    offset: float = 0.0
+    slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    offset: FiniteFloat = 0.0
 
     @property
     def line(self) -> tuple[float, float] | None:
@@ -128,6 +129,13 @@ class Artifact(_Frozen):
 
     @model_validator(mode="after")
     def _labels_fit_together(self) -> Self:
+        for name in (self.name, *self.classes):
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} is no name: it is empty, or has characters that cannot be shown")
+        if self.graph_classes is not None and not any(self.graph_classes):
+            raise ValueError("graph_classes drops every output of the graph")
+        if self.baseline is not None and self.baseline.images and len(self.baseline.sizes) != BINS:
+            raise ValueError(f"baseline.sizes has {len(self.baseline.sizes)} rows, not {BINS}")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes has a name twice; give two outputs one label with graph_classes")
         unknown = {name for name in self.graph_classes or () if name is not None and name not in self.classes}
@@ -170,7 +178,7 @@ def parse_artifact(data: bytes, where: str) -> Artifact:
     except ValidationError as error:
         first = error.errors()[0]
         raise ArtifactError(": ".join(filter(None, (where, place_of(first), first["msg"])))) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{where} is not JSON: {error}") from error
 
 

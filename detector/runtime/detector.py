@@ -37,7 +37,8 @@ class Batch:
 class Detector(Protocol):
     """A loaded artifact. Several threads may use it at once.
 
-    Results do not depend on how images are grouped into calls, or on the number of threads. Numbers are rounded once,
+    Results do not depend on how images are grouped into calls, or on how many threads call it. With several threads
+    inside the graph, some graphs add up in another order, and scores may differ by 1e-4. Numbers are rounded once,
     in the frame of the whole image, before clipping, threshold and suppression, so that rules see what decided.
     """
 

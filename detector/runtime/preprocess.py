@@ -41,7 +41,7 @@ class Preprocessing(BaseModel):
     multiple: int = Field(
         default=1, ge=1, le=MOST_SIDE, description="sides are padded to multiples of this, at the bottom and right"
     )
-    pad: FiniteFloat = Field(default=0.0, description="value of padding, 0 to 255, before normalisation")
+    pad: float = Field(default=0.0, ge=0, le=255, description="value of padding, 0 to 255, before normalisation")
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Three = Field(default=(0.0, 0.0, 0.0), description="in the order of `channels`: input = (value - mean) / std")
     std: tuple[_Divisor, _Divisor, _Divisor] = Field(

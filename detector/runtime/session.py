@@ -17,7 +17,7 @@ _TYPES: dict[str, Any] = {"tensor(float16)": np.float16, "tensor(uint8)": np.uin
 
 
 class Session:
-    """A loaded graph. Several threads may call `run` at once; the number of threads changes no result."""
+    """A loaded graph. Several threads may call `run` at once."""
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 1) -> None:
         """device: "auto" or "cpu", which are the same so far; a call uses `threads` threads. Raises ArtifactError."""

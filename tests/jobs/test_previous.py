@@ -160,6 +160,16 @@ def test_records_of_another_version_are_not_copied(
     assert _plan(tmp_path / "next").copies == 0
 
 
+def test_a_plan_of_a_newer_version_is_left_to_its_boxcar(
+    boxcar: Boxcar, artifact: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.plan.RECORDS_VERSION", RECORDS_VERSION + 1)
+        boxcar("plan", photos, tmp_path / "run", "--model", artifact)
+    said = boxcar("work", tmp_path / "run", code=2).stderr
+    assert "use the boxcar that planned the run" in said and not (tmp_path / "run/boxes").exists()
+
+
 def test_redo(boxcar: Boxcar, artifact: Path, photos: Path, first: Path, tmp_path: Path) -> None:
     arguments = ("plan", photos, tmp_path / "next", "--model", artifact, "--since", first)
     boxcar(*arguments, "--redo", "unreadable", "--redo", "missing")

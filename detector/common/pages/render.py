@@ -17,6 +17,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from detector.common.drawing import PALETTE
+from detector.common.text import visible
 
 # The colours of all other drawings, then more, so that twenty labels differ. Boxes are drawn on photographs, with a
 # black outline.
@@ -83,13 +84,6 @@ def _trusted(name: str, more: str = "") -> Markup:
     """Return one of our own files without escaping; none contains text that would close its element."""
     text = files("detector.common.pages").joinpath("templates", name).read_text("utf-8")
     return Markup(text + more)
-
-
-def visible(text: str) -> str:
-    """Return the text with escapes for characters that are invisible or change the direction of writing."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def share(value: float | None) -> str:

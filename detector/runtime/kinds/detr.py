@@ -48,11 +48,17 @@ class Detr(GraphDetector):
         return Candidates(scores, from_centres(found[:, :2], found[:, 2:]))
 
 
+_BOXES, _LOGITS = ("pred_boxes", "dets"), ("logits", "labels")
+
+
 def detr_outputs(names: list[str], shapes: list[list[Any]]) -> tuple[str, str]:
     """Return the names of the outputs with logits and with boxes; raises ArtifactError where there are none."""
-    boxes = next((name for name, shape in zip(names, shapes, strict=True)
-                  if len(shape) == 3 and shape[2] == 4 and "logits" not in name), None)  # fmt: skip
-    logits = next((name for name, shape in zip(names, shapes, strict=True) if len(shape) == 3 and name != boxes), None)
+    maps = [name for name, shape in zip(names, shapes, strict=True) if len(shape) == 3]
+    fours = [name for name, shape in zip(names, shapes, strict=True) if len(shape) == 3 and shape[2] == 4]
+    # The names of Hugging Face and of RF-DETR first: other outputs, such as features, may stand before them.
+    unnamed = [name for name in fours if name not in _LOGITS]
+    boxes = next((name for name in [*_BOXES, *unnamed] if name in fours), None)
+    logits = next((name for name in [*_LOGITS, *maps] if name in maps and name != boxes), None)
     if boxes is None or logits is None:
         raise ArtifactError(f"model.onnx: its outputs {names} are not logits and boxes of a DETR")
     return logits, boxes

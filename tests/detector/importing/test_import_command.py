@@ -280,3 +280,38 @@ def test_unreadable_annotations_are_named(imported: Import, finder: Path, scenes
     assert done.exit_code == 2 and "broken.json: is not JSON" in done.output and not (tmp_path / "out").exists()
     done = imported(finder, "--classes", names, "--annotations", scenes / "val.json", "--images", tmp_path / "none")
     assert done.exit_code == 2 and "no such folder of images" in done.output
+
+
+def test_nothing_is_replaced_but_the_artifact(imported: Import, model: Path, names: Path, tmp_path: Path) -> None:
+    """Folders beside it stay, and so does an earlier artifact until the new one is complete."""
+    diary = tmp_path / "out.new/diary.txt"
+    diary.parent.mkdir()
+    diary.write_text("mine")
+    for _ in range(2):
+        assert imported(model, "--classes", names).exit_code == 0
+    assert diary.read_text() == "mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".out")]
+    assert (tmp_path / "out").stat().st_mode & 0o777 == diary.parent.stat().st_mode & 0o777
+
+
+def test_labels_that_begin_at_zero_are_not_shifted(imported: Import, names: Path, tmp_path: Path) -> None:
+    found = {
+        "boxes": np.array([[1, 2, 20, 30], [4, 4, 30, 30]], np.float32),
+        "labels": np.array([0, 2]),
+        "scores": np.array([0.9, 0.8], np.float32),
+    }
+    model = write_onnx(tmp_path / "zero.onnx", found)
+    done = imported(model, "--classes", names)
+    assert done.exit_code == 2 and "add --set decoding.first_label=0" in done.output
+    done = imported(model, "--classes", names, "--set", "decoding.first_label=0")
+    assert done.exit_code == 0, done.output
+    assert load_artifact(tmp_path / "out").decoding.model_dump()["first_label"] == 0
+
+
+def test_text_of_the_file_cannot_forge_lines(imported: Import, names: Path, tmp_path: Path) -> None:
+    rows = np.zeros((1, 84, 8), np.float32)
+    model = write_onnx(tmp_path / "evil.onnx", {"out\nrecognised \x1b[31mtrust": rows})
+    done = imported(model, "--classes", names)
+    assert "\x1b" not in done.output and not any(
+        line.startswith("recognised \\x1b") for line in done.output.splitlines()
+    )

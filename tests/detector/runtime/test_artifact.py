@@ -80,6 +80,8 @@ def test_another_schema_version_is_refused(folder: Path, version: object) -> Non
         ({"preprocessing": {"resize": "crop", "height": 9, "width": 9}}, r"preprocessing\.resize"),
         ({"preprocessing": {"resize": "stretch", "height": 9, "width": 10**9}}, r"preprocessing\.width"),
         ({"operating_score": 1.5}, "operating_score"),
+        ({"calibration": {"slope": 1.0, "offset": float("nan")}}, r"calibration\.offset"),
+        ({"preprocessing": {"resize": "none", "height": None, "width": None, "pad": 300}}, r"preprocessing\.pad"),
         (
             {"decoding": {"kind": "rcnn", "proposals": {"method": "guess", "max_boxes": 3}}},
             r"decoding\.proposals\.method",
@@ -155,3 +157,25 @@ def test_two_outputs_may_have_one_label(folder: Path) -> None:
     rewrite(folder, classes=["cat", "dog"], graph_classes=["dog", "cat", "dog"])
     columns = load_artifact(folder).columns()
     assert columns is not None and columns.kept.tolist() == [0, 1, 2] and columns.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"classes": ["cat", "do\ng", "tree"]}, "has characters that cannot be shown"),
+        ({"classes": ["cat", " ", "tree"]}, "is empty"),
+        ({"name": "\x1b[31mred"}, "has characters that cannot be shown"),
+        ({"graph_classes": [None, None, None]}, "drops every output"),
+        ({"baseline": {"images": 5, "boxes": {}, "sizes": []}}, "has 0 rows, not 10"),
+    ],
+)
+def test_what_no_detector_has_is_refused(folder: Path, changes: dict[str, object], reason: str) -> None:
+    rewrite(folder, **changes)
+    with pytest.raises(ArtifactError, match=reason):
+        load_artifact(folder)
+
+
+def test_a_description_that_is_nested_without_end_is_refused(folder: Path) -> None:
+    (folder / "model.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="is not JSON"):
+        load_artifact(folder)
