@@ -27,6 +27,7 @@ from detector.runtime.detector import Image, open_detector
 from detector.runtime.images import Pixels, decode_image
 from detector.runtime.preprocess import MOST_SIDE
 
+_MOST_NAMED = 5  # names of classes in a line
 _SIDE = 640  # of an input whose size nothing tells
 Say = Callable[[str], None]
 
@@ -89,7 +90,8 @@ def import_model(
             (found,) = open_detector(folder).detect([Image.whole(photo)]).detections
             out.parent.mkdir(parents=True, exist_ok=True)
             draw_detections(photo, found.boxes, found.labels, found.scores, artifact.classes).save(drawn)
-            say(f"drawn {drawn}: {len(found.scores)} boxes from the score {artifact.operating_score:g} on; look at it")
+            boxes = "1 box" if len(found.scores) == 1 else f"{len(found.scores)} boxes"
+            say(f"drew {boxes} with a score of {artifact.operating_score:g} or more: look at {drawn}")
         _place(folder, out)
     say(f"written {out}: {MODEL_FILE} and {DESCRIPTION_FILE}; use it with `boxcar run INPUT OUTPUT --model {out}`")
 
@@ -226,13 +228,18 @@ def _refuse_other_labels(trial: Trial, decoding: Values, names: Names) -> None:
 
 
 def _say_labels(labels: Labels, names: Names, classes: ClassList, reading: Reading, say: Say) -> None:
-    more = "" if len(labels.classes) <= 3 else ", ..."
-    say(f"named {len(labels.classes)} classes from {classes.source}: {', '.join(labels.classes[:3])}{more}")
+    say(f"named {len(labels.classes)} classes from {classes.source}: {_some(labels.classes)}")
     if reading.classes is None:
-        say(f"assumed {len(names)} numbers of classes, because the outputs do not tell (change them with --classes)")
+        say(f"assumed {len(names)} classes, because the outputs do not say how many (change it with --classes)")
     if labels.dropped:
         count = len(labels.dropped)
-        say(f"dropped {count} of {len(names)} classes, which have no new name: {', '.join(labels.dropped)}")
+        say(f"dropped {count} of {len(names)} classes, which have no new name: {_some(labels.dropped)}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first few names, and the number of the others."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} others" if more > 0 else "")
 
 
 def _try(folder: Path) -> None:

@@ -82,6 +82,7 @@ def test_a_temporary_folder_that_is_full(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_long_listing_takes_no_more_memory(tmp_path: Path) -> None:
     """What the cache does not hold lies on the disk, in files without a name. The test's own list of keys is counted
     too: 60 bytes a key."""

@@ -20,6 +20,8 @@ from jobs.storage import FolderStore, open_store
 from jobs.worker import Worker
 from tests.jobs.helpers import Boxcar, write_photos
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def worked(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> Path:

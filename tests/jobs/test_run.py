@@ -17,6 +17,8 @@ from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of, write_photos
 from tests.support.detecting import detect
 
+pytestmark = pytest.mark.slow
+
 
 def test_folder(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
     photos, output = write_photos(tmp_path / "photos", 7), tmp_path / "run"

@@ -50,7 +50,7 @@ def test_the_check_is_drawn_beside_the_artifact(
     imported: Import, model: Path, names: Path, photo: Path, tmp_path: Path
 ) -> None:
     done = imported(model, "--classes", names, "--check", photo)
-    assert done.exit_code == 0 and "out.check.png: 1 boxes from the score 0.25 on" in done.output, done.output
+    assert done.exit_code == 0 and "drew 1 box with a score of 0.25 or more: look at " in done.output, done.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.json", "model.onnx"]
     drawn = np.asarray(Image.open(tmp_path / "out.check.png"))
     assert drawn.shape == (96, 128, 3) and (drawn != 255).any(axis=2)[24:57, 24:57].any()

@@ -16,6 +16,8 @@ from detector.data.settings import FetchSettings
 from detector.runtime.images import decode_image
 from detector.stages.fetch import fetch
 
+pytestmark = pytest.mark.slow
+
 SPLITS = ("train", "val", "test")
 NO_SPLIT = {"annotations": "none.json", "images": "none", "checksum": None}
 

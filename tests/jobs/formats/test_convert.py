@@ -165,6 +165,7 @@ def test_one_coco_file_has_what_the_two_have(boxcar: Boxcar, made_runs: Runs, tm
     assert truth.classes == CLASSES and sum(len(image.boxes) for image in truth.images) == len(found)
 
 
+@pytest.mark.slow
 def test_one_coco_file_holds_no_list_in_memory(first: Path, tmp_path: Path) -> None:
     record = next(record for record in records_of(first) if record.boxes)
     peaks = []
