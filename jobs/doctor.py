@@ -191,7 +191,7 @@ class Doctor:
         if self._pixels is None:
             return f"{name}: loaded"
         (found,) = detector.detect([Image.whole(self._pixels)]).detections
-        return f"{name}: {len(found.labels)} boxes in {self._image.key if self._image else ''}"
+        return f"{name}: {len(found.labels)} boxes in the image that was read"
 
 
 def _rules() -> str:

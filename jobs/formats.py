@@ -189,7 +189,7 @@ class PlanHead(VersionedModel):
 class PlanOptions(FileModel):
     """The options of a plan. With the listing they decide every byte of the records.
 
-    Every field but `model`, `boxes_sha256` and those that say how INPUT is read is part of the plan's digest. Fields
+    Every field but `model` and those that say how INPUT is read is part of the plan's digest. Fields
     that are marked with `AskedAs` are compared when the same OUTPUT is planned again. To add an option, add a field
     here, with a default value for older plans, and a click option of the same name.
     """
@@ -203,11 +203,6 @@ class PlanOptions(FileModel):
     filters: Filters = Field(default=Filters(), description="Which of the listed files are planned.")
     artifact_sha256: Annotated[str, AskedAs("artifact")] = Field(
         description="SHA-256 of model/model.json, which names that of model/model.onnx."
-    )
-    boxes_sha256: str | None = Field(
-        default=None,
-        description="SHA-256 of what decides boxes in the artifact's description: two artifacts that share it find the "
-        "same boxes; null in plans of older versions.",
     )
     model: str | None = Field(default=None, description="The artifact as --model named it; null: the shipped one.")
     min_score: Annotated[float, AskedAs("--min-score")] = Field(

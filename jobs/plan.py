@@ -48,7 +48,7 @@ IMAGE_EXTENSIONS = ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "t
 EARLIER_EXTENSIONS = (["bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"],)
 PLAN = "plan.json"
 # The fields of a plan that decide its records, and so the name of the run.
-DIGESTED = (PlanOptions.model_fields.keys() - {"model", "boxes_sha256", "request_payer", "no_sign_request"}) | {
+DIGESTED = (PlanOptions.model_fields.keys() - {"model", "request_payer", "no_sign_request"}) | {
     "records_version",
     "parts",
 }
@@ -77,7 +77,6 @@ def plan_options(
         input=source.uri,
         artifact_sha256=model.sha256,
         model=model.source,
-        boxes_sha256=model.artifact.boxes_digest(),
         min_score=model.artifact.operating_score if min_score is None else min_score,
         filters=Filters(**filters | {"extensions": filters.get("extensions") or IMAGE_EXTENSIONS}),
         since=None if since is None else Since(given=since),
@@ -106,7 +105,7 @@ def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, 
     plan = _plan_there(source, output, options)
     if plan is None:
         parts: list[PlanPart] = []
-        with PlanDraft(source, options, notice) as draft:
+        with PlanDraft(source, model, options, notice) as draft:
             _write_all(output, draft.cut(parts))
         plan = draft.plan(parts)
         ours, plan = plan, _create(output, plan)  # `plan` is now the one in OUTPUT: ours, or another planner's
@@ -130,7 +129,7 @@ def _create(output: Store, plan: Plan) -> Plan:
     raise StorageError(f"{output.uri}{PLAN}: other planners are at work on it; run again")
 
 
-def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -> Survey:
+def survey(source: Store, output: Store, model: Model, options: PlanOptions, notice: Notice) -> Survey:
     """The plan that `make_plan` would write or find. Writes nothing; raises what `make_plan` raises."""
     there = _plan_there(source, output, options)
     if there is not None:
@@ -140,7 +139,7 @@ def survey(source: Store, output: Store, options: PlanOptions, notice: Notice) -
             copied += sum(image.size for image in images if image.previous is not None)
         counts = ListingCounts(there.images, size, there.other_files, there.filtered, there.hidden)
         return Survey(there, there.since, len(there.parts), counts, CopyCounts(there.copies, copied))
-    with PlanDraft(source, options, notice) as draft:
+    with PlanDraft(source, model, options, notice) as draft:
         parts = -(-sum(1 for _ in draft.lines) // options.part_size)
     return Survey(None, draft.since, parts, draft.counts, draft.copies)
 
@@ -157,9 +156,9 @@ def plan_digest(content: Mapping[str, Any]) -> str:
 class PlanDraft:
     """A plan that is being made. Its lines can be read once; its counts are final when they have been read."""
 
-    def __init__(self, source: Store, options: PlanOptions, notice: Notice) -> None:
+    def __init__(self, source: Store, model: Model, options: PlanOptions, notice: Notice) -> None:
         self._options = options
-        self.since, self._earlier = _previous(options, notice)
+        self.since, self._earlier = _previous(model, options, notice)
         self._entries = (
             source.list(hidden=options.filters.hidden)
             if options.inventory is None
@@ -210,7 +209,7 @@ class PlanDraft:
         )
 
 
-def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[PreviousImage]]:
+def _previous(model: Model, options: PlanOptions, notice: Notice) -> tuple[Since | None, Iterator[PreviousImage]]:
     """The previous run and its images. When nothing of it can be copied there are no images, and a notice says why.
 
     A schedule that names the run before must not end because the artifact has changed.
@@ -232,7 +231,7 @@ def _previous(options: PlanOptions, notice: Notice) -> tuple[Since | None, Itera
         differences = (
             f"its records are of version {plan.records_version}, and this boxcar makes version {RECORDS_VERSION}"
         )
-    elif (plan.boxes_sha256 or run_artifact(store, plan).boxes_digest()) != options.boxes_sha256:
+    elif run_artifact(store, plan).boxes_digest() != model.artifact.boxes_digest():
         differences = _differences(plan, options, {"artifact"}) or differences
     if differences:
         notice(f"--since {since.given}: nothing is copied from {store.uri}: {differences}")

@@ -50,9 +50,9 @@ def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
     from jobs.plan import survey
     from jobs.status import read_status
 
-    with _opened(source, chosen) as (_, options):
+    with _opened(source, chosen) as (model, options):
         say(f"reading the listing of {source.uri}")
-        found = survey(source, output, options, warn)
+        found = survey(source, output, model, options, warn)
     counts, copies = found.counts, found.copies
     unchanged = "0"
     if found.since is not None and found.since.output is not None:

@@ -508,7 +508,7 @@ def test_every_option_of_a_plan_is_digested_and_compared(boxcar: Boxcar, artifac
         "redo": ("--redo", ["ok"]),
         "limit": ("--limit", 5),
     }
-    assert {*others, "model", "boxes_sha256", "request_payer", "no_sign_request"} == set(PlanOptions.model_fields)
+    assert {*others, "model", "request_payer", "no_sign_request"} == set(PlanOptions.model_fields)
     for field, (name, value) in others.items():
         assert plan_digest(written | {field: value}) != plan.digest
         asked = Plan.model_validate(written | {field: value}).asked()
@@ -519,7 +519,7 @@ def test_a_plan_without_a_newer_option_keeps_its_digest(boxcar: Boxcar, artifact
     """As an older boxcar wrote it, before the option was there."""
     photos, output = write_photos(tmp_path / "photos", 2), tmp_path / "run"
     boxcar("plan", photos, output, "--model", artifact)
-    newer = {"redo", "hidden", "limit", "request_payer", "no_sign_request", "records_version", "boxes_sha256"}
+    newer = {"redo", "hidden", "limit", "request_payer", "no_sign_request", "records_version"}
     written = json.loads((output / "plan.json").read_bytes())
     older = {name: value for name, value in written.items() if name not in newer}
     older["filters"] = {"include": [], "exclude": [], "extensions": EARLIER_EXTENSIONS[0]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-class GraphDetector:
+class GraphDetector(ABC):
     """A detector whose graph takes one image. A kind says how its outputs are read, in `decode`."""
 
     def __init__(self, artifact: Artifact, decoding: Any, session: Session) -> None:
@@ -117,9 +118,9 @@ class GraphDetector:
             except (IndexError, ValueError) as error:  # NumPy's, where an axis is missing or has another length
                 raise self._other_outputs(outputs) from error
 
+    @abstractmethod
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """Return what the graph's outputs say; size: (height, width) of its input."""
-        raise NotImplementedError
 
     def _check(self, found: Candidates) -> None:
         """Raise ArtifactError unless shapes agree and scores are probabilities: nothing else could be trusted."""
