@@ -10,9 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, FormatError, ImageError
-from detector.runtime.detector import Detector, Image
-from detector.runtime.images import count_pixels, decode_image
+from detector.runtime.detector import Detector
+from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
+from detector.runtime.reading import read_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
@@ -74,8 +75,9 @@ class Imager:
         content = fetched.content
         try:
             data = content.decoded()
-            with self._pixels.hold(count_pixels(data)):
-                record, seconds = self._look(image, content, data)
+            height, width = frame_size(data)
+            with self._pixels.hold(height * width):
+                record, seconds = self._look(image, content, data, height, width)
         except (ImageError, ItemError) as error:
             if isinstance(error, FormatError):
                 self._warn(image, error)
@@ -90,19 +92,20 @@ class Imager:
         if is_new:
             print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 
-    def _look(self, image: PlannedImage, content: Content, data: bytes) -> tuple[Record, dict[str, float]]:
+    def _look(
+        self, image: PlannedImage, content: Content, data: bytes, height: int, width: int
+    ) -> tuple[Record, dict[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""
         start = time.perf_counter()
-        pixels = decode_image(data)
+        read = read_image(data, self._detector.reading(height, width))
         decoded = time.perf_counter() - start
         try:
-            batch = self._detector.detect([Image.whole(pixels)], min_score=self._plan.min_score)
+            batch = self._detector.detect([read], min_score=self._plan.min_score)
         except ArtifactError as error:
             raise ModelError(
                 f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
-        height, width = pixels.shape[:2]
         boxes = _boxes(batch.detections[0], self._detector.classes)
         return self._record(image, "ok", content, width, height, boxes), {"decode": decoded, **batch.seconds}
 

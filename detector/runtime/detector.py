@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from detector.runtime.images import Pixels
 from detector.runtime.postprocess import Detections
 
+if TYPE_CHECKING:
+    from detector.runtime.reading import Reading
+
 
 @dataclass(frozen=True)
 class Image:
-    """What the reader gives: pixels, uint8 RGB (h, w, 3), which may be smaller than the whole image if it was decoded
-    at a smaller scale; height, width: of the whole image after its EXIF orientation, the frame of every result."""
+    """What the reader gives: pixels, uint8 RGB (h, w, 3), of the whole image or resized as the detector would do it;
+    height, width: of the whole image after its EXIF orientation, the frame of every result."""
 
     pixels: Pixels
     height: int
@@ -46,8 +49,9 @@ class Detector(Protocol):
     def classes(self) -> tuple[str, ...]:
         """The names of the labels."""
 
-    def decode_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the least (height, width) at which an image of this size is worth decoding."""
+    def reading(self, height: int, width: int) -> Reading:
+        """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones; the
+        detections are the same."""
 
     def detect(self, images: Sequence[Image], *, min_score: float | None = None) -> Batch:
         """Return the detections in each image; min_score: the artifact's operating score unless given.

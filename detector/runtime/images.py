@@ -96,10 +96,14 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def count_pixels(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
-    """Return the number of pixels that `decode_image` would decode, by the header; raises ImageError as it does."""
+def frame_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return the (height, width) of an encoded image in its EXIF orientation, by its header.
+
+    Raises ImageError as `decode_image` does.
+    """
     with _image_errors(), _open(prepared(data), max_pixels) as image:
-        return image.width * image.height
+        is_turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow turns the size of a TIFF itself
+        return (image.width, image.height) if is_turned else (image.height, image.width)
 
 
 def exif_orientation(data: bytes) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from detector.common.errors import ImageError
 from detector.common.pages import thumbnail
-from detector.runtime.images import count_pixels, decode_image
+from detector.runtime.images import decode_image, frame_size
 from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
 from jobs.formats import ERRORS
@@ -71,7 +71,8 @@ class Thumbnails:
             return Thumbnail(None, ERRORS["changed"])
         try:
             data = content.decoded()
-            with self._pixels.hold(count_pixels(data, MAX_PIXELS)):
+            height, width = frame_size(data, MAX_PIXELS)
+            with self._pixels.hold(height * width):
                 return Thumbnail(thumbnail(decode_image(data, MAX_PIXELS), self._budget))
         except (ImageError, ItemError) as error:
             return Thumbnail(None, ERRORS[error.status])

@@ -16,6 +16,7 @@ from detector.common.errors import ArtifactError
 from detector.runtime.detector import Batch, Image
 from detector.runtime.postprocess import Detections, postprocess
 from detector.runtime.preprocess import Prepared, prepare, resized_size
+from detector.runtime.reading import Reading
 from detector.runtime.session import Array, Session
 
 if TYPE_CHECKING:
@@ -75,9 +76,11 @@ class GraphDetector(ABC):
         """The names of the labels."""
         return self.artifact.classes
 
-    def decode_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the least (height, width) at which an image of this size is worth decoding."""
-        return resized_size(self.artifact.preprocessing, height, width)
+    def reading(self, height: int, width: int) -> Reading:
+        """See Detector."""
+        settings = self.artifact.preprocessing
+        method = None if settings.resize == "none" else settings.interpolation
+        return Reading(*resized_size(settings, height, width), method)
 
     def detect(self, images: Sequence[Image], *, min_score: float | None = None) -> Batch:
         """See Detector."""

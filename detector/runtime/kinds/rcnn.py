@@ -22,6 +22,7 @@ from detector.runtime.images import Pixels
 from detector.runtime.kinds.graph import Candidates, Clock, GraphDetector
 from detector.runtime.kinds.settings import DecodingSettings
 from detector.runtime.preprocess import Prepared
+from detector.runtime.reading import Reading
 from detector.runtime.session import Array, Session
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class Rcnn(GraphDetector):
         """See GraphDetector."""
         return Candidates(outputs["scores"], outputs["boxes"])
 
-    def decode_size(self, height: int, width: int) -> tuple[int, int]:
+    def reading(self, height: int, width: int) -> Reading:
         """See Detector. A search for proposals looks at the whole image."""
-        return (height, width) if self._propose else super().decode_size(height, width)
+        return Reading(height, width, None) if self._propose else super().reading(height, width)
 
 
 def _search(settings: ProposalSettings | None) -> Callable[[Pixels], Boxes] | None:

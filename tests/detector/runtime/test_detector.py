@@ -17,6 +17,7 @@ from detector.proposals import sliding_window
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import Detector, Image, open_detector
 from detector.runtime.postprocess import Detections
+from detector.runtime.reading import Reading
 from tests.support.detecting import detect as detect_one
 
 
@@ -146,7 +147,7 @@ def test_grouping_does_not_change_a_number_and_steps_have_times(searching: Path,
 def test_an_image_may_be_decoded_at_the_size_that_is_needed(artifact: Path) -> None:
     """Results are in the frame of the whole image."""
     detector = open_detector(artifact)
-    assert detector.decode_size(80, 128) == (40, 64)
+    assert detector.reading(80, 128) == Reading(40, 64, "bilinear")
     whole = detect(detector, np.full((80, 128, 3), 90, np.uint8))
     small = Image(np.full((40, 64, 3), 90, np.uint8), height=80, width=128)
     (found,) = detector.detect([small], min_score=0.0).detections
@@ -154,7 +155,7 @@ def test_an_image_may_be_decoded_at_the_size_that_is_needed(artifact: Path) -> N
 
 
 def test_a_search_for_proposals_needs_the_whole_image(searching: Path) -> None:
-    assert open_detector(searching).decode_size(80, 128) == (80, 128)
+    assert open_detector(searching).reading(80, 128) == Reading(80, 128, None)
 
 
 def test_another_device_is_an_artifact_error(artifact: Path) -> None:
@@ -203,6 +204,7 @@ for name in ("torch", "torchvision", "timm", "dvc", "dvclive", "faster_coco_eval
     sys.modules[name] = None  # importing it fails
 import numpy as np
 from pathlib import Path
+from detector.runtime.reading import Reading
 from detector.runtime.detector import Image, open_detector
 image = Image.whole(np.zeros((40, 64, 3), np.uint8))
 print(len(open_detector(Path(sys.argv[1])).detect([image], min_score=0.0).detections[0].scores))
