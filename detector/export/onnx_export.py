@@ -27,10 +27,12 @@ class _Graph(nn.Module):
 def export_onnx(network: DetectionNetwork, path: Path, max_proposals: int) -> None:
     """Write `network`, which is in evaluation mode on the CPU, with open image sizes and number of proposals.
 
-    max_proposals: the number of proposals of a network that makes its own; its graph has no input `proposals`. torch's
+    max_proposals: the number of proposals of a network that makes its own; its graph has no input `proposals`, and
+    takes any number of images of one size. torch's
     older exporter is used, because it exports RoIAlign and NMS with open shapes. Weights are stored in half precision.
     """
-    image = torch.zeros(1, 3, 96, 160)
+    rows = "batch" if network.makes_proposals else "count"
+    image = torch.zeros(2 if network.makes_proposals else 1, 3, 96, 160)
     # Each pyramid level gets a box, so that no branch is traced with empty tensors.
     proposals = torch.tensor([[0.0, 0.0, 40.0, 50.0], [0.0, 0.0, 150.0, 90.0], [0.0, 0.0, 600.0, 500.0]])
     with warnings.catch_warnings():
@@ -46,10 +48,10 @@ def export_onnx(network: DetectionNetwork, path: Path, max_proposals: int) -> No
             input_names=["image", "proposals"],
             output_names=["scores", "boxes"],
             dynamic_axes={
-                "image": {2: "height", 3: "width"},
+                "image": {2: "height", 3: "width"} | ({0: "batch"} if network.makes_proposals else {}),
                 "proposals": {0: "count"},
-                "scores": {0: "count"},
-                "boxes": {0: "count"},
+                "scores": {0: rows},
+                "boxes": {0: rows},
             },
         )
     onnx.save(store_in_half(onnx.load(path)), path)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from detector.model.backbones import BACKBONES
@@ -17,7 +16,7 @@ from detector.model.heads import RegionHead
 from detector.model.losses import multi_task_loss
 from detector.model.network import DetectionNetwork, Losses
 from detector.model.pyramid import FeaturePyramid
-from detector.model.roi_pool import BINS, pool
+from detector.model.roi_pool import BINS, numbered, pool
 from detector.model.targets import concatenate, draw_regions
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
@@ -39,14 +38,11 @@ class FastRCNN(DetectionNetwork):
         """Return the pyramid's maps, float32 (B, D, H_l, W_l), for images (B, 3, H, W)."""
         return [level.float() for level in self.pyramid(self.backbone(images))]
 
-    def regions(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return logits (R, C + 1) and deltas (R, C, 4), image after image.
+    def regions(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (R, C + 1) and deltas (R, C, 4).
 
-        features: (B, D, H_l, W_l); boxes: B x (R_b, 4) xyxy in pixels.
+        features: (B, D, H_l, W_l); rois: float32 (R, 5), rows of image index and xyxy in pixels.
         """
-        rois = torch.cat(
-            [torch.cat([own.new_full((own.shape[0], 1), i), own], dim=1) for i, own in enumerate(boxes)]
-        )  # (R, 5)
         logits, deltas = self.head(pool(features, self.strides, rois))
         return logits.float(), deltas.float()
 
@@ -59,7 +55,7 @@ class FastRCNN(DetectionNetwork):
     ) -> Losses:
         """Return the multi-task loss of regions that are drawn from each image's proposals, B x (R_b, 4)."""
         drawn = draw_regions(proposals, examples, settings.regions)
-        logits, deltas = self.regions(features, [targets.boxes for targets in drawn])
+        logits, deltas = self.regions(features, numbered([targets.boxes for targets in drawn]))
         return multi_task_loss(logits, deltas, concatenate(drawn), settings.box_weight)
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
@@ -67,5 +63,5 @@ class FastRCNN(DetectionNetwork):
         return self.region_losses(self.features(images), proposals, examples, settings)
 
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
-        logits, deltas = self.regions(self.features(image), [proposals])
+        logits, deltas = self.regions(self.features(image), numbered([proposals]))
         return logits.softmax(dim=1)[:, 1:], decode(proposals, deltas)

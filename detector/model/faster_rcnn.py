@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from detector.model.deltas import decode
@@ -15,11 +16,14 @@ from detector.model.network import Losses
 from detector.model.proposal_network import ProposalNetwork
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
+from detector.runtime.kinds.graph import ABSENT
 
 
 class FasterRCNN(FastRCNN):
     """A region proposal network before Fast R-CNN's head. Both are trained together, by the approximate joint training
     of section 3.2: there is no gradient through the coordinates of the proposals."""
+
+    makes_proposals = True
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
         """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
@@ -34,6 +38,10 @@ class FasterRCNN(FastRCNN):
 
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
         features = self.features(image)
-        own = self.rpn.propose(image, features, max_proposals)
-        logits, deltas = self.regions(features, [own])
-        return logits.softmax(dim=1)[:, 1:], decode(own, deltas)
+        own, there = self.rpn.propose(image, features, max_proposals)  # (B, R, 4), (B, R)
+        index = torch.arange(own.shape[0], device=own.device).to(own)[:, None, None].expand(-1, own.shape[1], 1)
+        logits, deltas = self.regions(features, torch.cat([index, own], dim=2).reshape(-1, 5))
+        scores, boxes = logits.softmax(dim=1)[:, 1:], decode(own.reshape(-1, 4), deltas)
+        scores = scores.reshape(*there.shape, scores.shape[1])
+        scores = torch.where(there[..., None], scores, torch.full_like(scores, float(ABSENT)))
+        return scores, boxes.reshape(*scores.shape, 4)

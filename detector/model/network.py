@@ -23,6 +23,8 @@ class DetectionNetwork(nn.Module, ABC):
     backbone: nn.Module
     # The most proposals in one call of `detect`, which bounds memory; None means any number.
     batch: int | None = None
+    # Whether `detect` makes its own proposals, and takes a batch of images.
+    makes_proposals: bool = False
 
     @abstractmethod
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
@@ -37,8 +39,9 @@ class DetectionNetwork(nn.Module, ABC):
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
         """Return probabilities (N, C) without the background, and boxes (N, C, 4) xyxy.
 
-        image: float32 (1, 3, H, W); proposals: (R, 4) xyxy in its pixels. Members that make their own proposals do not
-        read `proposals`, and make at most `max_proposals`; for the others N is R.
+        image: float32 (1, 3, H, W); proposals: (R, 4) xyxy in its pixels; N is R. Members that make their own proposals
+        do not read `proposals`, and take images (B, 3, H, W). They return (B, N, C) and (B, N, C, 4), where N is
+        `max_proposals`; rows of an image with fewer have the score `ABSENT`.
         """
 
     def freeze(self, blocks: int) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torchvision.models.detection._utils import _topk_min
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from detector.model.network import Losses
+from detector.model.suppression import suppress
 from detector.model.targets import coverage
 from detector.model.training_images import Example
 from detector.params import RPN_PROPOSALS
@@ -86,6 +89,7 @@ class ProposalNetwork(RegionProposalNetwork):
             _NMS_IOU,
         )
         self.fg_bg_sampler = _Sampler()
+        self._strides = tuple(strides)
 
     def assign_targets_to_anchors(
         self, anchors: list[Tensor], targets: list[dict[str, Tensor]]
@@ -128,14 +132,56 @@ class ProposalNetwork(RegionProposalNetwork):
             {"objectness": losses["loss_objectness"], "rpn_box": losses["loss_rpn_box_reg"]},
         )
 
-    def propose(self, image: Tensor, features: Sequence[Tensor], max_proposals: int) -> Tensor:
-        """Return proposals (R, 4) xyxy inside the image, best first.
+    def propose(self, images: Tensor, features: Sequence[Tensor], max_proposals: int) -> tuple[Tensor, Tensor]:
+        """Return proposals (B, R, 4) xyxy inside the images, best first, and which of them are there, bool (B, R).
 
-        image: (1, 3, H, W); features: float32 (1, D, H_l, W_l).
+        images: (B, 3, H, W); features: float32 (B, D, H_l, W_l). R is `max_proposals`: rows of an image with fewer are
+        filled up. These are torchvision's steps, for all images at once, so that a graph of them takes any batch.
         """
-        height, width = image.shape[-2:]
-        self._pre_nms_top_n["testing"] = min(_KEPT_A_LEVEL, _KEPT_FOR_EACH * max_proposals)
-        return super().forward(ImageList(image, [(height, width)]), _named(features))[0][0][:max_proposals]
+        most = min(_KEPT_A_LEVEL, _KEPT_FOR_EACH * max_proposals)
+        kept_boxes, kept_scores, kept_levels = [], [], []
+        for level, (logits, deltas) in enumerate(zip(*self.head(list(features)), strict=True)):
+            flat_logits, flat_deltas = _by_anchor(logits, 1).squeeze(2), _by_anchor(deltas, 4)  # (B, A_l), (B, A_l, 4)
+            scores, places = flat_logits.topk(_topk_min(flat_logits, most, 1), dim=1)  # (B, k)
+            anchors = self._anchors(level, logits, images)[places]  # (B, k, 4)
+            chosen = flat_deltas.gather(1, places[..., None].expand(-1, -1, 4))
+            boxes = self.box_coder.decode_single(chosen.reshape(-1, 4), anchors.reshape(-1, 4)).reshape(anchors.shape)
+            kept_boxes.append(_clipped(boxes, images))
+            kept_scores.append(torch.sigmoid(scores))
+            kept_levels.append(torch.full_like(places[0], level))
+        boxes, scores = torch.cat(kept_boxes, dim=1), torch.cat(kept_scores, dim=1)  # (B, N, 4), (B, N)
+        gone = torch.full_like(scores, -torch.inf)
+        large = (boxes[..., 2:] - boxes[..., :2] >= self.min_size).all(dim=2)
+        scores = torch.where(large, scores, gone)
+        kept = suppress(boxes, scores, torch.cat(kept_levels), len(features), _NMS_IOU)
+        # Rows that are not there fill up the proposals of an image that has fewer.
+        scores = functional.pad(torch.where(kept, scores, gone), (0, max_proposals), value=-torch.inf)
+        best, order = scores.topk(max_proposals, dim=1)  # (B, R)
+        boxes = functional.pad(boxes, (0, 0, 0, max_proposals))
+        return boxes.gather(1, order[..., None].expand(-1, -1, 4)), best > 0
+
+    def _anchors(self, level: int, maps: Tensor, images: Tensor) -> Tensor:
+        """Return the anchors of a level, (A_l, 4) xyxy in pixels, in the order of `_by_anchor`."""
+        height, width = maps.shape[-2:]
+        stride = self._strides[level]
+        cells = self.anchor_generator.cell_anchors[level].to(images)  # (a, 4) around 0
+        xs, ys = (torch.arange(count, device=images.device).to(images) * stride for count in (width, height))
+        y, x = torch.meshgrid(ys, xs, indexing="ij")
+        shifts = torch.stack([x.reshape(-1), y.reshape(-1), x.reshape(-1), y.reshape(-1)], dim=1)
+        return (shifts[:, None] + cells[None]).reshape(-1, 4)
+
+
+def _by_anchor(maps: Tensor, values: int) -> Tensor:
+    """Return (B, a * values, H, W) as (B, H * W * a, values): row after row, and in each cell anchor after anchor."""
+    batch, channels, height, width = maps.shape
+    return maps.view(batch, channels // values, values, height, width).permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
+
+
+def _clipped(boxes: Tensor, images: Tensor) -> Tensor:
+    """Return boxes (B, k, 4) clipped to the images."""
+    height, width = (torch.as_tensor(side).to(boxes) for side in images.shape[-2:])
+    x, y = (boxes[..., axis::2].clamp(min=0).minimum(side) for axis, side in ((0, width), (1, height)))
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=2)
 
 
 def _named(features: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -28,6 +28,11 @@ def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     return (octave + reference).clamp(0, len(strides) - 1).to(torch.int64)
 
 
+def numbered(boxes: Sequence[Tensor]) -> Tensor:
+    """Return boxes B x (R_b, 4) xyxy as regions of interest (R, 5): the index of the image, and the box."""
+    return torch.cat([torch.cat([own.new_full((own.shape[0], 1), i), own], dim=1) for i, own in enumerate(boxes)])
+
+
 def pool(features: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> Tensor:
     """Return the pooled features (R, D, S, S).
 

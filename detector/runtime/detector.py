@@ -12,6 +12,7 @@ from detector.runtime.postprocess import Detections
 
 if TYPE_CHECKING:
     from detector.runtime.reading import Reading
+    from detector.runtime.session import Device
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,23 @@ class Batch:
 class Detector(Protocol):
     """A loaded artifact. Several threads may use it at once.
 
-    Results do not depend on how images are grouped into calls, or on how many threads call it. With several threads
-    inside the graph, some graphs add up in another order, and scores may differ by 1e-4. Numbers are rounded once,
+    On a processor, results do not depend on how images are grouped into calls, or on how many threads call it. With
+    several threads inside the graph, or on a GPU, some graphs add up in another order, and scores may differ by 1e-4
+    or what docs/batch.md says of GPUs. Numbers are rounded once,
     in the frame of the whole image, before clipping, threshold and suppression, so that rules see what decided.
     """
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the labels."""
+
+    @property
+    def device(self) -> Device:
+        """Where the graph runs."""
+
+    @property
+    def batch(self) -> int:
+        """The number of images of one size that one call of the graph takes. More may be given to `detect`."""
 
     def reading(self, height: int, width: int) -> Reading:
         """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones; the
@@ -60,8 +70,8 @@ class Detector(Protocol):
         """
 
 
-def open_detector(folder: Path, device: str = "auto", *, threads: int = 1) -> Detector:
-    """Return the artifact in `folder` as a detector; a call of its graph uses `threads` threads.
+def open_detector(folder: Path, device: str = "auto", *, threads: int = 1, batch: int | None = None) -> Detector:
+    """Return the artifact in `folder` as a detector; see Session for the options.
 
     Raises ArtifactError if the artifact is not valid, or cannot be used here.
     """
@@ -70,5 +80,5 @@ def open_detector(folder: Path, device: str = "auto", *, threads: int = 1) -> De
     from detector.runtime.session import Session
 
     artifact = load_artifact(folder)
-    session = Session(folder / MODEL_FILE, device=device, threads=threads)
+    session = Session(folder / MODEL_FILE, device=device, threads=threads, batch=batch)
     return KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)

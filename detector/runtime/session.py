@@ -1,10 +1,11 @@
-"""Opens a graph with ONNX Runtime."""
+"""Opens a graph with ONNX Runtime, on a GPU where its CUDA provider loads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,33 @@ Array = NDArray[np.float32]
 _TYPES: dict[str, Any] = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
+DEVICES = ("auto", "cpu", "cuda")
+# Images of one call on a GPU. A processor computes each image with one thread, and is no faster with several.
+_GPU_BATCH = 16
+# TensorFloat-32 would change scores by more than the tolerance between processors. The heuristic choice of algorithms
+# takes no time at each new input size.
+_CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a graph runs; why_not_gpu: why a GPU of this machine is not used, or "" if there is none, or it is used."""
+
+    kind: Literal["cpu", "cuda"]
+    why_not_gpu: str = ""
+
+
 class Session:
     """A loaded graph. Several threads may call `run` at once."""
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int = 1) -> None:
-        """device: "auto" or "cpu", which are the same so far; a call uses `threads` threads. Raises ArtifactError."""
-        if device not in ("auto", "cpu"):
-            raise ArtifactError(f"device {device}: graphs run on the processor only; give auto or cpu")
+    def __init__(self, path: Path, *, device: str = "auto", threads: int = 1, batch: int | None = None) -> None:
+        """device: one of DEVICES; auto: the GPU where ONNX Runtime can use one; a call uses `threads` threads of the
+        processor; batch: images of one call at most, None for what suits the device.
+
+        Raises ArtifactError if the graph does not load, or the device cannot be used.
+        """
+        if device not in DEVICES:
+            raise ArtifactError(f"device {device}: not one of {', '.join(DEVICES)}")
         import onnxruntime  # takes a while, and descriptions are read without it
 
         options = onnxruntime.SessionOptions()
@@ -30,12 +51,25 @@ class Session:
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = 3  # errors only; its warnings are about graph optimisations
+        tries_gpu = device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if tries_gpu:
+            onnxruntime.preload_dlls()  # finds CUDA and cuDNN that were installed as Python packages
+            providers.insert(0, ("CUDAExecutionProvider", _CUDA_OPTIONS))
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise ArtifactError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        # A provider that does not load is left out without an error.
+        runs_on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
+        why_not = "" if runs_on_gpu or device == "cpu" else _why_not(tries_gpu)
+        if device == "cuda" and not runs_on_gpu:
+            raise ArtifactError(f"device cuda: {why_not or 'no GPU is visible here'}; mend that, or give cpu or auto")
+        self.device = Device("cuda" if runs_on_gpu else "cpu", why_not)
         self._path = path
         inputs = self._session.get_inputs()
+        takes_many = len(inputs[0].shape) == 4 and not isinstance(inputs[0].shape[0], int)
+        self.batch = (batch or (_GPU_BATCH if runs_on_gpu else 1)) if takes_many else 1
         self.inputs = [item.name for item in inputs]
         self.shapes = [list(item.shape) for item in inputs]
         self._types = {item.name: _TYPES.get(item.type, np.float32) for item in inputs}
@@ -57,3 +91,12 @@ class Session:
             shapes = " and ".join("x".join(map(str, value.shape)) for value in inputs.values())
             raise ArtifactError(f"{self._path.name}: the network fails on an input of {shapes}: {error}") from error
         return dict(zip(self.outputs, values, strict=True))
+
+
+def _why_not(has_provider: bool) -> str:
+    """Return why a GPU of this machine is not used; "" if there is none."""
+    if not Path("/proc/driver/nvidia/version").exists():
+        return ""
+    if not has_provider:
+        return "this ONNX Runtime has no CUDA provider; install onnxruntime-gpu in the place of onnxruntime"
+    return "the CUDA provider of ONNX Runtime does not load; check the versions of driver, CUDA and cuDNN it asks for"

@@ -55,7 +55,7 @@ class Clock:
 
 
 class GraphDetector(ABC):
-    """A detector whose graph takes one image. A kind says how its outputs are read, in `decode`."""
+    """A detector whose graph takes one image or a batch. A kind says how its outputs are read, in `decode`."""
 
     def __init__(self, artifact: Artifact, decoding: Any, session: Session) -> None:
         """decoding: the settings of the kind. Raises ArtifactError if the graph is not of this kind."""
@@ -63,6 +63,8 @@ class GraphDetector(ABC):
         self.decoding = decoding
         self.session = session
         self._columns = artifact.columns()
+        self.device = session.device
+        self.batch = session.batch
         self._has_batch_axis = len(session.shapes[0]) != 3  # some graphs take one image without it
         normalised = artifact.preprocessing.mean, artifact.preprocessing.std
         if session.whole_numbers and normalised != ((0.0,) * 3, (1.0,) * 3):
@@ -86,14 +88,29 @@ class GraphDetector(ABC):
         """See Detector."""
         clock = Clock()
         least = self.artifact.operating_score if min_score is None else min_score
-        return Batch([self._detect(image, least, clock) for image in images], clock.seconds)
+        found: list[Detections] = []
+        for start in range(0, len(images), self.batch):
+            found.extend(self._detect(images[start : start + self.batch], least, clock))
+        return Batch(found, clock.seconds)
 
-    def _detect(self, image: Image, min_score: float, clock: Clock) -> Detections:
-        artifact = self.artifact
+    def _detect(self, images: Sequence[Image], min_score: float, clock: Clock) -> Iterator[Detections]:
+        """Detect in at most `batch` images. Those of one input size go through the graph together."""
+        settings = self.artifact.preprocessing
         with clock.step("preprocess"):
-            prepared = prepare(artifact.preprocessing, image.pixels, image.height, image.width)
-        found = self.forward(image, prepared, clock)
-        self._check(found)
+            prepared = [prepare(settings, image.pixels, image.height, image.width) for image in images]
+        candidates: dict[int, Candidates] = {}
+        for shape in dict.fromkeys(one.tensor.shape for one in prepared):
+            alike = [place for place, one in enumerate(prepared) if one.tensor.shape == shape]
+            found = self.forward([images[place] for place in alike], [prepared[place] for place in alike], clock)
+            candidates.update(zip(alike, found, strict=True))
+        for place, (image, own) in enumerate(zip(images, prepared, strict=True)):
+            self._check(candidates[place])
+            yield self._choose(candidates[place], image, own, min_score, clock)
+
+    def _choose(
+        self, found: Candidates, image: Image, prepared: Prepared, min_score: float, clock: Clock
+    ) -> Detections:
+        artifact = self.artifact
         with clock.step("postprocess"):
             return postprocess(
                 found.scores,
@@ -109,21 +126,29 @@ class GraphDetector(ABC):
                 columns=self._columns,
             )
 
-    def forward(self, image: Image, prepared: Prepared, clock: Clock) -> Candidates:
-        """Run the graph on one image."""
+    def forward(self, images: Sequence[Image], prepared: Sequence[Prepared], clock: Clock) -> list[Candidates]:
+        """Run the graph on images whose inputs have one size."""
         with clock.step("network"):
-            tensor = prepared.tensor if self._has_batch_axis else prepared.tensor[0]
-            outputs = self.session.run({self.session.inputs[0]: tensor})
+            tensor = prepared[0].tensor if len(prepared) == 1 else np.concatenate([one.tensor for one in prepared])
+            outputs = self.session.run({self.session.inputs[0]: tensor if self._has_batch_axis else tensor[0]})
         with clock.step("postprocess"):
             try:
                 with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is checked afterwards
-                    return self.decode(outputs, prepared.tensor.shape[2:])
+                    return [self.decode(own, tensor.shape[2:]) for own in self._of_each(outputs, len(prepared))]
             except (IndexError, ValueError) as error:  # NumPy's, where an axis is missing or has another length
                 raise self._other_outputs(outputs) from error
 
+    def _of_each(self, outputs: dict[str, NDArray[Any]], images: int) -> list[dict[str, NDArray[Any]]]:
+        """Return the outputs of each image, as the graph gives them for one."""
+        if images == 1:
+            return [outputs]
+        if any(len(value) != images for value in outputs.values()):
+            raise self._other_outputs(outputs)
+        return [{name: value[place : place + 1] for name, value in outputs.items()} for place in range(images)]
+
     @abstractmethod
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
-        """Return what the graph's outputs say; size: (height, width) of its input."""
+        """Return what the graph's outputs say of one image; size: (height, width) of its input."""
 
     def _check(self, found: Candidates) -> None:
         """Raise ArtifactError unless shapes agree and scores are probabilities: nothing else could be trusted."""

@@ -1,13 +1,14 @@
 """The graphs of our own pipeline: boxes and scores for proposals, the graph's own ones or those of a search.
 
-Inputs: `image`, float32 (1, 3, H, W), and, if proposals are searched for, `proposals`, float32 (N, 4) xyxy in pixels of
-that input. Outputs: `scores`, float32 (N, C), probabilities of the C classes without the background, and `boxes`,
-float32 (N, C, 4) xyxy in the same pixels. N may be 0.
+Inputs: `image`, float32 (B, 3, H, W), and, if proposals are searched for, `proposals`, float32 (N, 4) xyxy in pixels of
+that input; B is 1 then. Outputs: `scores`, float32 (N, C), probabilities of the C classes without the background, and
+`boxes`, float32 (N, C, 4) xyxy in the same pixels; N may be 0. Graphs that take a batch give (B, N, C) and
+(B, N, C, 4), and ABSENT as the scores of rows that fill up an image with fewer proposals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,26 +53,30 @@ class Rcnn(GraphDetector):
         super().__init__(artifact, decoding, session)
         self._settings = decoding.proposals
         self._propose = _search(self._settings)
+        if self._settings:
+            self.batch = 1  # each image has its own proposals
         session.require(["image", *(["proposals"] if self._settings else [])], ["scores", "boxes"])
 
-    def forward(self, image: Image, prepared: Prepared, clock: Clock) -> Candidates:
+    def forward(self, images: Sequence[Image], prepared: Sequence[Prepared], clock: Clock) -> list[Candidates]:
         """See GraphDetector. Proposals are searched for in the whole image, and go through the graph in batches."""
         if self._settings is None or self._propose is None:
-            return super().forward(image, prepared, clock)
+            return super().forward(images, prepared, clock)
+        (image,), (own,) = images, prepared
         with clock.step("proposals"):
             found = self._propose(image.pixels)
-            proposals: Array = found * np.array([*prepared.scale, *prepared.scale], np.float32)
+            proposals: Array = found * np.array([*own.scale, *own.scale], np.float32)
         batch = self._settings.batch or max(1, len(proposals))
         with clock.step("network"):
             parts = [
-                self.session.run({"image": prepared.tensor, "proposals": proposals[start : start + batch]})
+                self.session.run({"image": own.tensor, "proposals": proposals[start : start + batch]})
                 for start in range(0, max(1, len(proposals)), batch)
             ]
-        return Candidates(*(np.concatenate([part[name] for part in parts]) for name in ("scores", "boxes")))
+        return [Candidates(*(np.concatenate([part[name] for part in parts]) for name in ("scores", "boxes")))]
 
     def decode(self, outputs: Mapping[str, NDArray[Any]], size: tuple[int, ...]) -> Candidates:
         """See GraphDetector."""
-        return Candidates(outputs["scores"], outputs["boxes"])
+        scores, boxes = outputs["scores"], outputs["boxes"]
+        return Candidates(scores, boxes) if scores.ndim == 2 else Candidates(scores[0], boxes[0])
 
     def reading(self, height: int, width: int) -> Reading:
         """See Detector. A search for proposals looks at the whole image."""

@@ -151,8 +151,8 @@ def test_detections_have_the_promised_shapes(
     for count in (0, 1, 7):
         with torch.inference_mode():
             scores, boxes = network.detect(image, random_boxes(count, 64, 96), 5)
-        found = {"single_object": 1, "faster_rcnn": 5}.get(variant["name"], count)
-        assert scores.shape == (found, 3) and boxes.shape == (found, 3, 4)
+        found = {"single_object": (1,), "faster_rcnn": (1, 5)}.get(variant["name"], (count,))
+        assert scores.shape == (*found, 3) and boxes.shape == (*found, 3, 4)
         assert scores.dtype == boxes.dtype == torch.float32
         assert ((scores >= 0) & (scores <= 1)).all()
 

@@ -6,6 +6,7 @@ import torch
 from detector.model.deltas import decode
 from detector.model.family import build
 from detector.model.fast_rcnn import FastRCNN
+from detector.model.roi_pool import numbered
 from detector.params import ModelSettings
 
 
@@ -17,7 +18,7 @@ def images() -> torch.Tensor:
 def outputs(
     network: FastRCNN, images: torch.Tensor, proposals: list[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return network.regions(network.features(images), proposals)
+    return network.regions(network.features(images), numbered(proposals))
 
 
 def test_a_batch_gives_what_each_image_gives_alone(

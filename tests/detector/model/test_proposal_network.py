@@ -4,10 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import box_iou
 
 from detector.model.network import DetectionNetwork
 from detector.model.proposal_network import ProposalNetwork
+from detector.model.roi_pool import numbered
 from detector.model.training_images import Example
 
 HEIGHT, WIDTH = 96, 128
@@ -49,14 +51,30 @@ OBJECT = [20.0, 20, 61, 61]
 def test_proposals_lie_in_the_image_best_first_and_without_near_repeats(rpn: ProposalNetwork) -> None:
     rpn.eval()
     with torch.inference_mode():
-        found = rpn.propose(IMAGES, features(1), 60)
-        fewer = rpn.propose(IMAGES, features(1), 7)
-    assert found.shape == (60, 4) and torch.equal(fewer, found[:7])
+        (found,), (there,) = rpn.propose(IMAGES, features(1), 60)
+        (fewer,), _ = rpn.propose(IMAGES, features(1), 7)
+    assert found.shape == (60, 4) and there.all() and torch.equal(fewer, found[:7])
     assert (found >= 0).all() and (found[:, 2] <= WIDTH).all() and (found[:, 3] <= HEIGHT).all()
     assert (found[:, 2:] > found[:, :2]).all()
     # Torchvision suppresses within a level: between levels two may agree.
     overlap = box_iou(found, found) - torch.eye(60)
     assert (overlap > 0.7).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("most", [40, 5000])
+def test_proposals_are_torchvisions_for_every_image_of_a_batch(rpn: ProposalNetwork, most: int) -> None:
+    rpn.eval()
+    rpn._pre_nms_top_n["testing"] = rpn._post_nms_top_n["testing"] = min(1000, 3 * most)
+    images, maps = IMAGES.expand(3, -1, -1, -1), features(3)
+    maps[0][2] *= 0.01  # one image has little in it
+    with torch.inference_mode():
+        found, there = rpn.propose(images, maps, most)
+        expected, _ = RegionProposalNetwork.forward(
+            rpn, ImageList(images, [(HEIGHT, WIDTH)] * 3), {str(level): own for level, own in enumerate(maps)}
+        )
+    assert there.all() == (most == 40)  # a large number fills up with rows that are not there
+    for own, kept, theirs in zip(found, there, expected, strict=True):
+        torch.testing.assert_close(own[kept], theirs[:most], rtol=1e-5, atol=1e-4)
 
 
 def test_the_batch_does_not_decide_which_anchors_are_drawn(rpn: ProposalNetwork) -> None:
@@ -157,10 +175,10 @@ def test_faster_rcnn_scores_its_own_proposals(lively_network: Callable[..., Dete
     with torch.inference_mode():
         scores, boxes = network.detect(image, torch.zeros(0, 4), 20)
         maps = network.features(image)
-        logits, _ = network.regions(maps, [network.rpn.propose(image, maps, 20)])
+        logits, _ = network.regions(maps, numbered([network.rpn.propose(image, maps, 20)[0][0]]))
         again = network.detect(image, torch.rand(3, 4) * 90, 20)
-    assert scores.shape == (20, 3) and boxes.shape == (20, 3, 4)
-    torch.testing.assert_close(scores, logits.softmax(dim=1)[:, 1:], rtol=1e-4, atol=1e-5)
+    assert scores.shape == (1, 20, 3) and boxes.shape == (1, 20, 3, 4)
+    torch.testing.assert_close(scores[0], logits.softmax(dim=1)[:, 1:], rtol=1e-4, atol=1e-5)
     assert torch.equal(again[0], scores)  # given proposals are not read
 
 

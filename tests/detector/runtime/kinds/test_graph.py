@@ -87,7 +87,7 @@ def test_a_probability_may_be_a_rounding_error_above_1(tmp_path) -> None:
         (DetrDecoding(), {"logits": (1, 5, 3)}, "are not logits and boxes of a DETR"),
         (DetrDecoding(), {"logits": (1, 5, 7), "pred_boxes": (1, 5, 4)}, r"scores 7 classes, and model\.json names 3"),
         (DetrDecoding(activation="softmax"), {"logits": (1, 5, 3), "pred_boxes": (1, 5, 4)}, r"scores 2 classes"),
-        (RcnnDecoding(proposals=None), {"scores": (1, 5, 3), "boxes": (5, 3, 4)}, "scores 5x3 classes"),
+        (RcnnDecoding(proposals=None), {"scores": (1, 5, 3), "boxes": (5, 3, 4)}, r"boxes of shape \(3, 4\)"),
         (RcnnDecoding(proposals=None), {"scores": (5, 3), "boxes": (5, 4)}, r"boxes of shape \(5, 4\)"),
         (TorchvisionDecoding(), {"boxes": (5, 4), "scores": (5,)}, "are not boxes, labels and scores"),
         (YoloDecoding(layout="objectness"), {"logits": (1, 5, 3), "pred_boxes": (1, 5, 4)}, "scores 0 classes"),
