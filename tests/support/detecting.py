@@ -16,3 +16,8 @@ def detect(detector: Detector | Path, pixels: NDArray[np.uint8], min_score: floa
     opened = open_detector(detector) if isinstance(detector, Path) else detector
     (found,) = opened.detect([Image.whole(pixels)], min_score=min_score).detections
     return found
+
+
+def same(a: Detections, b: Detections) -> bool:
+    """Whether two images have equal detections, number by number."""
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))

