@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,21 @@ import click
 from detector.common.cores import cores
 from detector.common.errors import DetectorError, ImageError
 from detector.common.text import visible
+from detector.runtime.devices import DEVICES
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _device(default: str) -> Callable[[Any], Any]:
+    """The option --device. Figures of an artifact come from a processor unless a user asks for something else."""
+    return click.option(
+        "--device",
+        type=click.Choice(DEVICES),
+        default=default,
+        show_default=True,
+        help="Where the graph runs and is measured; auto: on a GPU where ONNX Runtime can use one.",
+    )
 
 
 class _Group(click.Group):
@@ -106,7 +119,8 @@ def train() -> None:
 
 
 @main.command()
-def evaluate() -> None:
+@_device("cpu")
+def evaluate(device: str) -> None:
     """Stage 4: export the network's graph, calibrate it on val and measure it on test, into build/evaluation."""
     from detector.model.trained import load_making
     from detector.stages import layout
@@ -118,7 +132,9 @@ def evaluate() -> None:
     with settings_in_force("propose", "detect") as params:
         training = load_making(weights).settings
         require_settings(layout.TRAINING, training, params)
-        run(params.detect, params.propose, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION, cores())
+        run(
+            params.detect, params.propose, layout.DATASET, layout.PROPOSALS, weights, layout.EVALUATION, cores(), device
+        )
         save_settings(layout.EVALUATION, params, "detect", earlier=training)
 
 
@@ -147,6 +163,7 @@ def export() -> None:
 @click.option("--check", type=_FILE, metavar="PHOTO", help="Draw the detections on it; default: an annotated image.")
 @click.option("--name", help="The detector's name; default: the file's.")
 @click.option("--allow-external-data", is_flag=True, help="Read weights from files beside MODEL.")
+@_device("cpu")
 def import_model(
     model: Path,
     out: Path,
@@ -160,6 +177,7 @@ def import_model(
     check: Path | None,
     name: str | None,
     allow_external_data: bool,
+    device: str,
 ) -> None:
     """Make an artifact of MODEL, an ONNX file of YOLO, YOLOX, NanoDet, PicoDet, FastestDet, DETR or torchvision.
 
@@ -179,7 +197,7 @@ def import_model(
         raise click.UsageError("--preset and --kind exclude each other: a preset has a kind")
     if (annotations is None) != (images is None):
         raise click.UsageError("--annotations and --images belong together: give both or neither")
-    annotated = Annotated(annotations, images) if annotations and images else None
+    annotated = Annotated(annotations, images, device) if annotations and images else None
     wishes = Wishes(preset, kind, classes, rename, settings, name, allow_external_data)
     run(model, out, wishes, annotated, check, cores(), lambda line: click.echo(visible(line)))
 
@@ -204,7 +222,8 @@ def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
 @click.option("--model", type=_FOLDER, default=Path("models/detector"), show_default=True, help="The artifact.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and images.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Lowest score; default: the artifact's operating score.")
-def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None) -> None:
+@_device("auto")
+def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None, device: str) -> None:
     """Find objects in IMAGES, and write for each a JSON file and an image with the boxes drawn.
 
     Class names beyond ASCII are drawn with fonts of the extra `fonts` or `pipeline`, and as escapes without them.
@@ -218,7 +237,9 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     from detector.runtime.geometry.boxes import xyxy_to_xywh
     from detector.runtime.images import decode_image
 
-    detector = open_detector(model, threads=cores())
+    detector = open_detector(model, device, threads=cores())
+    if detector.device.why_not_gpu:
+        click.echo(f"warning: the GPU is not used: {detector.device.why_not_gpu}", err=True)
     classes = detector.classes
     out.mkdir(parents=True, exist_ok=True)
     names = [image.name for image in images]

@@ -279,6 +279,7 @@ class PartStats(FileModel):
     seconds: float = Field(description="Wall time since the previous part of the process, in seconds.")
     step_seconds: dict[str, float] = Field(description="Wall time of each step, added up over the images, in seconds.")
     onnxruntime: str = Field(description="Version of ONNX Runtime.")
+    device: str = Field(default="cpu", description="Where the detector ran: cpu or cuda.")
 
 
 class RuleResult(FileModel):
@@ -335,6 +336,7 @@ class Lineage(FileModel):
     )
     boxcar: str | None = Field(description="Version of the package that published the run; null when not installed.")
     onnxruntime: list[str] = Field(description="Versions of ONNX Runtime that made the parts.")
+    devices: list[str] = Field(default=["cpu"], description="Where the detector ran: cpu, cuda, or both.")
 
 
 class Cost(FileModel):

@@ -14,6 +14,7 @@ from detector.runtime.detector import Detector
 from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
 from detector.runtime.reading import read_image
+from jobs.batcher import Batcher
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
@@ -53,6 +54,7 @@ class Imager:
         self._source = source
         self._plan = plan
         self._detector = detector
+        self._batcher = Batcher(detector, plan.min_score)
         self._pixels = pixels
         self._named: set[str] = set()
         self._lock = threading.Lock()
@@ -100,14 +102,14 @@ class Imager:
         read = read_image(data, self._detector.reading(height, width))
         decoded = time.perf_counter() - start
         try:
-            batch = self._detector.detect([read], min_score=self._plan.min_score)
+            found, seconds = self._batcher.detect(read)
         except ArtifactError as error:
             raise ModelError(
                 f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
-        boxes = _boxes(batch.detections[0], self._detector.classes)
-        return self._record(image, "ok", content, width, height, boxes), {"decode": decoded, **batch.seconds}
+        boxes = _boxes(found, self._detector.classes)
+        return self._record(image, "ok", content, width, height, boxes), {"decode": decoded, **seconds}
 
     def _record(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from jobs.errors import UsageError
+from jobs.errors import StorageError, UsageError
 from jobs.formats import (
     OtherSchemaError,
     PartStats,
@@ -20,6 +20,7 @@ from jobs.formats import (
     PlanPart,
     Record,
     decode_lines,
+    encode_lines,
     read,
     sha256,
     summary,
@@ -27,6 +28,9 @@ from jobs.formats import (
 from jobs.plan import decode_planned, planned_key
 from jobs.progress import TerminalProgress
 from jobs.storage import Store, read_ahead
+
+# Each try ends with the records of one worker, unless somebody removes them at the same moment.
+_TRIES = 3
 
 
 def records_key(part: PlanPart) -> str:
@@ -108,6 +112,11 @@ def _checked_records(plan: Plan, images: list[PlannedImage], stats: PartStats, d
         raise ValueError("missing")
     if sha256(data) != stats.sha256:
         raise ValueError("changed since it was written")
+    return _planned_records(plan, images, data)
+
+
+def _planned_records(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record]:
+    """The records in a part's bytes; raises ValueError with a reason when they are not those of the planned images."""
     records = decode_lines(Record, data)
     if [record.image for record in records] != [plan.input + image.key for image in images]:
         raise ValueError("its images are not those of the plan")
@@ -121,6 +130,55 @@ def _checked_records(plan: Plan, images: list[PlannedImage], stats: PartStats, d
 def _is_of(record: Record, image: PlannedImage) -> bool:
     """Whether a record is of the planned version of an image; a folder's plan has no ETag."""
     return record.bytes == image.size and image.etag in (None, record.etag)
+
+
+def write_records(
+    output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage], records: list[Record]
+) -> tuple[list[Record], bytes]:
+    """Write a part's records unless another worker's are there; returns those that stay, and their bytes.
+
+    A GPU, or another processor, may give other bytes, and what is there may be published already. So whole records
+    stay, unless their statistics show that they were changed after they were written. Statistics are written after
+    the records, and of the records that stay.
+
+    Raises UsageError when the records there are of another schema version, and StorageError when something else changes
+    what is written.
+    """
+    key = records_key(part)
+    try:
+        for _ in range(_TRIES):
+            there = output.read_version(key)
+            if there is None or not _may_stay(output, plan, part, images, there.data):
+                output.swap(key, encode_lines(records), None if there is None else there.etag)
+                # A store may not know conditions, so that only what is there now is certain.
+                there = output.read_version(key)
+            if there is not None and (standing := _whole(plan, images, there.data)) is not None:
+                return standing, there.data
+    except OtherSchemaError as error:
+        raise UsageError(f"{output.uri}{key}: {error}") from error
+    raise StorageError(f"{output.uri}{key}: does not hold what was written; find out what else writes there")
+
+
+def _may_stay(output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage], data: bytes) -> bool:
+    """Whether records that are there may stay: they are whole, and no statistics speak against them."""
+    try:
+        stats = decode_stats(plan, part, output.read(stats_key(part)))
+    except ValueError:  # their worker was stopped before it wrote statistics, or these were damaged
+        return _whole(plan, images, data) is not None
+    return stats.sha256 == sha256(data)
+
+
+def _whole(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record] | None:
+    """The records of a part if they are exactly those of its planned images; None otherwise.
+
+    Raises OtherSchemaError.
+    """
+    try:
+        return _planned_records(plan, images, data)
+    except OtherSchemaError:
+        raise
+    except ValueError:
+        return None
 
 
 def missing_parts(

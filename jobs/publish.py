@@ -240,6 +240,7 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
             params_digest=artifact.params_digest,
             boxcar=_package_version(),
             onnxruntime=sorted(tally.onnxruntime),
+            devices=sorted(tally.devices),
         ),
         cost=Cost(cpu_seconds=round(tally.cpu_seconds, 3), bytes_read=tally.bytes_read),
     )

@@ -30,6 +30,7 @@ class Tally:
         self.cpu_seconds = 0.0
         self.bytes_read = 0
         self.onnxruntime: set[str] = set()
+        self.devices: set[str] = set()
         self._numbers = {label: number for number, label in enumerate(classes)}
 
     def add(self, part: WholePart) -> None:
@@ -41,6 +42,7 @@ class Tally:
         self.cpu_seconds += stats.cpu_seconds
         self.bytes_read += stats.bytes_read
         self.onnxruntime.add(stats.onnxruntime)
+        self.devices.add(stats.device)
         self.add_records(part.records)
 
     def add_records(self, records: Sequence[Record]) -> None:

@@ -16,16 +16,16 @@ from datetime import UTC, datetime
 
 import onnxruntime
 
-from detector.common.errors import ArtifactError
+from detector.common.errors import ArtifactError, DeviceError
 from detector.runtime.decoding.readers import missing_readers
 from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import MAX_PIXELS
 from jobs.budget import Budget
 from jobs.errors import ModelError, StorageError, UsageError
-from jobs.formats import RECORDS_VERSION, PartStats, Plan, PlannedImage, PlanPart, Record, encode_lines, sha256
+from jobs.formats import RECORDS_VERSION, PartStats, Plan, PlannedImage, PlanPart, Record, sha256
 from jobs.image import Imager, ImageResult
 from jobs.model import run_model
-from jobs.parts import WholePart, find_part, records_key, stats_key
+from jobs.parts import WholePart, find_part, stats_key, write_records
 from jobs.presence import Presence
 from jobs.previous import PreviousRun
 from jobs.storage import Store
@@ -68,15 +68,22 @@ class PartDraft:
 class Worker:
     """Makes parts of one plan. It keeps its network and its threads from part to part; use it in a `with` block."""
 
-    def __init__(self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1) -> None:
-        """threads: images computed at once; share: how many workers divide this machine's memory."""
+    def __init__(
+        self, source: Store, output: Store, plan: Plan, *, threads: int, share: int = 1, device: str = "auto"
+    ) -> None:
+        """threads: images computed at once, more where a GPU takes batches; share: how many workers divide this
+        machine's memory; device: as `Session` takes it."""
         _require_readers(plan)
         _require_version(plan)
         self._clock = _Clock()
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
-        self._imager = Imager(source, plan, _detector(output, plan), Budget(max(1, MAX_PIXELS // share)))
+        detector = _detector(output, plan, device)
+        self._device = detector.device.kind
+        self._imager = Imager(source, plan, detector, Budget(max(1, MAX_PIXELS // share)))
+        if detector.batch > 1:
+            threads = max(threads, 2 * detector.batch)  # while one batch is computed, the next one is read
         self._ahead_bytes = AHEAD_BYTES // share
         # Each thread of both pools has an image, and the next one is ready for each compute thread.
         self._ahead_images = 2 * threads + FETCH_THREADS
@@ -180,27 +187,22 @@ class Worker:
 
     def _write(self, draft: PartDraft) -> None:
         """Hand a complete part to the writer."""
-        statuses = Counter(record.status for record in draft.records)
-        cpu_seconds, seconds = self._clock.lap()
-        self._writes.append(self._writer.submit(self._put, draft, statuses, cpu_seconds, seconds))
+        self._writes.append(self._writer.submit(self._put, draft, *self._clock.lap()))
 
-    def _put(self, draft: PartDraft, statuses: Counter[str], cpu_seconds: float, seconds: float) -> PartStats:
-        # If another worker has written this part, keep it: it may be published already, and our bytes may differ where
-        # that worker has another type of processor.
+    def _put(self, draft: PartDraft, cpu_seconds: float, seconds: float) -> PartStats:
         found = find_part(self._output, self._plan, draft.part, draft.images)
         if isinstance(found, WholePart):
             return found.stats
         self._presence.require(draft.images, draft.records)
-        data = encode_lines(draft.records)
-        self._output.write(records_key(draft.part), data)
+        records, data = write_records(self._output, self._plan, draft.part, draft.images, draft.records)
         stats = PartStats(
             run=self._plan.run,
             part=draft.part.name,
             sha256=sha256(data),
             images=len(draft.images),
             copied=draft.copied,
-            statuses=dict(sorted(statuses.items())),
-            boxes=sum(len(record.boxes) for record in draft.records),
+            statuses=dict(sorted(Counter(record.status for record in records).items())),
+            boxes=sum(len(record.boxes) for record in records),
             bytes_read=draft.bytes_read,
             started_at=draft.started_at,
             finished_at=_now(),
@@ -208,6 +210,7 @@ class Worker:
             seconds=round(seconds, 3),
             step_seconds={step: round(spent, 3) for step, spent in sorted(draft.seconds.items())},
             onnxruntime=onnxruntime.__version__,
+            device=self._device,
         )
         self._output.write(stats_key(draft.part), stats.pretty())
         return stats
@@ -248,13 +251,18 @@ def _require_readers(plan: Plan) -> None:
         )
 
 
-def _detector(output: Store, plan: Plan) -> Detector:
+def _detector(output: Store, plan: Plan, device: str) -> Detector:
     """The run's artifact, loaded. Each call uses one thread, because the worker has several compute threads."""
     with run_model(output, plan) as model:
         try:
-            return open_detector(model.folder)
+            detector = open_detector(model.folder, device)
+        except DeviceError as error:
+            raise UsageError(f"--{error}") from error
         except ArtifactError as error:
             raise ModelError(str(error)) from error
+    if detector.device.why_not_gpu:
+        print(f"warning: the GPU is not used: {detector.device.why_not_gpu}", file=sys.stderr, flush=True)
+    return detector
 
 
 def _done(record: Record) -> Future[ImageResult]:

@@ -25,6 +25,10 @@ class ArtifactError(DetectorError):
     """A detector artifact is missing, damaged, or of a version this code does not read."""
 
 
+class DeviceError(DetectorError):
+    """The device that was asked for cannot be used here."""
+
+
 class WeightsError(DetectorError):
     """A backbone's weights are not available; the message says which file to put where."""
 

@@ -48,15 +48,17 @@ def measure_artifact(
     title: str,
     workers: int = 1,
     proposed: Mapping[str, float] | None = None,
+    device: str = "cpu",
 ) -> Measured:
     """Choose calibration and thresholds on val, and measure the result on test, in `workers` threads.
 
     draft: the description, whose classes are those of both splits, in their order; images: the folder of both; title:
-    of the progress bars; proposed: figures of the proposals on test, which the description gets too.
+    of the progress bars; proposed: figures of the proposals on test, which the description gets too; device: as
+    `Session` takes it.
     """
-    raw, _ = _detect(draft, graph, images, val, f"{title}, val", workers)
+    raw, _ = _detect(draft, graph, images, val, f"{title}, val", workers, device)
     draft, on_val = _choose(draft, val, raw)
-    found, seconds = _detect(draft, graph, images, test, f"{title}, test", workers)
+    found, seconds = _detect(draft, graph, images, test, f"{title}, test", workers, device)
     curves = {
         "val, before calibration": calibration.judge(val, raw),
         "val": calibration.judge(val, on_val),
@@ -73,11 +75,11 @@ def measure_artifact(
 
 
 def _detect(
-    artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int
+    artifact: Artifact, graph: Path, images: Path, truth: CocoDataset, title: str, workers: int, device: str
 ) -> tuple[dict[int, Detections], dict[str, list[float]]]:
     """Return the detections of every image from the artifact's least score on, and the wall times of each step."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    with _opened(artifact, graph) as detector:
+    with _opened(artifact, graph, device) as detector:
 
         def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
             batch = detector.detect([Image.whole(pixels)], min_score=artifact.least_score)
@@ -89,12 +91,12 @@ def _detect(
 
 
 @contextmanager
-def _opened(artifact: Artifact, graph: Path) -> Iterator[Detector]:
+def _opened(artifact: Artifact, graph: Path, device: str) -> Iterator[Detector]:
     """Give the batch job's runtime for a graph whose description is not finished."""
     with tempfile.TemporaryDirectory(prefix="boxcar-") as folder:
         Path(folder, MODEL_FILE).symlink_to(graph.resolve())
         save_artifact(artifact, Path(folder))
-        yield open_detector(Path(folder))
+        yield open_detector(Path(folder), device)
 
 
 def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artifact, dict[int, Detections]]:

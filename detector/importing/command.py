@@ -47,10 +47,11 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Annotated:
-    """A labelled set: COCO JSON, and the folder of its images."""
+    """A labelled set: COCO JSON, and the folder of its images; device: where the detector is measured on it."""
 
     annotations: Path
     images: Path
+    device: str = "cpu"
 
 
 def import_model(
@@ -78,7 +79,9 @@ def import_model(
         if annotated:
             from detector.importing.measuring import measure  # scikit-learn and COCO's evaluation
 
-            artifact, first = measure(artifact, folder, annotated.annotations, annotated.images, workers, say)
+            artifact, first = measure(
+                artifact, folder, annotated.annotations, annotated.images, workers, annotated.device, say
+            )
             save_artifact(artifact, folder)
             photo = _read_photo(first) if photo is None else photo
         else:

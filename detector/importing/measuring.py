@@ -20,7 +20,13 @@ _LEAST_SCORE = 0.01
 
 
 def measure(
-    artifact: Artifact, folder: Path, annotations: Path, images: Path, workers: int, say: Callable[[str], None]
+    artifact: Artifact,
+    folder: Path,
+    annotations: Path,
+    images: Path,
+    workers: int,
+    device: str,
+    say: Callable[[str], None],
 ) -> tuple[Artifact, Path]:
     """Return the description with what was measured, and the first image of the set.
 
@@ -38,7 +44,7 @@ def measure(
     first = dataset.images[0].file_name
     root = split.files[first].parents[len(PurePosixPath(first).parts) - 1]
     draft = artifact.model_copy(update={"least_score": _LEAST_SCORE})
-    measured = measure_artifact(draft, folder / MODEL_FILE, root, val, test, "measure", workers).artifact
+    measured = measure_artifact(draft, folder / MODEL_FILE, root, val, test, "measure", workers, device=device).artifact
     say(
         f"calibrated on {len(val.images)} images and measured on the other {len(test.images)} of {annotations}: "
         f"AP {measured.metrics['map_50_11point']:.3f} at IoU .5 (11-point), operating score "

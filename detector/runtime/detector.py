@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from detector.runtime.devices import Device
 from detector.runtime.images import Pixels
 from detector.runtime.postprocess import Detections
 
 if TYPE_CHECKING:
     from detector.runtime.reading import Reading
-    from detector.runtime.session import Device
 
 
 @dataclass(frozen=True)

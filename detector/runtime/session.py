@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.common.errors import ArtifactError
+from detector.common.errors import ArtifactError, DeviceError
+from detector.runtime.devices import DEVICES, Device, why_not_gpu
 
 Array = NDArray[np.float32]
 # Inputs that are given as float32 and converted to what the graph takes.
 _TYPES: dict[str, Any] = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
 
-DEVICES = ("auto", "cpu", "cuda")
 # Images of one call on a GPU. A processor computes each image with one thread, and is no faster with several.
 _GPU_BATCH = 16
 # TensorFloat-32 would change scores by more than the tolerance between processors. The heuristic choice of algorithms
 # takes no time at each new input size.
 _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where a graph runs; why_not_gpu: why a GPU of this machine is not used, or "" if there is none, or it is used."""
-
-    kind: Literal["cpu", "cuda"]
-    why_not_gpu: str = ""
 
 
 class Session:
@@ -40,10 +31,10 @@ class Session:
         """device: one of DEVICES; auto: the GPU where ONNX Runtime can use one; a call uses `threads` threads of the
         processor; batch: images of one call at most, None for what suits the device.
 
-        Raises ArtifactError if the graph does not load, or the device cannot be used.
+        Raises ArtifactError if the graph does not load, and DeviceError if the device cannot be used.
         """
         if device not in DEVICES:
-            raise ArtifactError(f"device {device}: not one of {', '.join(DEVICES)}")
+            raise DeviceError(f"device {device}: not one of {', '.join(DEVICES)}")
         import onnxruntime  # takes a while, and descriptions are read without it
 
         options = onnxruntime.SessionOptions()
@@ -62,9 +53,9 @@ class Session:
             raise ArtifactError(f"{path}: ONNX Runtime cannot load it: {error}") from error
         # A provider that does not load is left out without an error.
         runs_on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
-        why_not = "" if runs_on_gpu or device == "cpu" else _why_not(tries_gpu)
+        why_not = "" if runs_on_gpu or device == "cpu" else why_not_gpu(tries_gpu)
         if device == "cuda" and not runs_on_gpu:
-            raise ArtifactError(f"device cuda: {why_not or 'no GPU is visible here'}; mend that, or give cpu or auto")
+            raise DeviceError(f"device cuda: {why_not or 'no GPU is visible here'}; mend that, or give cpu or auto")
         self.device = Device("cuda" if runs_on_gpu else "cpu", why_not)
         self._path = path
         inputs = self._session.get_inputs()
@@ -91,12 +82,3 @@ class Session:
             shapes = " and ".join("x".join(map(str, value.shape)) for value in inputs.values())
             raise ArtifactError(f"{self._path.name}: the network fails on an input of {shapes}: {error}") from error
         return dict(zip(self.outputs, values, strict=True))
-
-
-def _why_not(has_provider: bool) -> str:
-    """Return why a GPU of this machine is not used; "" if there is none."""
-    if not Path("/proc/driver/nvidia/version").exists():
-        return ""
-    if not has_provider:
-        return "this ONNX Runtime has no CUDA provider; install onnxruntime-gpu in the place of onnxruntime"
-    return "the CUDA provider of ONNX Runtime does not load; check the versions of driver, CUDA and cuDNN it asks for"

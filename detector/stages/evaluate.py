@@ -49,8 +49,10 @@ def run(
     weights: Path,
     out: Path,
     workers: int = 1,
+    device: str = "cpu",
 ) -> None:
-    """Export the network in `weights`, calibrate it on val, and measure the graph on test, in `workers` threads.
+    """Export the network in `weights`, calibrate it on val, and measure the graph on test, in `workers` threads on
+    `device`.
 
     search: the settings that made `proposals`. Writes to `out`: model.onnx and draft.json (the artifact without its
     origin), metrics.json (AP, proposal recall, calibration), timing.json (median seconds per image), classes.json (AP
@@ -76,7 +78,7 @@ def run(
         proposed["proposal_recall_50"] = reached.recall[settings.max_proposals][0.5]
         proposed["proposal_mabo"] = reached.mabo[settings.max_proposals]
         recall = recall_curve(test, by_id, settings.max_proposals)
-    measured = measure_artifact(draft, graph, images, val, test, "evaluate", workers, proposed)
+    measured = measure_artifact(draft, graph, images, val, test, "evaluate", workers, proposed, device)
     draft, found, voc, curves = measured.artifact, measured.found, measured.voc, measured.curves
     save_artifact(draft, out, DRAFT_FILE)
     write_json(out / "metrics.json", {"operating_score": draft.operating_score, **draft.metrics})

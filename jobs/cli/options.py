@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from detector.runtime.devices import DEVICES
 from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
 
 # A part takes two cores about a minute: little is lost in a kill, and ten million images make 20,000 parts.
@@ -153,6 +154,13 @@ def machine_options(command: Command) -> Command:
         "--processes",
         type=click.IntRange(min=1),
         help="Processes that share the threads.  [default: one for every 8 threads]",
+    )(command)
+    command = click.option(
+        "--device",
+        type=click.Choice(DEVICES),
+        default="auto",
+        show_default=True,
+        help="Where the detector runs; auto: on a GPU where ONNX Runtime can use one.",
     )(command)
     return click.option(
         "--threads", type=click.IntRange(min=1), help="Images computed at once.  [default: the number of cores]"

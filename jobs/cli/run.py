@@ -42,6 +42,7 @@ def run(
     address: str | None,
     threads: int | None,
     processes: int | None,
+    device: str,
     policy: Policy,
     latest: str | None,
 ) -> None:
@@ -55,8 +56,10 @@ def run(
     from jobs.publish import finish as finish_run
     from jobs.rules.review import check_installed
 
-    if engine == "ray" and (threads or processes):
-        raise UsageError("--threads and --processes are for this machine; on a Ray cluster every core makes parts")
+    if engine == "ray" and (threads or processes or device == "cuda"):
+        raise UsageError(
+            "--threads, --processes and --device are for this machine; on a Ray cluster every core makes parts"
+        )
     if engine != "ray" and address:
         raise UsageError("--address names a Ray cluster; give --engine ray too")
     check_installed()  # before hours of work, not after
@@ -74,7 +77,7 @@ def run(
         if engine == "ray":
             rate = _work_on_ray(destination, plan, address)
         else:
-            rate = make_parts(destination, plan, plan.parts, threads, processes)
+            rate = make_parts(destination, plan, plan.parts, threads, processes, device)
         say("validating the records")
         manifest = finish_run(destination, plan, policy)
     conclude(destination, manifest, rate, pointer)

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--shard", type=click.IntRange(min=0), envvar="AWS_BATCH_JOB_ARRAY_INDEX", help="This worker, from 0.")
 @click.option("--shards", type=click.IntRange(min=1), envvar="AWS_BATCH_JOB_ARRAY_SIZE", help="Workers in all.")
 @machine_options
-def work(output: str, shard: int | None, shards: int | None, threads: int | None, processes: int | None) -> None:
+def work(
+    output: str, shard: int | None, shards: int | None, threads: int | None, processes: int | None, device: str
+) -> None:
     """Make the parts of a plan that are not there yet: those of one shard, or all.
 
     Without options, AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE choose the shard where they are set.
@@ -42,21 +44,29 @@ def work(output: str, shard: int | None, shards: int | None, threads: int | None
     destination = open_store(output)
     found = require_plan(destination)
     parts = shard_parts(found, shard, shards)
-    rate = make_parts(destination, found, parts, threads, processes)
+    rate = make_parts(destination, found, parts, threads, processes, device)
     print_lines({"parts": f"{len(parts):,} in place", "images/s": rate_text(rate)})
 
 
 def make_parts(
-    output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None
+    output: Store, plan: Plan, parts: list[PlanPart], threads: int | None, processes: int | None, device: str
 ) -> float | None:
     """Make parts on this machine and show progress; returns images a second, or None when nothing was to do."""
     from detector.common.cores import cores
+    from detector.runtime.devices import may_use_gpu
     from jobs.engines import local
     from jobs.parts import missing_parts
     from jobs.progress import TerminalProgress
 
     threads = threads or max(cores(), processes or 1)
+    if may_use_gpu(device):
+        if processes not in (None, 1):
+            raise UsageError(
+                f"--processes {processes}: a GPU belongs to one process; leave the option out, or give --device cpu. "
+                "For several GPUs, start one boxcar work --shard for each, with CUDA_VISIBLE_DEVICES"
+            )
+        processes = 1
     with TerminalProgress(sum(part.count for part in parts)) as progress:
         todo = missing_parts(output, plan, parts, progress)
-        local.make(output, plan, todo, threads, processes or local.spread(threads), progress)
+        local.make(output, plan, todo, threads, processes or local.spread(threads), device, progress)
         return progress.rate

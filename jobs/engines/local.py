@@ -29,17 +29,23 @@ def spread(threads: int) -> int:
 
 
 def make(
-    output: Store, plan: Plan, todo: Iterable[PartTask], threads: int, processes: int, progress: TerminalProgress
+    output: Store,
+    plan: Plan,
+    todo: Iterable[PartTask],
+    threads: int,
+    processes: int,
+    device: str,
+    progress: TerminalProgress,
 ) -> None:
     """Make the parts of `todo` with `threads` threads in all. The network is loaded only when there is a part to
-    make."""
+    make. Several processes do not use a GPU, whatever `device` says."""
     waiting = iter(todo)
     first = next(waiting, None)
     if first is None:
         return
     parts = chain([first], waiting)
     if processes == 1:
-        with Worker(open_input(plan), output, plan, threads=threads) as worker:
+        with Worker(open_input(plan), output, plan, threads=threads, device=device) as worker:
             for stats in worker.make(parts, progress.images):
                 progress.part(stats)
     else:

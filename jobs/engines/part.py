@@ -18,7 +18,8 @@ def _worker(output_uri: str, plan_digest: str, threads: int, share: int) -> tupl
     plan = require_plan(output)
     if plan.digest != plan_digest:
         raise UsageError(f"{output_uri}: holds plan {plan.digest[:12]}, not {plan_digest[:12]}; choose a new OUTPUT")
-    return output, Worker(open_input(plan), output, plan, threads=threads, share=share)
+    # Several processes would share a GPU's memory: it belongs to one.
+    return output, Worker(open_input(plan), output, plan, threads=threads, share=share, device="cpu")
 
 
 def make_part(output_uri: str, plan_digest: str, part: PlanPart, threads: int, share: int) -> PartStats:

@@ -199,15 +199,20 @@ class S3Store:
             self._put(key, data)
 
     def swap(self, key: str, data: bytes, etag: str | None) -> bool:
-        """A conditional PUT; see Store. On a server that does not know it, a plain PUT: the last one of
-        two at once stays."""
+        """A conditional PUT; see Store. On a server that does not know it, a plain PUT after a look: of two at once,
+        the last one stays."""
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
         endpoint = self.client.meta.endpoint_url
         with storage_errors(self.uri + key):
+            if endpoint in _UNCONDITIONAL:
+                found = self.read_version(key)
+                if (None if found is None else found.etag) != etag:
+                    return False
+                condition = {}
             try:
-                self._put(key, data, **({} if endpoint in _UNCONDITIONAL else condition))
+                self._put(key, data, **condition)
             except ClientError as error:
                 # 409: another conditional PUT is under way; 404: what was to be replaced is gone.
                 if is_other_version(error) or error_code(error) in ("ConditionalRequestConflict", "NoSuchKey"):

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from detector.common.errors import ArtifactError
+from detector.common.errors import ArtifactError, DeviceError
 from detector.proposals import sliding_window
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import Detector, Image, open_detector
@@ -155,8 +155,8 @@ def test_a_search_for_proposals_needs_the_whole_image(searching: Path) -> None:
     assert open_detector(searching).reading(80, 128) == Reading(80, 128, None)
 
 
-def test_another_device_is_an_artifact_error(artifact: Path) -> None:
-    with pytest.raises(ArtifactError, match="device tpu"):
+def test_a_device_that_cannot_be_used_is_an_error(artifact: Path) -> None:
+    with pytest.raises(DeviceError, match="device tpu: not one of auto, cpu, cuda"):
         open_detector(artifact, "tpu")
 
 
