@@ -163,6 +163,7 @@ def export() -> None:
 @click.option("--check", type=_FILE, metavar="PHOTO", help="Draw the detections on it; default: an annotated image.")
 @click.option("--name", help="The detector's name; default: the file's.")
 @click.option("--allow-external-data", is_flag=True, help="Read weights from files beside MODEL.")
+@click.option("--batch", is_flag=True, help="Let the graph take several images at once, for GPUs, where that is safe.")
 @_device("cpu")
 def import_model(
     model: Path,
@@ -177,6 +178,7 @@ def import_model(
     check: Path | None,
     name: str | None,
     allow_external_data: bool,
+    batch: bool,
     device: str,
 ) -> None:
     """Make an artifact of MODEL, an ONNX file of YOLO, YOLOX, NanoDet, PicoDet, FastestDet, DETR or torchvision.
@@ -198,7 +200,7 @@ def import_model(
     if (annotations is None) != (images is None):
         raise click.UsageError("--annotations and --images belong together: give both or neither")
     annotated = Annotated(annotations, images, device) if annotations and images else None
-    wishes = Wishes(preset, kind, classes, rename, settings, name, allow_external_data)
+    wishes = Wishes(preset, kind, classes, rename, settings, name, allow_external_data, batch)
     run(model, out, wishes, annotated, check, cores(), lambda line: click.echo(visible(line)))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from detector.common.drawing import draw_detections
 from detector.common.errors import ArtifactError, ImageError
 from detector.common.files import lies_in
+from detector.importing.batch_axis import settled
 from detector.importing.choose import choose
 from detector.importing.classes import ClassList, Labels, Names, labelled, metadata_classes, named_classes
 from detector.importing.graph_file import GraphFile, read_graph
@@ -43,6 +44,7 @@ class Wishes:
     settings: Sequence[str] = ()
     name: str | None = None
     allow_external_data: bool = False
+    batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ def _describe(graph: GraphFile, folder: Path, wishes: Wishes, measured: bool, sa
     if kind == "torchvision":
         decided = decided | {"first_label": _first_label(names)}
     _refuse_other_labels(trial, decided | given["decoding"], names)
+    graph = settled(graph, trial.size, wishes.batch, say)
+    (folder / MODEL_FILE).write_bytes(graph.data)
     height, width = trial.size if told or preset is None else preset.size
     size = (trial.stated[0] or height, trial.stated[1] or width)
     digest = hashlib.sha256(graph.data).hexdigest()
