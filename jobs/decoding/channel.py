@@ -16,6 +16,7 @@ from detector.runtime.images import Pixels
 
 # The lengths of the JSON text and of the bytes after it.
 _LENGTHS = struct.Struct(">II")
+_MOST_TEXT = 4096
 
 
 class Channel:
@@ -44,7 +45,7 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any], int]:
         """Return the next message, and how many bytes belong to it; they are read next."""
         text, data = _LENGTHS.unpack(self.read(_LENGTHS.size))
-        message = json.loads(self.read(text))
+        message = json.loads(self.read(text)) if text <= _MOST_TEXT else None
         if not isinstance(message, dict):
             raise ValueError("not a message")
         return message, data

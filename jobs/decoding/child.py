@@ -70,7 +70,7 @@ def _decode_one(channel: Channel, limits: _Limits) -> None:
         with limits.set(memory_bytes(size), cpu_seconds()):
             data = channel.read(size)
             height, width = frame_size(data)
-        channel.send({"frame": (height, width)})
+        channel.send({"cpu": time.process_time(), "frame": (height, width)})
         message, _ = channel.receive()
         with limits.set(memory_bytes(size, height * width), cpu_seconds(height * width)):
             pixels = read_image(data, Reading(*message["reading"])).pixels

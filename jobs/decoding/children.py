@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import subprocess
@@ -75,11 +76,13 @@ class Server:
         and 0 if it did not end."""
         child.channel.close()
         code, used = self._ask(child.number, seconds)
-        self.count(child, used)
+        self.count(child, max(used, child.cpu_seconds))  # the system's clocks differ by some microseconds
         return code
 
     def count(self, child: Child, cpu_seconds: float) -> None:
-        """Note the CPU time of a child's whole life up to now."""
+        """Note the CPU time of a child's whole life up to now; raises ValueError if it cannot be one."""
+        if not child.cpu_seconds <= cpu_seconds < math.inf:
+            raise ValueError(cpu_seconds)
         with self._lock:
             self.cpu_seconds += cpu_seconds - child.cpu_seconds
         child.cpu_seconds = cpu_seconds

@@ -22,7 +22,6 @@ from jobs.errors import StorageError
 # Signals by which an image ends its decoder. Others, above all SIGKILL from a system without memory, come from outside.
 _FAULTS = {
     signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS,
-    signal.SIGPROF,  # the limit of CPU time
 }  # fmt: skip
 # A child whose socket is closed is about to end; the system may need a moment for its memory.
 _END_SECONDS = 10.0
@@ -80,7 +79,7 @@ class Decoders:
         """Read an image in one child. alone: in a new one, while no other image holds pixels."""
         if alone:
             held.enter_context(self._pixels.hold(MAX_PIXELS))
-        child = self._server.start() if alone or not self._idle else self._borrow()
+        child = self._borrow(new=alone)
         start, waited = time.perf_counter(), 0.0
         try:
             child.channel.set_timeout(wall_seconds())
@@ -97,22 +96,21 @@ class Decoders:
         except ImageError:
             self._idle.append(child)
             raise
-        except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise self._ended(name, child, error) from error
         self._idle.append(child)
         return Image(pixels, height, width), time.perf_counter() - start - waited
 
-    def _borrow(self) -> Child:
-        try:
-            return self._idle.pop()
-        except IndexError:  # another thread was faster
-            return self._server.start()
+    def _borrow(self, *, new: bool) -> Child:
+        if not new:
+            with contextlib.suppress(IndexError):
+                return self._idle.pop()
+        return self._server.start()
 
     def _answer(self, child: Child) -> dict[str, Any]:
         """Return the answer of a child; raises the ImageError that it holds."""
         answer, _ = child.channel.receive()
-        if "cpu" in answer:
-            self._server.count(child, float(answer["cpu"]))
+        self._server.count(child, float(answer["cpu"]))
         if "error" not in answer:
             return answer
         status, text, kind = (answer["error"][name] for name in ("status", "text", "kind"))
@@ -134,12 +132,12 @@ class Decoders:
             return DecoderEnded("its decoder needs more CPU time than an image of this size may take")
         if code >= 0:
             return DecoderEnded("its decoder gives no sensible answer")
-        how = signal.Signals(-code).name
+        how = signal.strsignal(-code)
         if -code in _FAULTS:
             return DecoderEnded(f"its decoder crashes ({how})")
         return StorageError(
-            f"{name}: the process that decoded it was ended from outside by {how} (no memory left?); run the same "
-            "command again to resume, with more memory or fewer --threads"
+            f"{name}: the process that decoded it was ended from outside: {how}; where memory is short, use fewer "
+            "--threads; run the same command again to resume"
         )
 
 
