@@ -22,6 +22,8 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(8 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
 }
+# A child hands over the pixels of most detectors without waiting for the job to fetch them, where the system allows it.
+_BUFFER = 2**20
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Server:
     def start(self) -> Child:
         """Start a child; raises StorageError when that is not possible."""
         ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         with theirs:
             number, _ = self._ask(0, 0, theirs)
         if number < 0:
