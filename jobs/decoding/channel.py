@@ -38,9 +38,13 @@ class Channel:
     def send(self, message: dict[str, Any], data: bytes | memoryview = b"") -> None:
         """Send a message, and bytes that belong to it."""
         text = json.dumps(message).encode()
-        self._end.sendall(_LENGTHS.pack(len(text), len(data)) + text)
-        if data:
-            self._end.sendall(data)
+        head = _LENGTHS.pack(len(text), len(data)) + text
+        # In one call, so that the other end wakes up once.
+        sent = self._end.sendmsg([head, data])
+        if sent < len(head):
+            self._end.sendall(head[sent:])
+        if sent < len(head) + len(data):
+            self._end.sendall(memoryview(data)[max(0, sent - len(head)) :])
 
     def receive(self) -> tuple[dict[str, Any], int]:
         """Return the next message, and how many bytes belong to it; they are read next."""

@@ -127,7 +127,7 @@ def test_what_a_child_can_do(tmp_path: Path) -> None:
 
 def test_the_limit_of_memory_follows_the_header() -> None:
     assert memory_bytes(0) == FIXED_BYTES
-    assert memory_bytes(1000, 2_000_000) == FIXED_BYTES + 4_000 + 48_000_000
+    assert memory_bytes(1000, 2_000_000) == FIXED_BYTES + 4_000 + 64_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
