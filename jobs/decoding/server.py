@@ -2,8 +2,8 @@
 
     python -m jobs.decoding.server  # the job starts it, with a socket as its standard input
 
-A child of its own program takes 0.13 seconds of a core to start and 20 MB that no other process shares; a fork takes
-0.002 seconds and 3 MB. The job cannot be forked itself, because threads of ONNX Runtime may hold locks at that moment.
+A program of its own for each child would take .14 seconds of a core to start and 38 MB; a fork takes .002 seconds and
+3 MB, and 8 MB after some photographs. The job cannot be forked itself, because threads of ONNX Runtime may hold locks at that moment.
 """
 
 from __future__ import annotations
