@@ -3,7 +3,8 @@
     python -m jobs.decoding.server  # the job starts it, with a socket as its standard input
 
 A program of its own for each child would take .14 seconds of a core to start and 38 MB; a fork takes .002 seconds and
-3 MB, and 8 MB after some photographs. The job cannot be forked itself, because threads of ONNX Runtime may hold locks at that moment.
+3 MB, and 8 MB after some photographs. The job cannot be forked itself, because threads of ONNX Runtime may hold locks
+at that moment.
 """
 
 from __future__ import annotations
