@@ -130,7 +130,7 @@ class Doctor:
         try:
             content = self._store("INPUT").fetch(self._image)
             with (
-                closing(Decoders(Budget(MAX_PIXELS))) as decoders,
+                closing(Decoders(Budget(MAX_PIXELS), 1)) as decoders,
                 decoders.read(self._image.key, content.decoded(), _whole) as (image, _),
             ):
                 self._pixels = image.pixels

@@ -73,7 +73,7 @@ class Worker:
         """threads: images computed at once; share: how many workers divide this machine's memory."""
         _require_readers(plan)
         _require_version(plan)
-        self._decoders = Decoders(Budget(max(1, MAX_PIXELS // share)))  # they start while the rest is loaded
+        self._decoders = Decoders(Budget(max(1, MAX_PIXELS // share)), threads)  # starts while the rest is loaded
         self._clock = _Clock(self._decoders.cpu_seconds)
         self._output = output
         self._plan = plan

@@ -73,7 +73,7 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
         steps.seconds[name] = spent.seconds["predict"] * seconds / sum(shares.values())
     # The records are made before the clock starts: only their encoding and writing is counted.
     records = []
-    with closing(Decoders(Budget(2**40))) as decoders:
+    with closing(Decoders(Budget(2**40), 1)) as decoders:
         imager = Imager(source, plan, detector, decoders)
         for entry, content in zip(entries, contents, strict=True):
             fetched: Future[FetchedImage] = Future()

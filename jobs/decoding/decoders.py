@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -36,15 +37,16 @@ class DecoderEnded(ImageError):
 
 
 class Decoders:
-    """Decodes images in children, one for each thread that reads at the same time.
+    """Decodes images in children; several threads may read at once.
 
     What a child answers is checked, because an image may have taken it over.
     """
 
-    def __init__(self, pixels: Budget) -> None:
-        """pixels: limit on the pixels that are decoded at the same time. Raises StorageError when no process can be
-        started."""
+    def __init__(self, pixels: Budget, children: int) -> None:
+        """pixels: limit on the pixels that are decoded at the same time; children: most images that are. Raises
+        StorageError when no process can be started."""
         self._pixels = pixels
+        self._free = threading.Semaphore(children)
         self._server = Server()
         self._idle: deque[Child] = deque()
 
@@ -65,12 +67,13 @@ class Decoders:
         Raises ImageError, and StorageError when something else than the image ends a child.
         """
         with contextlib.ExitStack() as held:
-            try:
-                read = self._try(name, data, reading, held, alone=False)
-            except DecoderEnded:
-                # An image before this one may have damaged the child, or others may have taken the memory.
-                held.close()
-                read = self._try(name, data, reading, held, alone=True)
+            with self._free:
+                try:
+                    read = self._try(name, data, reading, held, alone=False)
+                except DecoderEnded:
+                    # An image before this one may have damaged the child, or others may have taken the memory.
+                    held.close()
+                    read = self._try(name, data, reading, held, alone=True)
             yield read
 
     def _try(

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    decoders = Decoders(Budget(MAX_PIXELS))
+    decoders = Decoders(Budget(MAX_PIXELS), 1)
     yield decoders
     decoders.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def _whole(height: int, width: int) -> Reading:
 @pytest.fixture
 def decoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoders]:
     monkeypatch.syspath_prepend(plant(tmp_path / "hook"))
-    decoders = Decoders(Budget(MAX_PIXELS))
+    decoders = Decoders(Budget(MAX_PIXELS), 2)
     yield decoders
     decoders.close()
 
@@ -70,6 +71,14 @@ def test_a_second_try_heals_and_is_alone(decoders: Decoders) -> None:
     decoders._pixels = Watched(MAX_PIXELS)
     assert _read(decoders, marked(encoded(1, 50, 40, "JPEG"), "pixels", "once-crash")) == (40, 50)
     assert held == [40 * 50, MAX_PIXELS]
+
+
+def test_no_more_children_than_are_allowed(decoders: Decoders) -> None:
+    """Also when many threads ask, as they do for the batches of a GPU."""
+    jpeg = encoded(1, 500, 400, "JPEG")
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(lambda _: _read(decoders, jpeg), range(40))) == {(400, 500)}
+    assert 1 <= len(decoders._idle) <= 2
 
 
 @pytest.mark.parametrize(
