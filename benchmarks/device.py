@@ -21,7 +21,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from jobs.decoding.decoders import Decoders
 
 from benchmarks.batch.__main__ import fill
 from benchmarks.models import processor
@@ -32,6 +31,7 @@ from detector.runtime.devices import DEVICES
 from detector.runtime.images import MAX_PIXELS
 from detector.runtime.postprocess import Detections
 from jobs.budget import Budget
+from jobs.decoding.decoders import Decoders
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _LEAST_SCORE = 0.05
@@ -43,7 +43,7 @@ _SECONDS = 4.0
 
 def read_all(files: list[Path], detector: Detector) -> tuple[list[Image], float]:
     """Return the images as the job reads them, and the images a second with a thread for each core."""
-    decoders = Decoders(Budget(MAX_PIXELS))
+    decoders = Decoders(Budget(MAX_PIXELS), cores())
 
     def read(path: Path) -> Image | None:
         try:
