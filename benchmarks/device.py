@@ -37,8 +37,6 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _LEAST_SCORE = 0.05
 # The tolerance between processors that docs/batch.md states: pixels and score.
 _PIXELS, _SCORE = 0.5, 1e-3
-# Seconds that a rate is measured, after a first call that is not counted.
-_SECONDS = 4.0
 
 
 def read_all(files: list[Path], detector: Detector) -> tuple[list[Image], float]:
@@ -70,11 +68,11 @@ def alike(images: list[Image]) -> list[Image]:
     return max(groups.values(), key=len)
 
 
-def network_rate(detector: Detector, images: list[Image]) -> float:
-    """Return the images a second of the graph alone, in batches of `detector.batch`."""
+def network_rate(detector: Detector, images: list[Image], seconds: float) -> float:
+    """Return the images a second of the graph alone, in batches of `detector.batch`, after a first call."""
     given = cycle(images)
     detector.detect(list(islice(given, detector.batch)))
-    count, spent, end = 0, 0.0, time.perf_counter() + _SECONDS
+    count, spent, end = 0, 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         spent += detector.detect(list(islice(given, detector.batch))).seconds["network"]
         count += detector.batch
@@ -110,7 +108,7 @@ def agreement(one: Detections, other: Detections) -> bool:
     return True
 
 
-def rows(artifact: Path, photos: Path, count: int, device: str) -> Iterator[tuple[str, str]]:
+def rows(artifact: Path, photos: Path, count: int, device: str, seconds: float) -> Iterator[tuple[str, str]]:
     """Measure one artifact; gives the name and the value of each row."""
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     detector = open_detector(artifact, device)
@@ -123,10 +121,10 @@ def rows(artifact: Path, photos: Path, count: int, device: str) -> Iterator[tupl
     most = 1 if detector.batch == 1 and found == "cuda" else max(BATCHES)
     rates = {}
     for batch in (batch for batch in BATCHES if batch <= most):
-        own = open_detector(artifact, device, batch=batch)
+        own = open_detector(artifact, device, threads=cores(), batch=batch)
         if own.batch != batch:
             break
-        rates[batch] = network_rate(own, alike(images))
+        rates[batch] = network_rate(own, alike(images), seconds)
         yield f"network alone, {batch} images a call", f"{rates[batch]:.0f} images/s"
     least = min(decoding, max(rates.values()))
     job = job_rate(artifact, photos, count, device)
@@ -144,13 +142,14 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("artifacts", type=_FOLDER, nargs=-1, required=True)
 @click.option("--photos", type=_FOLDER, required=True, help="Folder of photographs.")
 @click.option("--images", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option("--seconds", type=float, default=4.0, show_default=True, help="Of each batch size.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-def main(artifacts: tuple[Path, ...], photos: Path, images: int, device: str) -> None:
+def main(artifacts: tuple[Path, ...], photos: Path, images: int, seconds: float, device: str) -> None:
     """Print a table for each artifact."""
     print(f"{processor()}, {cores()} cores, {images} images")
     for artifact in artifacts:
         print(f"\n| {artifact.name} | |\n| --- | --- |", flush=True)
-        for name, value in rows(artifact, photos, images, device):
+        for name, value in rows(artifact, photos, images, device, seconds):
             print(f"| {name} | {value} |", flush=True)
 
 

@@ -15,7 +15,7 @@ if [ $# -gt 1 ]; then
   python -m detector.cli import "$2" --out build/gpu/yolox --classes coco --batch
   python -m benchmarks.device build/gpu/yolox --photos "$photos" --device "$device" --images "$images"
 fi
-python -m benchmarks.loading --device "$device"
+python -m benchmarks.loading --device "$device" --images "${TRAINING_IMAGES:-512}"
 if [ -d build/dataset ]; then
   # Stages read and write below the folder in which they run: the project's own results stay.
   mkdir -p build/gpu/recipe/build

@@ -57,6 +57,7 @@ SMOKE = {
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
+    "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER": "--images 3 --seconds 0",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
