@@ -73,7 +73,7 @@ def network_rate(detector: Detector, images: list[Image], seconds: float) -> flo
     given = cycle(images)
     detector.detect(list(islice(given, detector.batch)))
     count, spent, end = 0, 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while count == 0 or time.perf_counter() < end:
         spent += detector.detect(list(islice(given, detector.batch))).seconds["network"]
         count += detector.batch
     return count / spent
