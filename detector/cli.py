@@ -235,9 +235,10 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     import json
 
     from detector.common.drawing import draw_detections
-    from detector.runtime.detector import Image, open_detector
+    from detector.runtime.detector import open_detector
     from detector.runtime.geometry.boxes import xyxy_to_xywh
     from detector.runtime.images import decode_image
+    from detector.runtime.reading import read_for
 
     detector = open_detector(model, device, threads=cores())
     if detector.device.why_not_gpu:
@@ -260,12 +261,13 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     for image in images:
         name = image.name
         try:
-            pixels = decode_image(image.read_bytes())
+            data = image.read_bytes()
+            read, pixels = read_for(detector, data), decode_image(data)
         except ImageError as error:
             click.echo(f"error: {image}: {error}", err=True)
             failed += 1
             continue
-        (found,) = detector.detect([Image.whole(pixels)], min_score=min_score).detections
+        (found,) = detector.detect([read], min_score=min_score).detections
         boxes = [
             {
                 "label": classes[label],

@@ -13,7 +13,7 @@ from detector.common.errors import ArtifactError, FormatError, ImageError
 from detector.runtime.detector import Detector
 from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
-from detector.runtime.reading import read_image
+from detector.runtime.reading import Reading, decoded_pixels, read_image
 from jobs.batcher import Batcher
 from jobs.budget import Budget
 from jobs.errors import ItemError, ModelError
@@ -78,8 +78,9 @@ class Imager:
         try:
             data = content.decoded()
             height, width = frame_size(data)
-            with self._pixels.hold(height * width):
-                record, seconds = self._look(image, content, data, height, width)
+            reading = self._detector.reading(height, width)
+            with self._pixels.hold(decoded_pixels(data, height, width, reading)):
+                record, seconds = self._look(image, content, data, reading)
         except (ImageError, ItemError) as error:
             if isinstance(error, FormatError):
                 self._warn(image, error)
@@ -95,11 +96,11 @@ class Imager:
             print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 
     def _look(
-        self, image: PlannedImage, content: Content, data: bytes, height: int, width: int
+        self, image: PlannedImage, content: Content, data: bytes, reading: Reading
     ) -> tuple[Record, dict[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""
         start = time.perf_counter()
-        read = read_image(data, self._detector.reading(height, width))
+        read = read_image(data, reading)
         decoded = time.perf_counter() - start
         try:
             found, seconds = self._batcher.detect(read)
@@ -109,7 +110,7 @@ class Imager:
                 "and report it"
             ) from error
         boxes = _boxes(found, self._detector.classes)
-        return self._record(image, "ok", content, width, height, boxes), {"decode": decoded, **seconds}
+        return self._record(image, "ok", content, read.width, read.height, boxes), {"decode": decoded, **seconds}
 
     def _record(
         self,

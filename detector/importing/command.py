@@ -27,6 +27,7 @@ from detector.runtime.artifact import DESCRIPTION_FILE, MODEL_FILE, Artifact, pa
 from detector.runtime.detector import Image, open_detector
 from detector.runtime.images import Pixels, decode_image
 from detector.runtime.preprocess import MOST_SIDE
+from detector.runtime.reading import read_for
 
 _MOST_NAMED = 5  # names of classes in a line
 _SIDE = 640  # of an input whose size nothing tells
@@ -92,18 +93,22 @@ def import_model(
                 "not judged; measure with --annotations VAL.json --images FOLDER"
             )
         if photo is not None:
-            (found,) = open_detector(folder).detect([Image.whole(photo)]).detections
+            data, pixels = photo
+            detector = open_detector(folder)
+            (found,) = detector.detect([read_for(detector, data)]).detections
             out.parent.mkdir(parents=True, exist_ok=True)
-            draw_detections(photo, found.boxes, found.labels, found.scores, artifact.classes).save(drawn)
+            draw_detections(pixels, found.boxes, found.labels, found.scores, artifact.classes).save(drawn)
             boxes = "1 box" if len(found.scores) == 1 else f"{len(found.scores)} boxes"
             say(f"drew {boxes} with a score of {artifact.operating_score:g} or more: look at {drawn}")
         _place(folder, out)
     say(f"written {out}: {MODEL_FILE} and {DESCRIPTION_FILE}; use it with `boxcar run INPUT OUTPUT --model {out}`")
 
 
-def _read_photo(path: Path) -> Pixels:
+def _read_photo(path: Path) -> tuple[bytes, Pixels]:
+    """Return an image as it is encoded, and all its pixels."""
+    data = path.read_bytes()
     try:
-        return decode_image(path.read_bytes())
+        return data, decode_image(data)
     except ImageError as error:
         raise ArtifactError(f"{path}: {error}; give another image") from error
 

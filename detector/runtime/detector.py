@@ -60,8 +60,11 @@ class Detector(Protocol):
         """The number of images of one size that one call of the graph takes. More may be given to `detect`."""
 
     def reading(self, height: int, width: int) -> Reading:
-        """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones; the
-        detections are the same."""
+        """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones.
+
+        The detections are the same, except those of a JPEG that is read at a fraction of its size (`read_image`): a few
+        boxes and scores differ a little. What is measured is read as what is used.
+        """
 
     def detect(self, images: Sequence[Image], *, min_score: float | None = None) -> Batch:
         """Return the detections in each image; min_score: the artifact's operating score unless given.

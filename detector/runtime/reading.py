@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.runtime.detector import Image
-from detector.runtime.images import MAX_PIXELS, decode_image
+from detector.runtime.decoding.repairs import is_decoded_in_rows, whole_files
+from detector.runtime.detector import Detector, Image
+from detector.runtime.images import MAX_PIXELS, decode, frame_size
 from detector.runtime.resizing import Method, resize_to
 
 
@@ -23,9 +24,27 @@ class Reading:
 
 
 def read_image(data: bytes, reading: Reading, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image and resize it as `reading` says; raises ImageError as `decode_image` does."""
-    pixels = decode_image(data, max_pixels)
-    height, width = pixels.shape[:2]
-    if reading.method is not None:
-        pixels = resize_to(pixels, reading.height, reading.width, reading.method)
-    return Image(pixels, height, width)
+    """Decode an image and resize it as `reading` says; raises ImageError as `decode_image` does.
+
+    A JPEG of at least twice the size of `reading` is decoded at 1/2, 1/4 or 1/8 of its own, the smallest that is still
+    large enough: that takes a third of the time, and other pixels come of it than of all the pixels resized.
+    """
+    if reading.method is None:
+        whole = decode(data, None, max_pixels)
+        return Image(whole.pixels, whole.height, whole.width)
+    found = decode(data, (reading.height, reading.width), max_pixels)
+    pixels = resize_to(found.pixels, reading.height, reading.width, reading.method, found.rows, found.columns)
+    return Image(pixels, found.height, found.width)
+
+
+def read_for(detector: Detector, data: bytes) -> Image:
+    """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
+    return read_image(data, detector.reading(*frame_size(data)))
+
+
+def decoded_pixels(data: bytes, height: int, width: int, reading: Reading) -> int:
+    """Return the number of pixels that `read_image` holds in memory while it decodes an image of height x width."""
+    scale = 1
+    if reading.method is not None and is_decoded_in_rows(data) and len(whole_files(data)) == 1:
+        scale = max(s for s in (1, 2, 4, 8) if s <= max(1, min(height // reading.height, width // reading.width)))
+    return -(-height // scale) * -(-width // scale)

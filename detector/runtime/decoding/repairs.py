@@ -139,6 +139,20 @@ def _has_end(data: bytes) -> bool:
     return any(marker == _JPEG_END[1] for marker, _ in _jpeg_segments(data))
 
 
+def is_decoded_in_rows(data: bytes) -> bool:
+    """Whether a decoder needs a few rows of a JPEG at a time: one scan has all components, and is not progressive.
+
+    Otherwise all its coefficients are in memory, whatever the size at which it is decoded.
+    """
+    components = 0
+    for marker, body in _jpeg_segments(data):
+        if marker in (0xC0, 0xC1, 0xC9):
+            components = body[5] if len(body) > 5 else 0
+        elif marker == _SCAN[1]:
+            return body[:1] == bytes([components])
+    return False
+
+
 def _has_all_scans(data: bytes) -> bool:
     """Whether every coefficient of every component has been sent to its last bit (ITU T.81, G.1)."""
     missing: dict[int, list[int]] = {}  # by component: the bits of each of its 64 coefficients that are not yet sent
