@@ -13,6 +13,7 @@ from detector.runtime.postprocess import Detections
 
 if TYPE_CHECKING:
     from detector.runtime.reading import Reading
+    from detector.runtime.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,22 @@ class Detector(Protocol):
         """
 
 
-def open_detector(folder: Path, device: str = "auto", *, threads: int = 1, batch: int | None = None) -> Detector:
-    """Return the artifact in `folder` as a detector; see Session for the options.
+def open_detector(
+    folder: Path, device: str = "auto", *, threads: int = 1, batch: int | None = None, tiling: Tiling | None = None
+) -> Detector:
+    """Return the artifact in `folder` as a detector, which looks at tiles as well if `tiling` is given; see Session for
+    the other options.
 
     Raises ArtifactError if the artifact is not valid, or cannot be used here.
     """
     from detector.runtime.artifact import MODEL_FILE, load_artifact
     from detector.runtime.kinds import KINDS
     from detector.runtime.session import Session
+    from detector.runtime.tiles import TiledDetector
 
     artifact = load_artifact(folder)
     session = Session(folder / MODEL_FILE, device=device, threads=threads, batch=batch)
-    return KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)
+    detector = KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)
+    if tiling is None:
+        return detector
+    return TiledDetector(detector, tiling, most_overlap=artifact.most_overlap, max_detections=artifact.max_detections)
