@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.runtime.decoding.repairs import is_decoded_in_rows, whole_files
+from detector.runtime.decoding.repairs import is_jpeg_of_one_scan, is_jpeg_without_end
 from detector.runtime.detector import Detector, Image
 from detector.runtime.images import MAX_PIXELS, decode, frame_size
 from detector.runtime.resizing import Method, resize_to
@@ -27,7 +27,7 @@ def read_image(data: bytes, reading: Reading, max_pixels: int = MAX_PIXELS) -> I
     """Decode an image and resize it as `reading` says; raises ImageError as `decode_image` does.
 
     A JPEG of at least twice the size of `reading` is decoded at 1/2, 1/4 or 1/8 of its own, the smallest that is still
-    large enough: that takes a third of the time, and other pixels come of it than of all the pixels resized.
+    large enough: that takes less than a third of the time, and the result differs a little from all pixels resized.
     """
     if reading.method is None:
         whole = decode(data, None, max_pixels)
@@ -45,6 +45,6 @@ def read_for(detector: Detector, data: bytes) -> Image:
 def decoded_pixels(data: bytes, height: int, width: int, reading: Reading) -> int:
     """Return the number of pixels that `read_image` holds in memory while it decodes an image of height x width."""
     scale = 1
-    if reading.method is not None and is_decoded_in_rows(data) and len(whole_files(data)) == 1:
+    if reading.method is not None and is_jpeg_of_one_scan(data) and not is_jpeg_without_end(data):
         scale = max(s for s in (1, 2, 4, 8) if s <= max(1, min(height // reading.height, width // reading.width)))
     return -(-height // scale) * -(-width // scale)

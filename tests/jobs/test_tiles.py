@@ -25,9 +25,11 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_with_tiles(boxcar: Boxcar, artifact: Path, photos: Path, tmp_path: Path) -> None:
     options = ("--model", artifact, "--min-score", 0.1)
-    boxcar("run", photos, tmp_path / "none", *options)
+    boxcar("plan", photos, tmp_path / "none", *options)
+    boxcar("work", tmp_path / "none")
     boxcar("run", photos, tmp_path / "run", *options, "--tile", 100, "--overlap", 0.25, "--threads", 3)
     plan = Plan.model_validate_json((tmp_path / "run/plan.json").read_bytes())
     manifest = Manifest.model_validate_json((tmp_path / "run/manifest.json").read_bytes())
@@ -45,7 +47,8 @@ def test_a_run_with_tiles(boxcar: Boxcar, artifact: Path, photos: Path, tmp_path
         assert record.boxes != without[record.image].boxes
     assert "100 pixels, overlap 0.25; the artifact was measured without" in boxcar("lineage", tmp_path / "run").stdout
     assert "the artifact was measured without" in (tmp_path / "run/report.html").read_text("utf-8")
-    boxcar("run", photos, tmp_path / "again", *options, "--tile", 100, "--overlap", 0.25, "--part-size", 1)
+    boxcar("plan", photos, tmp_path / "again", *options, "--tile", 100, "--overlap", 0.25, "--part-size", 1)
+    boxcar("work", tmp_path / "again")
     again = b"".join(part_bytes(tmp_path / "again").values())
     assert [json.loads(line)["boxes"] for line in again.splitlines()] == [
         json.loads(line)["boxes"] for line in b"".join(part_bytes(tmp_path / "run").values()).splitlines()
