@@ -2,8 +2,8 @@
 
     python -m benchmarks.camera detector/artifacts/voc20
 
-The photographs of a split that stage `fetch` made are laid out 4 x 4 as JPEGs of 12 megapixels, and each one is
-enlarged four times. The detector looks at each JPEG twice: decoded at its full size, and as the batch job reads it. A
+The photographs of a split that stage `fetch` made are laid out 2 x 2 and 4 x 4 as JPEGs of 12 megapixels, and each one
+is enlarged four times. The detector looks at each JPEG twice: decoded at its full size, and as the batch job reads it. A
 time is that of one thread's CPU.
 """
 
@@ -23,14 +23,14 @@ from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.average_precision import evaluate_voc
 from detector.evaluation.detections import DetectionSet
-from detector.runtime.detector import Detector, Image
+from detector.runtime.detector import Detector, Image, read_for
 from detector.runtime.images import decode_image
-from detector.runtime.reading import read_for
 from detector.stages import layout
 
 IOUS = (0.5, 0.75)
 # Name, photographs in a row, and height and width of each in pixels.
 SETS = (
+    ("2 x 2 photographs, 4000 x 3000", 2, (1500, 2000)),
     ("4 x 4 photographs, 4000 x 3000", 4, (750, 1000)),
     ("photographs, enlarged to 1600 pixels", 1, (1600, 1600)),
 )

@@ -17,10 +17,10 @@ import click
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.measure import detect_all, figures
-from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, own_preprocessing, save_artifact
-from detector.runtime.detector import open_detector
+from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
+from detector.runtime.detector import open_detector, read_for
 from detector.runtime.postprocess import Detections
-from detector.runtime.reading import read_for
+from detector.runtime.preprocess import own_preprocessing
 from detector.stages import layout
 
 

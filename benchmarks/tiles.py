@@ -26,11 +26,10 @@ from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.average_precision import VocResult, evaluate_voc
 from detector.evaluation.detections import DetectionSet
 from detector.runtime.artifact import load_artifact
-from detector.runtime.detector import Image
+from detector.runtime.detector import Image, read_for
 from detector.runtime.geometry.boxes import area, iou
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
-from detector.runtime.reading import read_for
 from detector.runtime.tiles import TiledDetector
 from detector.runtime.tiling import DEFAULT_OVERLAP, Tiling
 from detector.stages import layout

@@ -250,10 +250,9 @@ def predict(
     import json
 
     from detector.common.drawing import draw_detections
-    from detector.runtime.detector import open_detector
+    from detector.runtime.detector import open_detector, read_for
     from detector.runtime.geometry.boxes import xyxy_to_xywh
     from detector.runtime.images import decode_image
-    from detector.runtime.reading import read_for
 
     if overlap is not None and tile is None:
         raise click.UsageError("--overlap is that of tiles; give --tile too")

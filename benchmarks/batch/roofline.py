@@ -17,8 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from detector.runtime.artifact import load_artifact
-from detector.runtime.detector import open_detector
-from detector.runtime.reading import read_for
+from detector.runtime.detector import open_detector, read_for
 from jobs.budget import Budget
 from jobs.formats import Plan, PlannedImage, encode_lines
 from jobs.image import FetchedImage, Imager

@@ -21,10 +21,9 @@ from detector.evaluation.detections import DetectionSet
 from detector.evaluation.measure import detect_all, figures
 from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, save_artifact
 from detector.runtime.baseline import Histograms
-from detector.runtime.detector import Detector, open_detector
+from detector.runtime.detector import Detector, open_detector, read_for
 from detector.runtime.geometry.boxes import area
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
-from detector.runtime.reading import read_for
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,9 @@ from detector.importing.recognise import Reading, outputs_text
 from detector.importing.settings import assumptions, describe, parse_settings
 from detector.importing.trial import Trial, stated_size, try_graph
 from detector.runtime.artifact import DESCRIPTION_FILE, MODEL_FILE, Artifact, parse_artifact, save_artifact
-from detector.runtime.detector import Image, open_detector
+from detector.runtime.detector import Image, open_detector, read_for
 from detector.runtime.images import Pixels, decode_image
 from detector.runtime.preprocess import MOST_SIDE
-from detector.runtime.reading import read_for
 
 _MOST_NAMED = 5  # names of classes in a line
 _SIDE = 640  # of an input whose size nothing tells

@@ -19,9 +19,8 @@ from torch.utils.data import Dataset, Sampler
 from detector.data.annotations import CocoDataset
 from detector.model.distributed import World
 from detector.proposals.store import Proposals
-from detector.runtime.artifact import own_preprocessing
 from detector.runtime.images import frame_size, normalise
-from detector.runtime.preprocess import resized_size
+from detector.runtime.preprocess import own_preprocessing, resized_size
 from detector.runtime.reading import Reading, read_image
 
 

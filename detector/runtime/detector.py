@@ -8,27 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from detector.runtime.devices import Device
-from detector.runtime.images import Pixels
+from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
+from detector.runtime.reading import Image as Image
+from detector.runtime.reading import Reading, read_image
 
 if TYPE_CHECKING:
-    from detector.runtime.reading import Reading
     from detector.runtime.tiling import Tiling
-
-
-@dataclass(frozen=True)
-class Image:
-    """What the reader gives: pixels, uint8 RGB (h, w, 3), of the whole image or resized as the detector would do it;
-    height, width: of the whole image after its EXIF orientation, the frame of every result."""
-
-    pixels: Pixels
-    height: int
-    width: int
-
-    @classmethod
-    def whole(cls, pixels: Pixels) -> Image:
-        """Return an image that was decoded at its full size."""
-        return cls(pixels, *pixels.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -93,3 +79,8 @@ def open_detector(
     if tiling is None:
         return detector
     return TiledDetector(detector, tiling, most_overlap=artifact.most_overlap, max_detections=artifact.max_detections)
+
+
+def read_for(detector: Detector, data: bytes) -> Image:
+    """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
+    return read_image(data, detector.reading(*frame_size(data)))

@@ -8,9 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detector.runtime.decoding.repairs import is_jpeg_of_one_scan, is_jpeg_without_end
-from detector.runtime.detector import Detector, Image
-from detector.runtime.images import MAX_PIXELS, decode, frame_size
+from detector.runtime.images import MAX_PIXELS, Pixels, decode
 from detector.runtime.resizing import Method, resize_to
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the reader gives: pixels, uint8 RGB (h, w, 3), of the whole image or resized as the detector would do it;
+    height, width: of the whole image after its EXIF orientation, the frame of every result."""
+
+    pixels: Pixels
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, pixels: Pixels) -> Image:
+        """Return an image that was decoded at its full size."""
+        return cls(pixels, *pixels.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -35,11 +49,6 @@ def read_image(data: bytes, reading: Reading, max_pixels: int = MAX_PIXELS) -> I
     found = decode(data, (reading.height, reading.width), max_pixels)
     pixels = resize_to(found.pixels, reading.height, reading.width, reading.method, found.rows, found.columns)
     return Image(pixels, found.height, found.width)
-
-
-def read_for(detector: Detector, data: bytes) -> Image:
-    """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
-    return read_image(data, detector.reading(*frame_size(data)))
 
 
 def decoded_pixels(data: bytes, height: int, width: int, reading: Reading) -> int:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.runtime.detector import open_detector
-from detector.runtime.reading import read_for
+from detector.runtime.detector import open_detector, read_for
 from detector.runtime.tiling import Tiling
 from jobs.formats import Manifest, Plan
 from tests.jobs.helpers import Boxcar, encoded, part_bytes, records_of

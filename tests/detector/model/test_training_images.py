@@ -8,9 +8,8 @@ from PIL import Image
 from detector.data.annotations import CocoDataset
 from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.proposals.store import Proposals
-from detector.runtime.artifact import own_preprocessing
 from detector.runtime.images import normalise
-from detector.runtime.preprocess import prepare, resized_size
+from detector.runtime.preprocess import own_preprocessing, prepare, resized_size
 from detector.runtime.reading import Reading, read_image
 from tests.support.datasets import image_info
 

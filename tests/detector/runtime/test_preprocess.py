@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.runtime.artifact import own_preprocessing
-from detector.runtime.preprocess import Preprocessing, prepare, resized_size
+from detector.runtime.preprocess import Preprocessing, own_preprocessing, prepare, resized_size
 from detector.runtime.resizing import resize_to
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from detector.common.errors import ImageError
-from detector.runtime.detector import open_detector
+from detector.runtime.detector import open_detector, read_for
 from detector.runtime.images import decode, decode_image, frame_size
-from detector.runtime.reading import Reading, decoded_pixels, read_for, read_image
+from detector.runtime.reading import Reading, decoded_pixels, read_image
 from detector.runtime.resizing import Method, resize_to
 from tests.support.encoded import encode, with_orientations
 
