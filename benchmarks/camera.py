@@ -3,8 +3,8 @@
     python -m benchmarks.camera detector/artifacts/voc20
 
 The photographs of a split that stage `fetch` made are laid out 2 x 2 and 4 x 4 as JPEGs of 12 megapixels, and each one
-is enlarged four times. The detector looks at each JPEG twice: decoded at its full size, and as the batch job reads it. A
-time is that of one thread's CPU.
+is enlarged four times. The detector looks at each JPEG twice: decoded at its full size, and as the batch job reads it.
+A time is that of one thread's CPU.
 """
 
 from __future__ import annotations
