@@ -20,8 +20,8 @@ from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
 # Raised when unchanged images and an unchanged artifact would give other records than before. 2: the reader of images
-# reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least twice the size at which the detector
-# looks is decoded at a fraction of its size.
+# reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least four times the size at which the
+# detector looks is decoded at a fraction of its size.
 RECORDS_VERSION = 3
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the

@@ -81,8 +81,8 @@ class Thumbnails:
 
 
 def _reading(height: int, width: int) -> Reading:
-    """Return the size of twice a thumbnail, from which it is as sharp as from all pixels."""
-    factor = 2 * LARGEST_SIDE / max(height, width)
+    """Return the size of the largest thumbnail; the smaller ones are made from it."""
+    factor = LARGEST_SIDE / max(height, width)
     if factor >= 1:
         return Reading(height, width, None)
     return Reading(max(1, round(height * factor)), max(1, round(width * factor)), "bicubic")
