@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,7 +14,10 @@ from typing import Any, Literal
 
 from detector.common.errors import DetectorError, ImageError
 from detector.runtime.detector import Image, open_detector
-from detector.runtime.images import Pixels, decode_image
+from detector.runtime.images import MAX_PIXELS, Pixels
+from detector.runtime.reading import Reading
+from jobs.budget import Budget
+from jobs.decoding.decoders import Decoders
 from jobs.errors import ItemError, JobError, StorageError
 from jobs.formats import ERRORS, Filters
 from jobs.listing import Selection
@@ -125,7 +129,11 @@ class Doctor:
             raise _Skip("no image was found")
         try:
             content = self._store("INPUT").fetch(self._image)
-            self._pixels = decode_image(content.decoded())
+            with (
+                closing(Decoders(Budget(MAX_PIXELS), 1)) as decoders,
+                decoders.read(self._image.key, content.decoded(), _whole) as (image, _),
+            ):
+                self._pixels = image.pixels
         except ItemError as error:
             raise StorageError(f"{self._image.key}: {ERRORS[error.status]}; {error.reason or 'try again'}") from error
         except ImageError as error:
@@ -192,6 +200,10 @@ class Doctor:
             return f"{name}: loaded"
         (found,) = detector.detect([Image.whole(self._pixels)]).detections
         return f"{name}: {len(found.labels)} boxes in the image that was read"
+
+
+def _whole(height: int, width: int) -> Reading:
+    return Reading(height, width, None)
 
 
 def _rules() -> str:

@@ -34,7 +34,8 @@ class IncompleteError(JobError):
 
 
 class StorageError(JobError):
-    """Storage cannot be reached or refuses access; no single image is the cause."""
+    """Storage cannot be reached or refuses access, or the machine has no memory or processes left; no single image is
+    the cause."""
 
     exit_code = 5
 

@@ -10,12 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, FormatError, ImageError
-from detector.runtime.detector import Detector
-from detector.runtime.images import frame_size
+from detector.runtime.detector import Detector, Image
 from detector.runtime.postprocess import Detections
-from detector.runtime.reading import Reading, decoded_pixels, read_image
 from jobs.batcher import Batcher
-from jobs.budget import Budget
+from jobs.decoding.decoders import DecoderEnded, Decoders
 from jobs.errors import ItemError, ModelError
 from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
 from jobs.storage import Content, Store
@@ -49,13 +47,12 @@ class ImageResult:
 class Imager:
     """Makes the records of one plan; its methods may be called from several threads."""
 
-    def __init__(self, source: Store, plan: Plan, detector: Detector, pixels: Budget) -> None:
-        """pixels: limit on the pixels that all threads hold decoded at the same time."""
+    def __init__(self, source: Store, plan: Plan, detector: Detector, decoders: Decoders) -> None:
         self._source = source
         self._plan = plan
         self._detector = detector
         self._batcher = Batcher(detector, plan.min_score)
-        self._pixels = pixels
+        self._decoders = decoders
         self._named: set[str] = set()
         self._lock = threading.Lock()
 
@@ -77,17 +74,17 @@ class Imager:
         content = fetched.content
         try:
             data = content.decoded()
-            height, width = frame_size(data)
-            reading = self._detector.reading(height, width)
-            with self._pixels.hold(decoded_pixels(data, height, width, reading)):
-                record, seconds = self._look(image, content, data, reading)
+            name = self._plan.input + image.key
+            with self._decoders.read(name, data, self._detector.reading) as (read, decoding):
+                record, seconds = self._look(image, content, read)
+            seconds = {"decode": decoding, **seconds}
         except (ImageError, ItemError) as error:
-            if isinstance(error, FormatError):
+            if isinstance(error, FormatError | DecoderEnded):
                 self._warn(image, error)
             record, seconds = self._record(image, error.status, content), {}
         return ImageResult(record, bytes_read=len(content.data), seconds={"fetch": fetched.seconds} | seconds)
 
-    def _warn(self, image: PlannedImage, error: FormatError) -> None:
+    def _warn(self, image: PlannedImage, error: FormatError | DecoderEnded) -> None:
         """Say why the image is not read, once for each reason: the text in the record is the same for all."""
         with self._lock:
             is_new = error.kind not in self._named
@@ -95,13 +92,8 @@ class Imager:
         if is_new:
             print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
 
-    def _look(
-        self, image: PlannedImage, content: Content, data: bytes, reading: Reading
-    ) -> tuple[Record, dict[str, float]]:
+    def _look(self, image: PlannedImage, content: Content, read: Image) -> tuple[Record, Mapping[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""
-        start = time.perf_counter()
-        read = read_image(data, reading)
-        decoded = time.perf_counter() - start
         try:
             found, seconds = self._batcher.detect(read)
         except ArtifactError as error:
@@ -110,7 +102,7 @@ class Imager:
                 "and report it"
             ) from error
         boxes = _boxes(found, self._detector.classes)
-        return self._record(image, "ok", content, read.width, read.height, boxes), {"decode": decoded, **seconds}
+        return self._record(image, "ok", content, read.width, read.height, boxes), seconds
 
     def _record(
         self,

@@ -21,6 +21,7 @@ from detector.runtime.decoding.readers import missing_readers
 from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import MAX_PIXELS
 from jobs.budget import Budget
+from jobs.decoding.decoders import Decoders
 from jobs.errors import ModelError, StorageError, UsageError
 from jobs.formats import RECORDS_VERSION, PartStats, Plan, PlannedImage, PlanPart, Record, sha256
 from jobs.image import Imager, ImageResult
@@ -75,13 +76,14 @@ class Worker:
         machine's memory; device: as `Session` takes it."""
         _require_readers(plan)
         _require_version(plan)
-        self._clock = _Clock()
+        self._decoders = Decoders(Budget(max(1, MAX_PIXELS // share)), threads)  # starts while the rest is loaded
+        self._clock = _Clock(self._decoders.cpu_seconds)
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
         detector = _detector(output, plan, device)
         self._device = detector.device.kind
-        self._imager = Imager(source, plan, detector, Budget(max(1, MAX_PIXELS // share)))
+        self._imager = Imager(source, plan, detector, self._decoders)
         if detector.batch > 1:
             threads = max(threads, 2 * detector.batch)  # while one batch is computed, the next one is read
         self._ahead_bytes = AHEAD_BYTES // share
@@ -107,6 +109,7 @@ class Worker:
             wait(self._writes, LAST_WRITE_SECONDS)
         for pool in (self._computers, self._fetchers, self._writer):
             pool.shutdown(wait=not failed, cancel_futures=True)
+        self._decoders.close()
 
     def make(
         self, parts: Iterable[PartTask], on_image: Callable[[str], object] = lambda _status: None
@@ -223,15 +226,21 @@ class Worker:
 
 
 class _Clock:
-    """Measures CPU and wall time from part to part, so that the parts add up to all that the process took."""
+    """Measures CPU and wall time from part to part, so that the parts add up to all that the process and its children
+    took."""
 
-    def __init__(self) -> None:
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
+    def __init__(self, children: Callable[[], float]) -> None:
+        """children: returns the CPU seconds of the children up to now."""
+        self._children = children
+        self._cpu, self._wall = self._now()
 
     def lap(self) -> tuple[float, float]:
         before = self._cpu, self._wall
-        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        self._cpu, self._wall = self._now()
         return self._cpu - before[0], self._wall - before[1]
+
+    def _now(self) -> tuple[float, float]:
+        return time.process_time() + self._children(), time.perf_counter()
 
 
 def _require_version(plan: Plan) -> None:

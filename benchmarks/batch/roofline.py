@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import open_detector, read_for
 from jobs.budget import Budget
+from jobs.decoding.decoders import Decoders
 from jobs.formats import Plan, PlannedImage, encode_lines
 from jobs.image import FetchedImage, Imager
 from jobs.storage import Entry, open_store
@@ -70,13 +71,14 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
     for name, seconds in shares.items():
         steps.seconds[name] = spent.seconds["predict"] * seconds / sum(shares.values())
     # The records are made before the clock starts: only their encoding and writing is counted.
-    imager = Imager(source, plan, detector, Budget(2**40))
     records = []
-    for entry, content in zip(entries, contents, strict=True):
-        fetched: Future[FetchedImage] = Future()
-        fetched.set_result(FetchedImage(content, 0.0))
-        image = PlannedImage(key=entry.key, size=entry.size, etag=entry.etag, mtime_ns=entry.mtime_ns)
-        records.append(imager.make(image, fetched).record)
+    with closing(Decoders(Budget(2**40), 1)) as decoders:
+        imager = Imager(source, plan, detector, decoders)
+        for entry, content in zip(entries, contents, strict=True):
+            fetched: Future[FetchedImage] = Future()
+            fetched.set_result(FetchedImage(content, 0.0))
+            image = PlannedImage(key=entry.key, size=entry.size, etag=entry.etag, mtime_ns=entry.mtime_ns)
+            records.append(imager.make(image, fetched).record)
     with steps.step("encode and put"):
         output.write("boxes/roofline.jsonl", encode_lines(records))
     return {name: 1000 * seconds / len(entries) for name, seconds in steps.seconds.items()}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from detector.model.distributed import World
 from detector.model.network import DetectionNetwork
 from detector.model.pointwise import multiply_pointwise
 from detector.model.precision import Precision
-from detector.model.training_images import LikeShapes, TrainingImages, collate
+from detector.model.training_images import Example, LikeShapes, TrainingImages, collate
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 
@@ -34,6 +34,13 @@ _WARM_UP = 0.1
 _STEPS_UNREAD = 10
 # One loader process keeps a CPU's training busy; a GPU trains some ten times as fast.
 _CPU_LOADERS, _GPU_LOADERS = 1, 8
+
+
+class Batches(Protocol):
+    """The batches of an epoch: images (B, 3, H, W) and their examples."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Example]]]: ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def train(
     """
     if not truth.images:
         raise TrainingError("there are no images to train on: the split `train` is empty")
-    learner = _learner(network, truth, settings, device, precision, world)
+    learner = new_learner(network, truth, settings, device, precision, world)
     reports: list[EpochReport] = []
     if state := load_checkpoint(checkpoint, identity):
         reports = [EpochReport(**values) for values in state["reports"]]
@@ -114,7 +121,8 @@ def train(
     images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed)
     for epoch in range(len(reports), settings.epochs):
         start, cpu_start = time.monotonic(), time.process_time()
-        losses = train_one_epoch(learner, images, truth, settings, epoch, world)
+        sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
+        losses = train_one_epoch(learner, batches(images, sampler, device), sampler.weights, settings, epoch, world)
         rate, seconds = float(learner.schedule.get_last_lr()[-1]), time.monotonic() - start
         cpu_seconds = world.sum({"cpu": time.process_time() - cpu_start})["cpu"]
         reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds))
@@ -125,19 +133,35 @@ def train(
     return cast(DetectionNetwork, learner.average.module) if learner.average else network
 
 
+def batches(images: TrainingImages, sampler: LikeShapes, device: torch.device) -> Batches:
+    """Return the batches of an epoch, which other processes make ahead of the training."""
+    on_cpu = device.type == "cpu"
+    loaders = _CPU_LOADERS if on_cpu else min(_GPU_LOADERS, cores())
+    return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
+        images,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=loaders,
+        prefetch_factor=2,
+        pin_memory=not on_cpu,  # without it, a copy to the GPU waits for the GPU's work
+    )
+
+
 def train_one_epoch(
-    learner: Learner, images: TrainingImages, truth: CocoDataset, settings: TrainSettings, epoch: int, world: World
+    learner: Learner,
+    loader: Batches,
+    weights: Sequence[float],
+    settings: TrainSettings,
+    epoch: int,
+    world: World,
 ) -> dict[str, float]:
-    """Train for one epoch. Returns the mean of each part of the loss, without the total."""
+    """Train for one epoch; weights: of each batch in the loss. Returns the mean of each part, without the total."""
     # Different seeds, epochs and processes get different random numbers.
     torch.manual_seed(settings.seed * 1_000_003 + epoch + world.rank * 1_000_000_007)  # dropout
-    sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
-    loaders = _CPU_LOADERS if learner.device.type == "cpu" else min(_GPU_LOADERS, cores())
-    loader = DataLoader(images, batch_sampler=sampler, collate_fn=collate, num_workers=loaders, prefetch_factor=2)
-    bar = progress(loader, len(sampler), f"epoch {epoch + 1}/{settings.epochs}", "batch", shown=world.first)
+    bar = progress(loader, len(loader), f"epoch {epoch + 1}/{settings.epochs}", "batch", shown=world.first)
     sums: dict[str, Tensor] = {}
     learner.network.train()
-    for step, ((batch, examples), weight) in enumerate(zip(bar, sampler.weights, strict=True), start=1):
+    for step, ((batch, examples), weight) in enumerate(zip(bar, weights, strict=True), start=1):
         with torch.autocast(learner.device.type, torch.bfloat16, enabled=learner.precision == "bf16"):
             losses = learner.wrapped(batch.to(learner.device, non_blocking=True), examples, settings)
         learner.optimiser.zero_grad()
@@ -148,7 +172,7 @@ def train_one_epoch(
             learner.average.update_parameters(learner.network)
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + weight * loss.detach()
-        if step % _STEPS_UNREAD == 0 or step == len(sampler):
+        if step % _STEPS_UNREAD == 0 or step == len(loader):
             means = world.sum({name: total.item() / step / world.size for name, total in sums.items()})
             _require_numbers(means, epoch, settings)
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
@@ -163,7 +187,7 @@ def _require_numbers(losses: dict[str, float], epoch: int, settings: TrainSettin
         )
 
 
-def _learner(
+def new_learner(
     network: DetectionNetwork,
     truth: CocoDataset,
     settings: TrainSettings,

@@ -61,12 +61,14 @@ SMOKE = {
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
     "python -m benchmarks.planning": "--count 3000 --latency 0",
     "python -m benchmarks.proposals --limit 240": "--limit 1",
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
     "python -m benchmarks.proposals.growth": "--kind dots --largest 0.00001",
     "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
+    "python -m benchmarks.sessions detector/artifacts/voc20 --artifact PEER": "--dataset voc",
     "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400":
         "--image-sizes 64 --dataset voc",
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
@@ -135,7 +137,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     (folder / "detector").mkdir()
     (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
     write_scenes(folder / "build/dataset", SPLITS)
-    write_scenes(folder / "voc", {"test": 2}, load_artifact(SHIPPED).classes)
+    write_scenes(folder / "voc", {"test": 2, "train": 2}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")

@@ -17,6 +17,7 @@ from jobs.formats import Manifest
 from tests.conftest import Bucket
 from tests.container.engine import ROOT, Container, Image
 from tests.jobs.helpers import records_of, write_photos
+from tests.support.faults.planted import marked, plant
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first test builds
 
@@ -87,6 +88,21 @@ def test_a_folder_of_photographs_is_published(job: Image, photos: Path, shared: 
     assert {box.label for record in records_of(photos / "boxes") for box in record.boxes} >= {"cat", "person"}
     assert (photos / "boxes").stat().st_uid == 10001
     assert not list((photos.parent / "tmp").iterdir())
+
+
+def test_an_image_that_ends_its_decoder_has_its_record(job: Image, photos: Path, shared: Folder) -> None:
+    """Nothing is writable, there is no network, and no process may get a capability: children need none of it."""
+    whole = job.run("run", "photos", "whole", mounts={"/data": photos, "/tmp": shared("tmp")})
+    assert whole.returncode == 0, whole.stderr
+    coffee = photos / "photos/coffee.jpg"
+    coffee.write_bytes(marked(coffee.read_bytes(), "pixels", "crash"))
+    mounts = {"/data": photos, "/tmp": photos.parent / "tmp", "/mnt": plant(photos.parent / "hook")}
+    done = job.run("run", "photos", "boxes", "--max-failed", "0.5", mounts=mounts, environment={"PYTHONPATH": "/mnt"})
+    assert done.returncode == 0, done.stderr
+    assert "coffee.jpg: its decoder crashes (Segmentation fault)" in done.stderr
+    records, others = records_of(photos / "boxes"), records_of(photos / "whole")
+    assert [record.status for record in records] == ["ok", "ok", "unreadable"]
+    assert [record.boxes for record in records[:2]] == [record.boxes for record in others[:2]]
 
 
 def test_whoever_owns_the_mounted_folder_may_run_it(job: Image, photos: Path, shared: Folder) -> None:

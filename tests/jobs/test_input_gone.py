@@ -151,14 +151,15 @@ mount -t tmpfs none {tmp_path}/photos/sub
 cp {tmp_path}/copies/* {tmp_path}/photos/sub/
 python -m jobs plan {tmp_path}/photos {tmp_path}/run --model {artifact}
 python - <<'END'
-import subprocess
+import subprocess, threading
 from jobs.cli import main
 from jobs.storage import FolderStore
-fetch, count = FolderStore.fetch, [0]
+fetch, count, lock = FolderStore.fetch, [0], threading.Lock()
 def fetched(self, image):
-    count[0] += 1
-    if count[0] == 1:
-        subprocess.run(["umount", "-l", "{tmp_path}/photos/sub"], check=True)
+    with lock:  # the other threads wait until it is gone
+        count[0] += 1
+        if count[0] == 1:
+            subprocess.run(["umount", "-l", "{tmp_path}/photos/sub"], check=True)
     return fetch(self, image)
 FolderStore.fetch = fetched
 main(["work", "{tmp_path}/run"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from detector.runtime.decoding import readers
 from tests.jobs.helpers import Boxcar, encoded, records_of
+from tests.support.faults.planted import plant
 
 
 def heic(path: Path) -> None:
@@ -20,9 +21,10 @@ def heic(path: Path) -> None:
 
 
 @pytest.fixture
-def no_heif(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = readers.find_spec
-    monkeypatch.setattr(readers, "find_spec", lambda name: None if name == "pillow_heif" else find(name))
+def no_heif(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The extra is not installed, for this process and for those that decode."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.syspath_prepend(plant(tmp_path / "hook", "import sys; sys.modules['pillow_heif'] = None"))
 
 
 def test_heic_and_avif_are_read(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:

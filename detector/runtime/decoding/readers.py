@@ -80,7 +80,7 @@ def open_image(data: bytes) -> Image.Image:
         if optional.brands & _brands(data):
             if not optional.is_installed():
                 raise _unread(optional.name, optional.remedy)
-            _register_heif()
+            register_heif()
             formats = (optional.pillow_name,)
             break
     return Image.open(io.BytesIO(data), formats=formats)
@@ -109,7 +109,7 @@ def _brands(data: bytes) -> frozenset[bytes]:
 
 
 @cache
-def _register_heif() -> None:
+def register_heif() -> None:
     """Let Pillow know the reader of HEIC, if it is installed."""
     if find_spec("pillow_heif") is not None:
         import pillow_heif
