@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -150,10 +150,11 @@ def train(
     return steps, (time.process_time() - begin) / 60
 
 
-def find_with(network: FasterRCNN, seconds: list[float]):  # type: ignore[no-untyped-def]
+def find_with(network: FasterRCNN, seconds: list[float]) -> Callable[[int, bytes], Detections]:
     """Return a function for `detect_all`; it appends each image's wall time to `seconds`."""
 
-    def find(_: int, pixels):  # type: ignore[no-untyped-def]
+    def find(_: int, data: bytes) -> Detections:
+        pixels = decode_image(data)
         start = time.perf_counter()
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
         # This runs in float32. Under autocast torchvision decodes boxes in bfloat16, which is off by whole pixels.

@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
@@ -45,9 +46,15 @@ class Measured:
     megabytes: float
     detector: Detector
     least_score: float
+    labels: NDArray[np.int64]  # the split's label of each class of the detector
     found: dict[int, Detections] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     ap: dict[float, float] = field(default_factory=dict)  # 11-point, by IoU
+
+    def look(self, number: int, image: Image) -> dict[int, Detections]:
+        """Return the detections in an image of the split, by its id."""
+        (found,) = self.detector.detect([image], min_score=self.least_score).detections
+        return {number: Detections(found.boxes, found.scores, self.labels[found.labels])}
 
     @property
     def milliseconds(self) -> float:
@@ -63,7 +70,9 @@ def open_artifact(folder: Path, peer: bool, truth: CocoDataset) -> Measured:
             f"{folder}: its class {unknown[0]} is not one of the split's; import it with --rename, so that both agree"
         )
     least_score = load_artifact(folder).least_score or _LEAST_SCORE
-    return Measured(folder.name, peer, (folder / MODEL_FILE).stat().st_size / 1e6, detector, least_score)
+    labels = np.array([truth.classes.index(name) for name in detector.classes])
+    megabytes = (folder / MODEL_FILE).stat().st_size / 1e6
+    return Measured(folder.name, peer, megabytes, detector, least_score, labels)
 
 
 def measure(artifacts: list[Measured], images: Path, truth: CocoDataset) -> None:
@@ -73,12 +82,10 @@ def measure(artifacts: list[Measured], images: Path, truth: CocoDataset) -> None
         turn = truth.images[first : first + _IN_TURN]
         decoded = [Image.whole(decode_image((images / image.file_name).read_bytes())) for image in turn]
         for artifact in artifacts:
-            labels = np.array([truth.classes.index(name) for name in artifact.detector.classes])
             for image, pixels in zip(turn, decoded, strict=True):
                 start = time.thread_time()
-                (found,) = artifact.detector.detect([pixels], min_score=artifact.least_score).detections
+                artifact.found |= artifact.look(image.id, pixels)
                 artifact.seconds.append(time.thread_time() - start)
-                artifact.found[image.id] = Detections(found.boxes, found.scores, labels[found.labels])
     for artifact in artifacts:
         voc = evaluate_voc(truth, artifact.found, IOUS)
         artifact.ap = {iou: voc.map_11point(iou) for iou in IOUS}

@@ -17,8 +17,10 @@ import click
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.measure import detect_all, figures
-from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, own_preprocessing, save_artifact
-from detector.runtime.detector import Image, open_detector
+from detector.runtime.artifact import MODEL_FILE, Artifact, load_artifact, save_artifact
+from detector.runtime.detector import open_detector, read_for
+from detector.runtime.postprocess import Detections
+from detector.runtime.preprocess import own_preprocessing
 from detector.stages import layout
 
 
@@ -44,8 +46,8 @@ def measure(
     detector, least_score = open_detector(folder), load_artifact(folder).least_score
     times: list[Mapping[str, float]] = []
 
-    def find(_: int, pixels):  # type: ignore[no-untyped-def]
-        batch = detector.detect([Image.whole(pixels)], min_score=least_score)
+    def find(_: int, data: bytes) -> Detections:
+        batch = detector.detect([read_for(detector, data)], min_score=least_score)
         times.append(batch.seconds)
         return batch.detections[0]
 

@@ -13,6 +13,7 @@ from detector.common.cores import cores
 from detector.common.errors import DetectorError, ImageError
 from detector.common.text import visible
 from detector.runtime.devices import DEVICES
+from detector.runtime.tiling import DEFAULT_OVERLAP, LEAST_SIDE, MOST_OVERLAP, Tiling
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -224,8 +225,22 @@ def score(truth: Path, detections: Path, ious: tuple[float, ...]) -> None:
 @click.option("--model", type=_FOLDER, default=Path("models/detector"), show_default=True, help="The artifact.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder for the JSON files and images.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Lowest score; default: the artifact's operating score.")
+@click.option("--tile", type=click.IntRange(min=LEAST_SIDE), help="Look at tiles of this side in pixels as well.")
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, MOST_OVERLAP),
+    help=f"Share of a tile's side that neighbours have in common at least; default: {DEFAULT_OVERLAP}.",
+)
 @_device("auto")
-def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float | None, device: str) -> None:
+def predict(
+    images: tuple[Path, ...],
+    model: Path,
+    out: Path,
+    min_score: float | None,
+    tile: int | None,
+    overlap: float | None,
+    device: str,
+) -> None:
     """Find objects in IMAGES, and write for each a JSON file and an image with the boxes drawn.
 
     Class names beyond ASCII are drawn with fonts of the extra `fonts` or `pipeline`, and as escapes without them.
@@ -235,11 +250,14 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     import json
 
     from detector.common.drawing import draw_detections
-    from detector.runtime.detector import Image, open_detector
+    from detector.runtime.detector import open_detector, read_for
     from detector.runtime.geometry.boxes import xyxy_to_xywh
     from detector.runtime.images import decode_image
 
-    detector = open_detector(model, device, threads=cores())
+    if overlap is not None and tile is None:
+        raise click.UsageError("--overlap is that of tiles; give --tile too")
+    tiling = None if tile is None else Tiling(tile, DEFAULT_OVERLAP if overlap is None else overlap)
+    detector = open_detector(model, device, threads=cores(), tiling=tiling)
     if detector.device.why_not_gpu:
         click.echo(f"warning: the GPU is not used: {detector.device.why_not_gpu}", err=True)
     classes = detector.classes
@@ -260,12 +278,13 @@ def predict(images: tuple[Path, ...], model: Path, out: Path, min_score: float |
     for image in images:
         name = image.name
         try:
-            pixels = decode_image(image.read_bytes())
+            data = image.read_bytes()
+            read, pixels = read_for(detector, data), decode_image(data)
         except ImageError as error:
             click.echo(f"error: {image}: {error}", err=True)
             failed += 1
             continue
-        (found,) = detector.detect([Image.whole(pixels)], min_score=min_score).detections
+        (found,) = detector.detect([read], min_score=min_score).detections
         boxes = [
             {
                 "label": classes[label],

@@ -15,12 +15,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
+from detector.runtime.tiling import Tiling
 from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
 # Raised when unchanged images and an unchanged artifact would give other records than before. 2: the reader of images
-# reads more formats and depths, and turns by EXIF alone.
-RECORDS_VERSION = 2
+# reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least four times the size at which the
+# detector looks is decoded at a fraction of its size.
+RECORDS_VERSION = 3
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
 # records' bytes would change too.
@@ -180,8 +182,8 @@ class PlanHead(VersionedModel):
 
     run: str = Field(description="The run's name: the first 8 hex digits of the digest.")
     digest: str = Field(
-        description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, part_size, since, redo, "
-        "limit, records_version and parts of this file."
+        description="SHA-256 over the input, inventory, filters, artifact_sha256, min_score, tile, overlap, part_size, "
+        "since, redo, limit, records_version and parts of this file."
     )
     planned_at: Moment = Field(description="When the listing was frozen, UTC, ISO 8601; not part of the digest.")
 
@@ -208,6 +210,12 @@ class PlanOptions(FileModel):
     min_score: Annotated[float, AskedAs("--min-score")] = Field(
         description="Boxes with a lower score, 0 to 1, are dropped."
     )
+    tile: Annotated[int | None, AskedAs("--tile")] = Field(
+        default=None, description="Side in pixels of the tiles that the detector looks at as well; null: none."
+    )
+    overlap: Annotated[float | None, AskedAs("--overlap")] = Field(
+        default=None, description="Share of a tile's side that neighbours have in common at least; null without tiles."
+    )
     part_size: Annotated[int, AskedAs("--part-size")] = Field(
         description="Number of images in a part; the last part may have fewer."
     )
@@ -229,6 +237,11 @@ class PlanOptions(FileModel):
     def asked(self) -> dict[str, Any]:
         """The values that a person chose, by the names under which they are asked for."""
         return _asked(self)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiles that the detector looks at as well."""
+        return None if self.tile is None else Tiling(self.tile, self.overlap or 0.0)
 
 
 class Plan(PlanOptions, PlanHead):
@@ -367,6 +380,14 @@ class Manifest(VersionedModel):
     statuses: dict[str, int] = Field(description="Number of records of each status, with every status.")
     boxes: dict[str, int] = Field(description="Number of boxes of each label, with every class of the artifact.")
     min_score: float = Field(description="Boxes with a lower score, 0 to 1, were dropped.")
+    tile: int | None = Field(
+        default=None,
+        description="Side in pixels of the tiles that the detector looked at as well; null: none. What the artifact "
+        "states was measured without tiles.",
+    )
+    overlap: float | None = Field(
+        default=None, description="Share of a tile's side that neighbours have in common at least; null without tiles."
+    )
     max_failed: float = Field(
         description="Share of images, 0 to 1, that may fail; with more failures the run is rejected."
     )

@@ -27,6 +27,9 @@ def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
         "made by": f"boxcar {lineage.boxcar}, ONNX Runtime {', '.join(lineage.onnxruntime)}",
         "made on": ", ".join(lineage.devices),
         "artifact": f"{lineage.artifact_name}, {_named(plan)}",
+        "tiles": "none"
+        if plan.tile is None
+        else f"{plan.tile} pixels, overlap {plan.overlap}; the artifact was measured without",
         "model.json": f"{run.store.uri}model/model.json, sha256 {lineage.artifact_sha256}",
         "model.onnx": f"{run.store.uri}model/model.onnx, sha256 {lineage.onnx_sha256}",
         "code": f"git {lineage.git_revision}" if lineage.git_revision else "not known: it was not built from git",

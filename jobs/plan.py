@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any
 
+from detector.runtime.tiling import DEFAULT_OVERLAP
 from jobs.errors import StorageError, UsageError
 from jobs.formats import (
     RECORDS_VERSION,
@@ -56,18 +57,26 @@ DIGESTED = (PlanOptions.model_fields.keys() - {"model", "request_payer", "no_sig
 WRITES_AT_ONCE = 16
 CREATIONS = 5
 # These options decide the record of a single image: records of a run that differs here are not copied.
-DECIDING_A_RECORD = frozenset({"INPUT", "--min-score"})
+DECIDING_A_RECORD = frozenset({"INPUT", "--min-score", "--tile", "--overlap"})
 
 Notice = Callable[[str], None]
 
 
 def plan_options(
-    source: Store, model: Model, *, min_score: float | None = None, since: str | None = None, **others: Any
+    source: Store,
+    model: Model,
+    *,
+    min_score: float | None = None,
+    tile: int | None = None,
+    overlap: float | None = None,
+    since: str | None = None,
+    **others: Any,
 ) -> PlanOptions:
     """The options of a plan over `source` with `model`, from what a person gave on the command line.
 
-    min_score: the artifact's operating score unless given; since: OUTPUT of the previous run, or a latest.json; others:
-    more fields of PlanOptions, and of its filters. A list is sorted, and each of its values is kept once.
+    min_score: the artifact's operating score unless given; overlap: of tiles, a fifth unless given; since: OUTPUT of
+    the previous run, or a latest.json; others: more fields of PlanOptions, and of its filters. A list is sorted, and
+    each of its values is kept once.
     """
     values: dict[str, Any] = {
         name: sorted(set(value)) if isinstance(value, tuple) else value for name, value in others.items()
@@ -78,6 +87,8 @@ def plan_options(
         artifact_sha256=model.sha256,
         model=model.source,
         min_score=model.artifact.operating_score if min_score is None else min_score,
+        tile=tile,
+        overlap=DEFAULT_OVERLAP if tile is not None and overlap is None else overlap,
         filters=Filters(**filters | {"extensions": filters.get("extensions") or IMAGE_EXTENSIONS}),
         since=None if since is None else Since(given=since),
         **values,

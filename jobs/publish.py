@@ -225,6 +225,8 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
         statuses=dict.fromkeys(STATUSES, 0) | dict(sorted(tally.statuses.items())),
         boxes=dict.fromkeys(artifact.classes, 0) | dict(sorted(tally.labels.items())),
         min_score=plan.min_score,
+        tile=plan.tile,
+        overlap=plan.overlap,
         max_failed=policy.max_failed,
         strict=list(policy.strict),
         warnings=[rule.rule for rule in validation.rules if _is_warning(rule)],

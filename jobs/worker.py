@@ -264,7 +264,7 @@ def _detector(output: Store, plan: Plan, device: str) -> Detector:
     """The run's artifact, loaded. Each call uses one thread, because the worker has several compute threads."""
     with run_model(output, plan) as model:
         try:
-            detector = open_detector(model.folder, device)
+            detector = open_detector(model.folder, device, tiling=plan.tiling)
         except DeviceError as error:
             raise UsageError(f"--{error}") from error
         except ArtifactError as error:

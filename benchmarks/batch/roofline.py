@@ -17,8 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from detector.runtime.artifact import load_artifact
-from detector.runtime.detector import Image, open_detector
-from detector.runtime.images import decode_image
+from detector.runtime.detector import open_detector, read_for
 from jobs.budget import Budget
 from jobs.decoding.decoders import Decoders
 from jobs.formats import Plan, PlannedImage, encode_lines
@@ -49,24 +48,24 @@ def measure(artifact: Path, source_uri: str, output_uri: str, count: int) -> dic
         run="roofline", digest="", planned_at="2000-01-01T00:00:00Z", input=source.uri, artifact_sha256="",
         min_score=load_artifact(artifact).operating_score, part_size=count, images=count, other_files=0, parts=[],
     )  # fmt: skip
-    warm = decode_image(source.fetch(entries[0]).data)
+    warm = read_for(detector, source.fetch(entries[0]).data)
     for _ in range(5):
-        detector.detect([Image.whole(warm)])
+        detector.detect([warm])
 
     steps = Steps()
     with steps.step("get"):
         contents = [source.fetch(Entry(entry.key, entry.size, entry.etag, entry.mtime_ns)) for entry in entries]
     with steps.step("decode"):
         for content in contents:
-            decode_image(content.data)
+            read_for(detector, content.data)
     # The detector's steps follow each other within one call. Its CPU time is divided among them in
     # proportion to their wall times.
     shares: dict[str, float] = {}
     spent = Steps()
     for content in contents:
-        pixels = decode_image(content.data)
+        read = read_for(detector, content.data)
         with spent.step("predict"):
-            took = detector.detect([Image.whole(pixels)]).seconds
+            took = detector.detect([read]).seconds
         for name, seconds in took.items():
             shares[name] = shares.get(name, 0.0) + seconds
     for name, seconds in shares.items():

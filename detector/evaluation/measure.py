@@ -6,30 +6,27 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult, evaluate_voc
 from detector.evaluation.coco import evaluate_coco
 from detector.evaluation.detections import DetectionSet
 from detector.evaluation.localisation import localisation_accuracy
-from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 
 
 def detect_all(
-    find: Callable[[int, NDArray[np.uint8]], Detections],
+    find: Callable[[int, bytes], Detections],
     folder: Path,
     truth: CocoDataset,
     title: str,
     workers: int = 1,
 ) -> dict[int, Detections]:
-    """Return the results of find(index, pixels) for every image of the dataset by its id, from `workers` threads."""
+    """Return the results of find(index, encoded image) for every image of the dataset by its id, from `workers`
+    threads."""
 
     def one(index: int) -> Detections:
-        return find(index, decode_image((folder / truth.images[index].file_name).read_bytes()))
+        return find(index, (folder / truth.images[index].file_name).read_bytes())
 
     count = len(truth.images)
     with ThreadPoolExecutor(workers) as pool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset
 from detector.evaluation import calibration
@@ -22,7 +21,7 @@ from detector.evaluation.detections import DetectionSet
 from detector.evaluation.measure import detect_all, figures
 from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, save_artifact
 from detector.runtime.baseline import Histograms
-from detector.runtime.detector import Detector, Image, open_detector
+from detector.runtime.detector import Detector, open_detector, read_for
 from detector.runtime.geometry.boxes import area
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
 
@@ -81,8 +80,8 @@ def _detect(
     seconds: dict[str, list[float]] = defaultdict(list)
     with _opened(artifact, graph, device) as detector:
 
-        def find(_: int, pixels: NDArray[np.uint8]) -> Detections:
-            batch = detector.detect([Image.whole(pixels)], min_score=artifact.least_score)
+        def find(_: int, data: bytes) -> Detections:
+            batch = detector.detect([read_for(detector, data)], min_score=artifact.least_score)
             for step, took in batch.seconds.items():
                 seconds[step].append(took)
             return batch.detections[0]

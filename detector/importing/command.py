@@ -24,7 +24,7 @@ from detector.importing.recognise import Reading, outputs_text
 from detector.importing.settings import assumptions, describe, parse_settings
 from detector.importing.trial import Trial, stated_size, try_graph
 from detector.runtime.artifact import DESCRIPTION_FILE, MODEL_FILE, Artifact, parse_artifact, save_artifact
-from detector.runtime.detector import Image, open_detector
+from detector.runtime.detector import Image, open_detector, read_for
 from detector.runtime.images import Pixels, decode_image
 from detector.runtime.preprocess import MOST_SIDE
 
@@ -92,18 +92,22 @@ def import_model(
                 "not judged; measure with --annotations VAL.json --images FOLDER"
             )
         if photo is not None:
-            (found,) = open_detector(folder).detect([Image.whole(photo)]).detections
+            data, pixels = photo
+            detector = open_detector(folder)
+            (found,) = detector.detect([read_for(detector, data)]).detections
             out.parent.mkdir(parents=True, exist_ok=True)
-            draw_detections(photo, found.boxes, found.labels, found.scores, artifact.classes).save(drawn)
+            draw_detections(pixels, found.boxes, found.labels, found.scores, artifact.classes).save(drawn)
             boxes = "1 box" if len(found.scores) == 1 else f"{len(found.scores)} boxes"
             say(f"drew {boxes} with a score of {artifact.operating_score:g} or more: look at {drawn}")
         _place(folder, out)
     say(f"written {out}: {MODEL_FILE} and {DESCRIPTION_FILE}; use it with `boxcar run INPUT OUTPUT --model {out}`")
 
 
-def _read_photo(path: Path) -> Pixels:
+def _read_photo(path: Path) -> tuple[bytes, Pixels]:
+    """Return an image as it is encoded, and all its pixels."""
+    data = path.read_bytes()
     try:
-        return decode_image(path.read_bytes())
+        return data, decode_image(data)
     except ImageError as error:
         raise ArtifactError(f"{path}: {error}; give another image") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from detector.runtime.artifact import own_preprocessing
+from detector.runtime.preprocess import own_preprocessing
 
 Values = dict[str, Any]
 

@@ -19,7 +19,9 @@ from torch.utils.data import Dataset, Sampler
 from detector.data.annotations import CocoDataset
 from detector.model.distributed import World
 from detector.proposals.store import Proposals
-from detector.runtime.images import decode_image, normalise, resize
+from detector.runtime.images import frame_size, normalise
+from detector.runtime.preprocess import own_preprocessing, resized_size
+from detector.runtime.reading import Reading, read_image
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class TrainingImages(Dataset[Example]):
     def __getitem__(self, key: tuple[int, int, int]) -> Example:
         index, image_size, epoch = key
         info = self._truth.images[index]
-        pixels = decode_image((self._folder / info.file_name).read_bytes())
-        resized = resize(pixels, image_size)
-        scale = np.array([resized.scale_x, resized.scale_y] * 2, np.float32)
+        data = (self._folder / info.file_name).read_bytes()
+        settings = own_preprocessing(image_size)
+        height, width = resized_size(settings, *frame_size(data))
+        read = read_image(data, Reading(height, width, settings.interpolation))
+        scale = np.array([width / read.width, height / read.height] * 2, np.float32)
         boxes = [self._proposals[index][: self._limit] * scale, info.boxes * scale]
-        image = resized.pixels
+        image = read.pixels
         random = np.random.default_rng([self._seed, epoch, index])
         if random.random() < 0.5 and self._flip:
             image = image[:, ::-1]

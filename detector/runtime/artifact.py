@@ -19,11 +19,10 @@ from pydantic_core import ErrorDetails
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
 from detector.runtime.baseline import BINS
-from detector.runtime.images import MEAN, SCALE, STRIDE
 from detector.runtime.kinds import Decoding
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
 from detector.runtime.postprocess import Columns
-from detector.runtime.preprocess import MOST_SIDE, Preprocessing
+from detector.runtime.preprocess import MOST_SIDE, Preprocessing, own_preprocessing
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
 # The artifact in the package, for the 20 classes of PASCAL VOC; README.md beside it is its model card.
@@ -151,20 +150,6 @@ class Artifact(_Frozen):
         }  # fmt: skip
         content = json.dumps(self.model_dump(mode="json", include=deciding), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
-
-
-def own_preprocessing(image_size: int) -> Preprocessing:
-    """Return the preprocessing of our own pipeline's graphs: `images.resize` and `images.normalise`."""
-    mean, std = float(MEAN), 1.0 / float(SCALE)
-    return Preprocessing(
-        resize="long_side",
-        height=image_size,
-        width=image_size,
-        multiple=STRIDE,
-        pad=mean,
-        mean=(mean, mean, mean),
-        std=(std, std, std),
-    )
 
 
 def parse_artifact(data: bytes, where: str) -> Artifact:

@@ -8,26 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from detector.runtime.devices import Device
-from detector.runtime.images import Pixels
+from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
+from detector.runtime.reading import Image as Image
+from detector.runtime.reading import Reading, read_image
 
 if TYPE_CHECKING:
-    from detector.runtime.reading import Reading
-
-
-@dataclass(frozen=True)
-class Image:
-    """What the reader gives: pixels, uint8 RGB (h, w, 3), of the whole image or resized as the detector would do it;
-    height, width: of the whole image after its EXIF orientation, the frame of every result."""
-
-    pixels: Pixels
-    height: int
-    width: int
-
-    @classmethod
-    def whole(cls, pixels: Pixels) -> Image:
-        """Return an image that was decoded at its full size."""
-        return cls(pixels, *pixels.shape[:2])
+    from detector.runtime.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -60,8 +47,11 @@ class Detector(Protocol):
         """The number of images of one size that one call of the graph takes. More may be given to `detect`."""
 
     def reading(self, height: int, width: int) -> Reading:
-        """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones; the
-        detections are the same."""
+        """Return how an image of this size is best read. `detect` takes images that were read so, and whole ones.
+
+        The detections are the same, except those of a JPEG that is read at a fraction of its size (`read_image`): a few
+        boxes and scores differ a little. What is measured is read as what is used.
+        """
 
     def detect(self, images: Sequence[Image], *, min_score: float | None = None) -> Batch:
         """Return the detections in each image; min_score: the artifact's operating score unless given.
@@ -70,15 +60,27 @@ class Detector(Protocol):
         """
 
 
-def open_detector(folder: Path, device: str = "auto", *, threads: int = 1, batch: int | None = None) -> Detector:
-    """Return the artifact in `folder` as a detector; see Session for the options.
+def open_detector(
+    folder: Path, device: str = "auto", *, threads: int = 1, batch: int | None = None, tiling: Tiling | None = None
+) -> Detector:
+    """Return the artifact in `folder` as a detector, which looks at tiles as well if `tiling` is given; see Session for
+    the other options.
 
     Raises ArtifactError if the artifact is not valid, or cannot be used here.
     """
     from detector.runtime.artifact import MODEL_FILE, load_artifact
     from detector.runtime.kinds import KINDS
     from detector.runtime.session import Session
+    from detector.runtime.tiles import TiledDetector
 
     artifact = load_artifact(folder)
     session = Session(folder / MODEL_FILE, device=device, threads=threads, batch=batch)
-    return KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)
+    detector = KINDS[artifact.decoding.kind](artifact, artifact.decoding, session)
+    if tiling is None:
+        return detector
+    return TiledDetector(detector, tiling, most_overlap=artifact.most_overlap, max_detections=artifact.max_detections)
+
+
+def read_for(detector: Detector, data: bytes) -> Image:
+    """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
+    return read_image(data, detector.reading(*frame_size(data)))

@@ -1,4 +1,4 @@
-"""Decodes, resizes and normalises images; training and the batch job share this code.
+"""Decodes and normalises images; training and the batch job share this code.
 
 Pixels are uint8 RGB (H, W, 3) in the frame after the EXIF orientation.
 """
@@ -9,18 +9,21 @@ import contextlib
 import hashlib
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from detector.common.errors import ImageError
 from detector.runtime.decoding.depth import Pixels as Pixels
 from detector.runtime.decoding.depth import load_pixels
 from detector.runtime.decoding.readers import open_image
 from detector.runtime.decoding.repairs import prepared, whole_files
+
+Span = tuple[float, float]
 
 # EfficientNet-Lite's own normalisation: (RGB - 127) / 128.
 MEAN = np.float32(127.0)
@@ -30,15 +33,17 @@ SCALE = np.float32(1.0 / 128.0)
 STRIDE = 32
 # Decompression bombs are refused before decoding; 178 megapixels is twice the size of the largest consumer sensors.
 MAX_PIXELS = 178_956_970
-# Functions that undo each EXIF orientation (EXIF 2.32, tag 0x0112), for pixels (H, W, 3).
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels, 1),
+# What undoes each EXIF orientation (EXIF 2.32, tag 0x0112): whether rows become columns, and then whether the order of
+# rows and of columns is reversed.
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
 }
 # This module checks sizes and damage itself. Filters of warnings are not thread-safe, so that they are set once.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
@@ -115,55 +120,76 @@ def exif_orientation(data: bytes) -> int:
         return _orientation(image)
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image. pixels: uint8 RGB (h, w, 3); height, width: of the whole image, whose frame is upright.
+
+    rows, columns: the first and the last edge of the frame, in rows and columns of `pixels`. A JPEG of 1001 columns,
+    decoded at half its size, has 501, and its frame ends in the middle of the last one, or begins in the first.
+    """
+
+    pixels: Pixels
+    height: int
+    width: int
+    rows: Span
+    columns: Span
+
+
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode an image as uint8 RGB (H, W, 3): its first frame, in its EXIF orientation, with alpha over white.
 
     Raises ImageError with status `empty`, `too_large` (more than `max_pixels`, which is known before decoding) or
     `unreadable` (it is not an image, it is truncated, its samples have no stated meaning, or the decoder failed).
     """
+    return decode(data, None, max_pixels).pixels
+
+
+def decode(data: bytes, least: tuple[int, int] | None, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode an image as `decode_image` does, a JPEG at 1/2, 1/4 or 1/8 of its size if both sides stay long enough.
+
+    least: (height, width) of the upright image below which it is not decoded; None: it is decoded at its full size. A
+    JPEG without its end marker is decoded at its full size, which shows whether pixels are missing.
+    """
     with _image_errors():
         *others, last = whole_files(data)
-        digests = {_digest(_decode(other, max_pixels)) for other in others}  # one decoded image at a time is in memory
-        pixels = _decode(last, max_pixels)
-        if others and digests != {_digest(pixels)}:
+        digests = {_digest(_decode(other, None, max_pixels)) for other in others}  # one at a time is in memory
+        decoded = _decode(last, None if others else least, max_pixels)
+        if others and digests != {_digest(decoded)}:
             raise ImageError("unreadable", "the JPEG is truncated: rows are missing")
-        return pixels
+        return decoded
 
 
-def _decode(data: bytes, max_pixels: int) -> Pixels:
+def _decode(data: bytes, least: tuple[int, int] | None, max_pixels: int) -> Decoded:
     with _open(data, max_pixels) as image:
-        turn = _TURNS.get(_orientation(image))
-        if image.format == "TIFF":
-            turn = None  # Pillow turns it itself
+        orientation = _orientation(image)
+        turned, upside_down, mirrored = _TURNS[1 if image.format == "TIFF" else orientation]  # Pillow turns it itself
+        stored = image.size
+        covered: tuple[float, float] = stored
+        if least is not None and isinstance(image, JpegImageFile):
+            drafted = image.draft(None, least if turned else least[::-1])
+            covered = drafted[1][2:] if drafted else stored
         pixels = load_pixels(image)
-    return np.ascontiguousarray(pixels if turn is None else turn(pixels))
+        if covered == stored:
+            stored = covered = image.size  # a TIFF is turned now
+    width, height = stored[::-1] if turned else stored
+    columns, rows = covered[::-1] if turned else covered
+    pixels = pixels.swapaxes(0, 1) if turned else pixels
+    return Decoded(
+        np.ascontiguousarray(pixels[:: -1 if upside_down else 1, :: -1 if mirrored else 1]),
+        height,
+        width,
+        _edges(rows, pixels.shape[0], upside_down),
+        _edges(columns, pixels.shape[1], mirrored),
+    )
 
 
-def _digest(pixels: Pixels) -> bytes:
-    return hashlib.sha256(pixels.data).digest()
+def _edges(covered: float, decoded: int, is_reversed: bool) -> Span:
+    """Return where the frame begins and ends in a number of decoded rows or columns, of which it covers the first."""
+    return (decoded - covered, decoded) if is_reversed else (0, covered)
 
 
-@dataclass(frozen=True)
-class Resized:
-    """A resized image and the exact factors that map its boxes back: original = resized / scale."""
-
-    pixels: Pixels
-    scale_x: float
-    scale_y: float
-
-
-def resize(pixels: Pixels, long_side: int) -> Resized:
-    """Scale the image so that its longer side has `long_side` pixels, bilinear with antialiasing, with the same ratio.
-
-    No side becomes smaller than 1 pixel. An image that has this size already is not changed.
-    """
-    height, width = pixels.shape[:2]
-    factor = long_side / max(height, width)
-    new_width, new_height = max(1, round(width * factor)), max(1, round(height * factor))
-    if (new_width, new_height) == (width, height):
-        return Resized(pixels, 1.0, 1.0)
-    image = Image.fromarray(pixels).resize((new_width, new_height), Image.Resampling.BILINEAR)
-    return Resized(np.asarray(image), new_width / width, new_height / height)
+def _digest(decoded: Decoded) -> bytes:
+    return hashlib.sha256(decoded.pixels.data).digest()
 
 
 def normalise(pixels: Pixels) -> NDArray[np.float32]:

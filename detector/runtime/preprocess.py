@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from detector.runtime.images import Pixels
+from detector.runtime.images import MEAN, SCALE, STRIDE, Pixels
 from detector.runtime.resizing import Method, resize_to
 
 # The largest input of a graph, per side: a description must not ask for more memory than an image has.
@@ -62,6 +62,20 @@ class Prepared:
     tensor: NDArray[np.float32]
     scale: tuple[float, float]
     offset: tuple[float, float]
+
+
+def own_preprocessing(image_size: int) -> Preprocessing:
+    """Return the preprocessing of our own pipeline's training and graphs, whose normalisation is `images.normalise`."""
+    mean, std = float(MEAN), 1.0 / float(SCALE)
+    return Preprocessing(
+        resize="long_side",
+        height=image_size,
+        width=image_size,
+        multiple=STRIDE,
+        pad=mean,
+        mean=(mean, mean, mean),
+        std=(std, std, std),
+    )
 
 
 def resized_size(settings: Preprocessing, height: int, width: int) -> tuple[int, int]:

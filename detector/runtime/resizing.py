@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detector.runtime.images import Pixels
+from detector.runtime.images import Pixels, Span
 
 # bilinear and bicubic are Pillow's, with antialiasing. linear, cubic and area are OpenCV's, which reads the nearest
 # 2 x 2 or 4 x 4 pixels however much an image shrinks, and with `area` all pixels that a new one covers.
@@ -25,16 +25,25 @@ _BAND = 2**16
 Taps = tuple[NDArray[np.int64], NDArray[np.floating]]  # (N, T) indices of source pixels, and their weights
 
 
-def resize_to(pixels: Pixels, height: int, width: int, method: Method) -> Pixels:
-    """Return an image, uint8 RGB (H, W, 3), at another size; at its own size it is returned as it is."""
-    if pixels.shape[:2] == (height, width):
+def resize_to(
+    pixels: Pixels, height: int, width: int, method: Method, rows: Span | None = None, columns: Span | None = None
+) -> Pixels:
+    """Return an image, uint8 RGB (H, W, 3), at another size; at its own size it is returned as it is.
+
+    rows, columns: the first and the last edge of the part that becomes the new image, which may lie within a row or a
+    column of `pixels`; None: all of it.
+    """
+    whole = (0, pixels.shape[0]), (0, pixels.shape[1])
+    rows, columns = rows or whole[0], columns or whole[1]
+    if (rows, columns) == whole == ((0, height), (0, width)):
         return pixels
     if method in _PILLOW:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), _PILLOW[method]))
+        box = (columns[0], rows[0], columns[1], rows[1])
+        return np.asarray(Image.fromarray(pixels).resize((width, height), _PILLOW[method], box))
     taps = _linear_taps if method == "linear" else _cubic_taps if method == "cubic" else _enlarged_taps
-    if method == "area" and height <= pixels.shape[0] and width <= pixels.shape[1]:
+    if method == "area" and height <= rows[1] - rows[0] and width <= columns[1] - columns[0]:
         taps = _covered_taps
-    by_column, by_row = taps(pixels.shape[1], width), taps(pixels.shape[0], height)
+    by_column, by_row = taps(columns, pixels.shape[1], width), taps(rows, pixels.shape[0], height)
     blend = _blend_float if method == "cubic" or taps is _covered_taps else _blend_fixed
     resized = np.empty((height, width, 3), np.uint8)
     step = max(1, _BAND // (3 * max(width, pixels.shape[1])))
@@ -77,42 +86,47 @@ def _whole_weights(taps: Taps) -> NDArray[np.int32]:
     return np.rint(taps[1].T.astype(np.float32) * _FIXED).astype(np.int32)
 
 
-def _scale(old: int, new: int) -> float:
-    return 1.0 / (new / old)  # in this order: it decides where a place on the border of two pixels belongs
+def _scale(part: Span, new: int) -> float:
+    # In this order: it decides where a place on the border of two pixels belongs.
+    return 1.0 / (new / (part[1] - part[0]))
 
 
-def _linear_taps(old: int, new: int) -> Taps:
-    """Return which of `old` pixels in a row make each of `new` ones; outside the image the last pixel is repeated."""
-    centre = (np.arange(new) + 0.5) * _scale(old, new) - 0.5
+def _linear_taps(part: Span, old: int, new: int) -> Taps:
+    """Return which of `old` pixels in a row make each of `new` ones, which divide the part between two edges.
+
+    Outside the image the last pixel is repeated.
+    """
+    centre = part[0] + (np.arange(new) + 0.5) * _scale(part, new) - 0.5
     first = np.floor(centre).astype(np.int64)
-    part = np.where((first < 0) | (first >= old - 1), 0.0, centre - first)
-    return _inside(np.maximum(first, 0)[:, None] + [0, 1], np.stack([1 - part, part], axis=1), old)
+    share = np.where((first < 0) | (first >= old - 1), 0.0, centre - first)
+    return _inside(np.maximum(first, 0)[:, None] + [0, 1], np.stack([1 - share, share], axis=1), old)
 
 
-def _enlarged_taps(old: int, new: int) -> Taps:
+def _enlarged_taps(part: Span, old: int, new: int) -> Taps:
     """As `_linear_taps`, with the weights of `area` where a side is enlarged: most new pixels lie in one old pixel."""
-    places, scale = np.arange(new), _scale(old, new)
-    first = np.floor(places * scale).astype(np.int64)
-    part = ((places + 1) - (first + 1) * (new / old)).astype(np.float32)  # .9999999 becomes 1, as in OpenCV
-    part = np.where((part <= 0) | (first >= old - 1), 0.0, part - np.floor(part))
-    return _inside(first[:, None] + [0, 1], np.stack([1 - part, part], axis=1), old)
+    places, scale = np.arange(new), _scale(part, new)
+    first = np.floor(part[0] + places * scale).astype(np.int64)
+    enlarged = new / (part[1] - part[0])
+    share = ((places + 1) - (first + 1 - part[0]) * enlarged).astype(np.float32)  # .9999999 becomes 1, as in OpenCV
+    share = np.where((share <= 0) | (first >= old - 1), 0.0, share - np.floor(share))
+    return _inside(first[:, None] + [0, 1], np.stack([1 - share, share], axis=1), old)
 
 
-def _cubic_taps(old: int, new: int) -> Taps:
+def _cubic_taps(part: Span, old: int, new: int) -> Taps:
     """As `_linear_taps`, with four pixels and cubic weights."""
-    centre = (np.arange(new) + 0.5) * _scale(old, new) - 0.5
+    centre = part[0] + (np.arange(new) + 0.5) * _scale(part, new) - 0.5
     first = np.floor(centre).astype(np.int64)
-    part = centre - first
-    near, far = np.stack([part, 1 - part]), np.stack([part + 1, 2 - part])
+    share = centre - first
+    near, far = np.stack([share, 1 - share]), np.stack([share + 1, 2 - share])
     inner = ((_CUBIC + 2) * near - (_CUBIC + 3)) * near * near + 1
     outer = ((_CUBIC * far - 5 * _CUBIC) * far + 8 * _CUBIC) * far - 4 * _CUBIC
     return _inside(first[:, None] + [-1, 0, 1, 2], np.stack([outer[0], inner[0], inner[1], outer[1]], axis=1), old)
 
 
-def _covered_taps(old: int, new: int) -> Taps:
-    """Return the pixels that each new one covers, by the part that is covered."""
-    scale = _scale(old, new)
-    begin = np.arange(new)[:, None] * scale
+def _covered_taps(part: Span, old: int, new: int) -> Taps:
+    """Return the pixels that each new one covers, by the share that is covered."""
+    scale = _scale(part, new)
+    begin = part[0] + np.arange(new)[:, None] * scale
     indices = np.floor(begin).astype(np.int64) + np.arange(int(np.ceil(scale)) + 1)
     covered = np.minimum(indices + 1, begin + scale) - np.maximum(indices, begin)
     return _inside(indices, np.clip(covered, 0, None) / scale, old)

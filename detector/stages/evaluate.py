@@ -31,10 +31,11 @@ from detector.model.trained import load_trained
 from detector.params import DetectSettings, ModelSettings, ProposeSettings
 from detector.proposals import METHODS
 from detector.proposals.store import load_proposals
-from detector.runtime.artifact import MODEL_FILE, Artifact, own_preprocessing, save_artifact
+from detector.runtime.artifact import MODEL_FILE, Artifact, save_artifact
 from detector.runtime.images import decode_image
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
 from detector.runtime.postprocess import Detections
+from detector.runtime.preprocess import own_preprocessing
 from detector.stages.layout import DRAFT_FILE
 from detector.stages.metrics_file import write_json
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from detector.runtime.devices import DEVICES
+from detector.runtime.tiling import LEAST_SIDE, MOST_OVERLAP
 from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
 
 # A part takes two cores about a minute: little is lost in a kill, and ten million images make 20,000 parts.
@@ -18,16 +19,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Share(click.FloatRange):
-    """A number from 0 to 1. click's own range would accept NaN."""
+    """A number from 0 to `most`. click's own range would accept NaN."""
 
-    def __init__(self) -> None:
-        super().__init__(0, 1)
+    def __init__(self, most: float = 1) -> None:
+        super().__init__(0, most)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number; a value that is none ends the command."""
         number: float = super().convert(value, param, ctx)
         if number != number:
-            self.fail(f"{value} is not a number from 0 to 1", param, ctx)
+            self.fail(f"{value} is not a number from 0 to {self.max:g}", param, ctx)
         return number
 
 
@@ -77,6 +78,18 @@ def _plan_option_list(command: Callable[..., Any]) -> Any:
             "--min-score",
             type=Share(),
             help="Keep boxes with at least this score.  [default: the artifact's operating score]",
+        ),
+        click.option(
+            "--tile",
+            type=click.IntRange(min=LEAST_SIDE),
+            metavar="SIDE",
+            help="Look at tiles of SIDE x SIDE pixels as well, for small objects in images that are larger.",
+        ),
+        click.option(
+            "--overlap",
+            type=Share(MOST_OVERLAP),
+            metavar="SHARE",
+            help="Share of SIDE that neighbouring tiles have in common at least, 0 to 0.5.  [default: 0.2]",
         ),
         click.option(
             "--part-size",

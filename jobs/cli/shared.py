@@ -14,11 +14,15 @@ from jobs.errors import RejectedError, UsageError
 from jobs.left_out import left_out
 
 if TYPE_CHECKING:
+    from detector.runtime.tiling import Tiling
     from jobs.formats import Manifest, Plan, PlanOptions
     from jobs.latest import LatestPointer
     from jobs.model import Model
     from jobs.published_run import PublishedRun
     from jobs.storage import Store
+
+# Sizes for which the cost of tiles is shown, (height, width): a video frame and a 12-megapixel photograph.
+LOOKED_AT = ((1080, 1920), (3000, 4000))
 
 
 def open_ends(source: str, output: str, chosen: dict[str, Any]) -> tuple[Store, Store]:
@@ -61,16 +65,24 @@ def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:
     if found.plan is not None:
         done = read_status(output, found.plan).parts
         there = f"run {found.plan.run} of {found.plan.planned_at}, {done:,} of its parts in place"
+    tiling = options.tiling
     print_lines(
         {
             "plan": there,
             "images": f"{counts.images:,} in {found.parts:,} parts",
+            **({} if tiling is None else {"looks": _looks_text(tiling)}),
             "download": f"{counts.bytes - copies.bytes:,} bytes of {counts.images - copies.images:,} images",
             "unchanged": unchanged,
             "left out": left_out(counts) or "nothing",
             "output": f"{output.uri} (dry run: nothing was written)",
         }
     )
+
+
+def _looks_text(tiling: Tiling) -> str:
+    """How often the detector looks at images of some sizes. A listing tells no sizes, so that no sum can be given."""
+    some = ", ".join(f"{tiling.looks(height, width):,} at {width} x {height}" for height, width in LOOKED_AT)
+    return f"1 at an image up to {tiling.side} x {tiling.side} pixels, {some}; the listing does not tell their sizes"
 
 
 @contextlib.contextmanager
@@ -86,6 +98,8 @@ def _opened(source: Store, chosen: dict[str, Any]) -> Iterator[tuple[Model, Plan
         raise UsageError("--redo chooses among the records that --since copies; give --since too")
     if unknown := sorted(set(chosen["redo"]) - set(STATUSES)):
         raise UsageError(f"--redo {unknown[0]}: not a status; give one of {', '.join(STATUSES)}")
+    if chosen["overlap"] is not None and chosen["tile"] is None:
+        raise UsageError("--overlap is that of tiles; give --tile too")
     if name is None:
         say("no --model: the shipped artifact, for the 20 classes of PASCAL VOC")
     with named_model(name) as model:

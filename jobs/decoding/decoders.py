@@ -13,7 +13,7 @@ from typing import Any
 from detector.common.errors import FormatError, ImageError
 from detector.runtime.detector import Image
 from detector.runtime.images import MAX_PIXELS
-from detector.runtime.reading import Reading
+from detector.runtime.reading import Reading, decoded_pixels
 from jobs.budget import Budget
 from jobs.decoding.children import Child, Server
 from jobs.decoding.limits import wall_seconds
@@ -91,7 +91,7 @@ class Decoders:
             wanted = reading(height, width)
             if not alone:
                 asked = time.perf_counter()
-                held.enter_context(self._pixels.hold(height * width))
+                held.enter_context(self._pixels.hold(decoded_pixels(data, height, width, wanted)))
                 waited = time.perf_counter() - asked
             child.channel.set_timeout(wall_seconds(height * width))
             child.channel.send({"reading": (wanted.height, wanted.width, wanted.method)})

@@ -42,9 +42,10 @@ class Charts:
     left_out: int
 
 
-def make_charts(tally: Tally, artifact: Artifact, min_score: float) -> Charts:
-    """The charts of a run with this tally; min_score: the run's."""
-    baseline = _baseline(artifact)
+def make_charts(tally: Tally, artifact: Artifact, min_score: float, *, tiled: bool = False) -> Charts:
+    """The charts of a run with this tally; min_score: the run's; tiled: whether it looked at tiles as well, and so is
+    not compared with the artifact's baseline."""
+    baseline = None if tiled else _baseline(artifact)
     first = first_whole_bin(max(min_score, artifact.least_score))
     if baseline is None or first == BINS:  # there is nothing to compare with, so all boxes count
         baseline, first = None, 0

@@ -64,7 +64,7 @@ def render(
         tally=tally,
         failed=tally.statuses.total() - tally.statuses["ok"],
         boxes=tally.labels.total(),
-        charts=make_charts(tally, artifact, plan.min_score),
+        charts=make_charts(tally, artifact, plan.min_score, tiled=plan.tile is not None),
         counts=Counter(rule.verdict for rule in validation.rules),
         broken={rule.rule for rule in validation.rules if is_broken(rule)},
         figures=figures,

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from detector.common.errors import ImageError
-from detector.common.pages import thumbnail
-from detector.runtime.images import decode_image, frame_size
+from detector.common.pages import LARGEST_SIDE, thumbnail
+from detector.runtime.images import frame_size
+from detector.runtime.reading import Reading, decoded_pixels, read_image
 from jobs.budget import Budget
 from jobs.errors import ItemError, JobError
 from jobs.formats import ERRORS
@@ -72,7 +73,16 @@ class Thumbnails:
         try:
             data = content.decoded()
             height, width = frame_size(data, MAX_PIXELS)
-            with self._pixels.hold(height * width):
-                return Thumbnail(thumbnail(decode_image(data, MAX_PIXELS), self._budget))
+            reading = _reading(height, width)
+            with self._pixels.hold(decoded_pixels(data, height, width, reading)):
+                return Thumbnail(thumbnail(read_image(data, reading, MAX_PIXELS).pixels, self._budget))
         except (ImageError, ItemError) as error:
             return Thumbnail(None, ERRORS[error.status])
+
+
+def _reading(height: int, width: int) -> Reading:
+    """Return the size of the largest thumbnail; the smaller ones are made from it."""
+    factor = LARGEST_SIDE / max(height, width)
+    if factor >= 1:
+        return Reading(height, width, None)
+    return Reading(max(1, round(height * factor)), max(1, round(width * factor)), "bicubic")

@@ -30,8 +30,11 @@ def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float) -> dict[str, Drift]:
-    """The measures of the drift rules. seen: the boxes of the run; images: those of the run that could be read.
+def measure(
+    seen: Histograms, images: int, artifact: Artifact, min_score: float, *, tiled: bool = False
+) -> dict[str, Drift]:
+    """The measures of the drift rules. seen: the boxes of the run; images: those of the run that could be read; tiled:
+    whether the run looked at tiles as well, and so found other boxes than the measurement of the artifact.
 
     Run and baseline are compared in those tenths of the scores that lie above both thresholds.
     """
@@ -41,6 +44,8 @@ def measure(seen: Histograms, images: int, artifact: Artifact, min_score: float)
     reason = None
     if base is None or not base.images:
         reason = "the artifact has no baseline"
+    elif tiled:
+        reason = "the artifact's baseline was measured without tiles"
     elif images < DRIFT_IMAGES:
         reason = f"{images:,} images; needs {DRIFT_IMAGES}"
     elif first == BINS:

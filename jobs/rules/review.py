@@ -110,7 +110,8 @@ class Review:
         import pandas as pd
 
         failed = self._counts["failed"]
-        drift = measure(histograms, self._images - failed, self._artifact, self._plan.min_score)
+        tiled = self._plan.tile is not None
+        drift = measure(histograms, self._images - failed, self._artifact, self._plan.min_score, tiled=tiled)
         share = failed / self._images if self._images else 0.0
         row = {**self._counts, "failed_share": share, **{name: found.value for name, found in drift.items()}}
         # The examples of these rules are in `_examples`: a row for the whole run names no image.

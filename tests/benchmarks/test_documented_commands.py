@@ -58,6 +58,7 @@ SMOKE = {
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
     "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER": "--images 3 --seconds 0",
+    "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
@@ -74,6 +75,8 @@ SMOKE = {
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
     "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32":
         "--images 2 --image-size 64 --epochs 2 --way 3",
+    "python -m benchmarks.tiles PEER --tile 416": "--dataset voc",
+    "python -m benchmarks.tiles detector/artifacts/voc20 --tile 384": "--dataset voc",
     "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2 --way 4",
     "python -m benchmarks.validation": "--images 100 --rounds 1",
     "python -m detector.proposals.warm_up": "",

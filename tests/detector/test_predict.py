@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -22,3 +23,18 @@ def test_a_result_never_replaces_an_image_that_is_read(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["predict", str(photo), str(drawn), *options, str(tmp_path / "new")])
     assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "new").iterdir())) == 4
+
+
+def test_tiles_are_looked_at_too(tmp_path: Path) -> None:
+    artifact = make_artifact(tmp_path / "artifact", proposals=False)
+    Image.new("RGB", (240, 160), "red").save(tmp_path / "photo.png")
+    counts = []
+    for name, options in (("none", []), ("tiles", ["--tile", "96"])):
+        out = tmp_path / name
+        arguments = ["predict", str(tmp_path / "photo.png"), "--model", str(artifact), "--out", str(out), *options]
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        counts.append(len(json.loads((out / "photo.png.json").read_text())["boxes"]))
+    assert 0 < counts[0] < counts[1]
+    done = CliRunner().invoke(main, [*arguments[:-2], "--overlap", "0.1"])
+    assert done.exit_code == 2 and "give --tile too" in done.output

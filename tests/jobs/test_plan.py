@@ -503,6 +503,8 @@ def test_every_option_of_a_plan_is_digested_and_compared(boxcar: Boxcar, artifac
         "filters": ("--include", written["filters"] | {"include": ["a*"]}),
         "artifact_sha256": ("artifact", "0" * 64),
         "min_score": ("--min-score", 0.9),
+        "tile": ("--tile", 640),
+        "overlap": ("--overlap", 0.3),
         "part_size": ("--part-size", 7),
         "since": ("--since", {"given": "/before/"}),
         "redo": ("--redo", ["ok"]),
@@ -519,7 +521,7 @@ def test_a_plan_without_a_newer_option_keeps_its_digest(boxcar: Boxcar, artifact
     """As an older boxcar wrote it, before the option was there."""
     photos, output = write_photos(tmp_path / "photos", 2), tmp_path / "run"
     boxcar("plan", photos, output, "--model", artifact)
-    newer = {"redo", "hidden", "limit", "request_payer", "no_sign_request", "records_version"}
+    newer = {"redo", "hidden", "limit", "request_payer", "no_sign_request", "records_version", "tile", "overlap"}
     written = json.loads((output / "plan.json").read_bytes())
     older = {name: value for name, value in written.items() if name not in newer}
     older["filters"] = {"include": [], "exclude": [], "extensions": EARLIER_EXTENSIONS[0]}

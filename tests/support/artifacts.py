@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from detector.runtime.artifact import Artifact, own_preprocessing, save_artifact
+from detector.runtime.artifact import Artifact, save_artifact
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
+from detector.runtime.preprocess import own_preprocessing
 
 CLASSES = ("cat", "dog", "tree")
 

@@ -3,9 +3,10 @@
 from detector.common.pages.charts import Columns, Curve, Row, columns, curve, rows
 from detector.common.pages.gallery import Box, Figure, Group, drawn_first
 from detector.common.pages.render import render_template
-from detector.common.pages.thumbnail import thumbnail
+from detector.common.pages.thumbnail import LARGEST_SIDE, thumbnail
 
 __all__ = [
+    "LARGEST_SIDE",
     "Box",
     "Columns",
     "Curve",

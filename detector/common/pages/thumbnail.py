@@ -22,6 +22,7 @@ _STEPS = (
     (160, 35, 3_600),
     (96, 30, 1_600),
 )
+LARGEST_SIDE = _STEPS[0][0]
 # An image with little detail may fit the budget at a larger step than an average one.
 _HOPE = 1.3
 _HEAD = "data:image/jpeg;base64,"

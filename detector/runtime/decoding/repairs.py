@@ -115,7 +115,7 @@ def whole_files(data: bytes) -> list[bytes]:
     give the same pixels: then none of them depends on bytes that are not there. Raises ImageError if there are no
     bytes, or scans are missing.
     """
-    if not data.startswith(_JPEG_START) or data.endswith(_JPEG_END) or _has_end(data):
+    if not is_jpeg_without_end(data):
         return [prepared(data)]
     place = len(data.rstrip(b"\0"))  # files may be filled up with zeros; one of them may belong to the image
     data = data[: place + 1].removesuffix(b"\xff")  # which is half of the end marker
@@ -134,9 +134,27 @@ def _codes(seed: int, restart: int) -> bytes:
     )
 
 
-def _has_end(data: bytes) -> bool:
-    """Whether the first image of a JPEG has its end marker; phones append videos and other images."""
-    return any(marker == _JPEG_END[1] for marker, _ in _jpeg_segments(data))
+def is_jpeg_without_end(data: bytes) -> bool:
+    """Whether the first image of a JPEG lacks its end marker; phones append videos and other images."""
+    if not data.startswith(_JPEG_START) or data.endswith(_JPEG_END):
+        return False
+    return all(marker != _JPEG_END[1] for marker, _ in _jpeg_segments(data))
+
+
+def is_jpeg_of_one_scan(data: bytes) -> bool:
+    """Whether a decoder needs a few rows of a JPEG at a time: one scan has all components, and is not progressive.
+
+    Otherwise all its coefficients are in memory, whatever the size at which it is decoded.
+    """
+    if not data.startswith(_JPEG_START):
+        return False
+    components = 0
+    for marker, body in _jpeg_segments(data):
+        if marker in (0xC0, 0xC1, 0xC9):
+            components = body[5] if len(body) > 5 else 0
+        elif marker == _SCAN[1]:
+            return body[:1] == bytes([components])
+    return False
 
 
 def _has_all_scans(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.measure import detect_all, figures
+from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.stages.metrics_file import write_json
 
@@ -35,10 +36,10 @@ def test_every_image_is_seen_once_and_filed_under_its_id(tmp_path: Path, truth: 
     seen: dict[int, tuple[int, ...]] = {}
     lock = threading.Lock()
 
-    def find(index: int, pixels: np.ndarray) -> Detections:
+    def find(index: int, data: bytes) -> Detections:
         with lock:
             assert index not in seen
-            seen[index] = pixels.shape
+            seen[index] = decode_image(data).shape
         return found(index)
 
     detections = detect_all(find, tmp_path, truth, "test", workers)
@@ -47,7 +48,7 @@ def test_every_image_is_seen_once_and_filed_under_its_id(tmp_path: Path, truth: 
 
 
 def test_a_failure_in_a_worker_is_not_swallowed(tmp_path: Path, truth: CocoDataset) -> None:
-    def find(index: int, pixels: np.ndarray) -> Detections:
+    def find(index: int, data: bytes) -> Detections:
         raise ZeroDivisionError(index)
 
     with pytest.raises(ZeroDivisionError):

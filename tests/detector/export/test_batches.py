@@ -8,10 +8,10 @@ import pytest
 
 from detector.export.onnx_export import export_onnx
 from detector.model.network import DetectionNetwork
-from detector.runtime.artifact import own_preprocessing
 from detector.runtime.detector import Image, open_detector
 from detector.runtime.devices import Device
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
+from detector.runtime.preprocess import own_preprocessing
 from tests.support.detecting import same
 from tests.support.graphs import artifact_of
 

@@ -9,6 +9,8 @@ from detector.data.annotations import CocoDataset
 from detector.model.training_images import LikeShapes, TrainingImages, collate
 from detector.proposals.store import Proposals
 from detector.runtime.images import normalise
+from detector.runtime.preprocess import own_preprocessing, prepare, resized_size
+from detector.runtime.reading import Reading, read_image
 from tests.support.datasets import image_info
 
 SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
@@ -63,6 +65,25 @@ def test_boxes_stay_on_the_object_through_resize_and_flip(folder: Path) -> None:
         assert (inside[0] == 1.0).all() and (inside[1:] == -127 / 128).all()
         assert (example.image[0] > 0.5).sum() < 34 * 34
     assert seen == {False, True}
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (50, 90), (90, 50), (3, 200), (200, 3), (1, 1), (64, 64)])
+@pytest.mark.parametrize("enlarged", [1, 8])
+def test_training_sees_what_the_detector_will_see(tmp_path: Path, height: int, width: int, enlarged: int) -> None:
+    """Bit by bit, also where the JPEG is decoded at a fraction of its size."""
+    noise = np.random.default_rng(height * width).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(noise.repeat(enlarged, 0).repeat(enlarged, 1)).save(tmp_path / "1.jpg")
+    size = (enlarged * width, enlarged * height)
+    info = image_info(1, [[0, 0, *size]], size=size, file_name="1.jpg")
+    none = Proposals(np.zeros((0, 4), np.float32), np.zeros(2, np.int64))
+    dataset = TrainingImages(tmp_path, CocoDataset(("cat",), (info,)), none, 2, seed=5, flip=False)
+    example = dataset[0, 64, 0]
+    settings = own_preprocessing(64)
+    reading = Reading(*resized_size(settings, *size[::-1]), settings.interpolation)
+    read = read_image((tmp_path / "1.jpg").read_bytes(), reading)
+    made = prepare(settings, read.pixels, read.height, read.width)
+    np.testing.assert_array_equal(example.image.numpy(), made.tensor[0])
+    assert example.truth.tolist() == [[0, 0, reading.width, reading.height]]
 
 
 def test_labels_count_from_1_and_ignored_and_crowds_are_not_to_be_learnt(folder: Path) -> None:

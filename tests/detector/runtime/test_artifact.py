@@ -7,8 +7,9 @@ import pytest
 
 from detector.common.digests import sha256_of
 from detector.common.errors import ArtifactError
-from detector.runtime.artifact import load_artifact, own_preprocessing, save_artifact
+from detector.runtime.artifact import load_artifact, save_artifact
 from detector.runtime.kinds.rcnn import RcnnDecoding
+from detector.runtime.preprocess import own_preprocessing
 from tests.support.artifacts import write_as_version_4
 
 

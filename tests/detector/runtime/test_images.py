@@ -4,12 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from detector.common.errors import ImageError
-from detector.runtime.images import decode_image, normalise, resize
+from detector.runtime.images import decode_image, normalise
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -165,30 +163,6 @@ def test_the_limit_counts_pixels() -> None:
     data = encode(Image.fromarray(corners()), "PNG")
     assert decode_image(data, max_pixels=40 * 64).shape == (40, 64, 3)
     assert refused(data, max_pixels=40 * 64 - 1) == "too_large"
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 96))
-def test_resizing_keeps_the_ratio_and_says_the_exact_factors(height: int, width: int, long_side: int) -> None:
-    resized = resize(np.full((height, width, 3), 77, np.uint8), long_side)
-    new_height, new_width = resized.pixels.shape[:2]
-    assert max(new_height, new_width) == long_side
-    assert (resized.scale_x, resized.scale_y) == (new_width / width, new_height / height)
-    short = min(height, width) * long_side / max(height, width)
-    assert min(new_height, new_width) == pytest.approx(max(1, short), abs=0.5)
-    assert (resized.pixels == 77).all() and resized.pixels.dtype == np.uint8
-
-
-def test_an_image_that_fits_is_not_touched() -> None:
-    pixels = corners()
-    resized = resize(pixels, 64)
-    assert resized.pixels is pixels and (resized.scale_x, resized.scale_y) == (1.0, 1.0)
-
-
-def test_shrinking_averages_instead_of_picking() -> None:
-    stripes = np.zeros((40, 64, 3), np.uint8)
-    stripes[:, ::2] = 255  # nearest or unfiltered bilinear sampling would see one of the two colours only
-    np.testing.assert_allclose(resize(stripes, 16).pixels[2:-2, 2:-2], 127, atol=12)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 33), (32, 64), (40, 65)])

@@ -6,24 +6,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from detector.runtime.artifact import own_preprocessing
-from detector.runtime.images import normalise, resize
-from detector.runtime.preprocess import Preprocessing, prepare, resized_size
+from detector.runtime.preprocess import Preprocessing, own_preprocessing, prepare, resized_size
+from detector.runtime.resizing import resize_to
 
 
 def _noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("height", "width"), [(40, 64), (50, 90), (90, 50), (3, 200), (200, 3), (1, 1), (64, 64)])
-def test_our_own_input_is_that_of_the_training(height: int, width: int) -> None:
-    """Bit by bit."""
-    pixels = _noise(height, width)
-    made = prepare(own_preprocessing(64), pixels, height, width)
-    resized = resize(pixels, 64)
-    np.testing.assert_array_equal(made.tensor[0], normalise(resized.pixels))
-    assert (made.scale, made.offset) == ((resized.scale_x, resized.scale_y), (0.0, 0.0))
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 96))
+def test_our_own_size_keeps_the_ratio_and_the_factors_are_exact(height: int, width: int, long_side: int) -> None:
+    made = prepare(own_preprocessing(long_side), np.full((height, width, 3), 77, np.uint8), height, width)
+    new_height, new_width = resized_size(own_preprocessing(long_side), height, width)
+    assert max(new_height, new_width) == long_side
+    assert (made.scale, made.offset) == ((new_width / width, new_height / height), (0.0, 0.0))
+    short = min(height, width) * long_side / max(height, width)
+    assert min(new_height, new_width) == pytest.approx(max(1, short), abs=0.5)
+    assert (made.tensor[0, :, :new_height, :new_width] == (77 - 127) / 128).all()
+
+
+def test_shrinking_averages_instead_of_picking() -> None:
+    stripes = np.zeros((40, 64, 3), np.uint8)
+    stripes[:, ::2] = 255  # nearest or unfiltered bilinear sampling would see one of the two colours only
+    small = resize_to(stripes, 10, 16, own_preprocessing(16).interpolation)
+    np.testing.assert_allclose(small[2:-2, 2:-2], 127, atol=12)
 
 
 CASES: list[tuple[dict[str, Any], tuple[int, int], tuple[int, int, int, int]]] = [

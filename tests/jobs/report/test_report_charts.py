@@ -51,6 +51,11 @@ def test_without_a_baseline_all_boxes_count(artifact: Path) -> None:
     assert all(column.mark is None for column in charts.scores.columns)
 
 
+def test_a_run_with_tiles_is_not_compared(measured: Artifact) -> None:
+    assert make_charts(counted(RECORDS), measured, min_score=0.21).compared
+    assert not make_charts(counted(RECORDS), measured, min_score=0.21, tiled=True).compared
+
+
 def test_of_scores_so_high_the_baseline_says_nothing(measured: Artifact) -> None:
     assert not make_charts(counted(RECORDS), measured, min_score=0.95).compared
 

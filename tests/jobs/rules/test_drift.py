@@ -52,6 +52,12 @@ def test_an_artifact_without_a_baseline(artifact_model: Artifact) -> None:
     assert {drift.text for drift in found.values()} == {"the artifact has no baseline"}
 
 
+def test_a_run_with_tiles_finds_other_boxes_than_the_measurement(measured: Artifact) -> None:
+    found = measure(_seen(measured, 5000), 1000, measured, 0.3, tiled=True)
+    assert {drift.text for drift in found.values()} == {"the artifact's baseline was measured without tiles"}
+    assert all(drift.value is None for drift in found.values())
+
+
 def test_scores_below_the_first_whole_tenth_do_not_count(measured: Artifact) -> None:
     """A threshold of .4 cuts the baseline too: the boxes an image are compared alike."""
     seen = _seen(measured, 2400)  # score .5
