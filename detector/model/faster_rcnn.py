@@ -16,7 +16,7 @@ from detector.model.network import Losses
 from detector.model.proposal_network import ProposalNetwork
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
-from detector.runtime.kinds.graph import ABSENT
+from detector.runtime.scores import ABSENT
 
 
 class FasterRCNN(FastRCNN):

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from detector.common.errors import ArtifactError
-from detector.runtime.kinds.graph import ABSENT, Candidates, GraphDetector
+from detector.runtime.kinds.graph import Candidates, GraphDetector
 from detector.runtime.kinds.grid import from_centres
 from detector.runtime.kinds.settings import DecodingSettings
+from detector.runtime.scores import ABSENT
 
 
 class DetrDecoding(DecodingSettings):

@@ -17,13 +17,12 @@ from detector.runtime.detector import Batch, Image
 from detector.runtime.postprocess import Detections, postprocess
 from detector.runtime.preprocess import Prepared, prepare, resized_size
 from detector.runtime.reading import Reading
+from detector.runtime.scores import ABSENT
 from detector.runtime.session import Array, Session
 
 if TYPE_CHECKING:
     from detector.runtime.artifact import Artifact
 
-# The score of a label that a graph does not give to a box: no threshold lets it pass, as 0 would let 0.
-ABSENT = np.float32(-1)
 # Half of the last decimal of a score: a graph's probabilities may be this much above 1.
 _ROUNDING = 0.5e-4
 
