@@ -335,6 +335,9 @@ class Lineage(FileModel):
     """The origin of a run's boxes."""
 
     plan_digest: str = Field(description="SHA-256 of the plan's content.")
+    plan_sha256: str | None = Field(
+        default=None, description="SHA-256 of plan.json; null in runs of a boxcar before version 0.2."
+    )
     artifact_name: str = Field(description="The detector's name.")
     artifact_sha256: str = Field(description="SHA-256 of model/model.json, in hex.")
     onnx_sha256: str = Field(description="SHA-256 of model/model.onnx, in hex.")

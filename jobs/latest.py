@@ -62,3 +62,15 @@ class LatestPointer:
             return None, None
         where = f"--latest {self.uri}"
         return parse(Latest, content.data, where, "a latest.json", "remove it, or name another file"), content.etag
+
+
+def named_digest(uri: str, output: Store) -> str:
+    """The SHA-256 of the manifest in `output`, as the latest.json at `uri` states it; raises UsageError."""
+    store, key = split_uri(uri)
+    data = store.read(key)
+    if data is None:
+        raise UsageError(f"--latest {uri}: not there; give the file that the run was published with, or --sha256")
+    latest = parse(Latest, data, f"--latest {uri}", "a latest.json", "name another file")
+    if latest.manifest != output.uri + MANIFEST:
+        raise UsageError(f"--latest {uri}: names {latest.manifest}; give --sha256 with the digest that was noted")
+    return latest.sha256

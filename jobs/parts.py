@@ -112,10 +112,10 @@ def _checked_records(plan: Plan, images: list[PlannedImage], stats: PartStats, d
         raise ValueError("missing")
     if sha256(data) != stats.sha256:
         raise ValueError("changed since it was written")
-    return _planned_records(plan, images, data)
+    return planned_records(plan, images, data)
 
 
-def _planned_records(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record]:
+def planned_records(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record]:
     """The records in a part's bytes; raises ValueError with a reason when they are not those of the planned images."""
     records = decode_lines(Record, data)
     if [record.image for record in records] != [plan.input + image.key for image in images]:
@@ -161,10 +161,12 @@ def write_records(
 
 def _may_stay(output: Store, plan: Plan, part: PlanPart, images: list[PlannedImage], data: bytes) -> bool:
     """Whether records that are there may stay: they are whole, and no statistics speak against them."""
+    if _whole(plan, images, data) is None:
+        return False
     try:
         stats = decode_stats(plan, part, output.read(stats_key(part)))
     except ValueError:  # their worker was stopped before it wrote statistics, or these were damaged
-        return _whole(plan, images, data) is not None
+        return True
     return stats.sha256 == sha256(data)
 
 
@@ -174,7 +176,7 @@ def _whole(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record] 
     Raises OtherSchemaError.
     """
     try:
-        return _planned_records(plan, images, data)
+        return planned_records(plan, images, data)
     except OtherSchemaError:
         raise
     except ValueError:

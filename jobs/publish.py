@@ -13,7 +13,7 @@ from jobs.errors import IncompleteError, StorageError, UsageError
 from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, RuleResult, Validation, parse, sha256
 from jobs.model import run_artifact
 from jobs.parts import Flaw, WholePart, find_parts, records_key
-from jobs.plan import PlanOrder
+from jobs.plan import PLAN, PlanOrder
 from jobs.published_run import MANIFEST, parse_manifest, read_manifest
 from jobs.report import REPORT, Samples, render
 from jobs.rules.policy import Policy
@@ -186,7 +186,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
         if manifest is not None:  # its parts were put back meanwhile
             repair_pages(output, plan, manifest)
             return manifest
-    manifest = _manifest(plan, policy, examination)
+    manifest = _manifest(plan, policy, examination, output.read(PLAN))
     _write_pages(output, plan, examination, manifest)
     data = manifest.pretty()
     if output.swap(MANIFEST, data, None if before is None else before.etag) or output.read(MANIFEST) == data:
@@ -210,7 +210,8 @@ def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: 
     output.write(REPORT, page)
 
 
-def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
+def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: bytes | None) -> Manifest:
+    """The manifest; stored: the bytes of plan.json."""
     artifact, tally, validation = examination.artifact, examination.tally, examination.validation
     return Manifest(
         run=plan.run,
@@ -234,6 +235,7 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination) -> Manifest:
         parts=tally.parts,
         lineage=Lineage(
             plan_digest=plan.digest,
+            plan_sha256=None if stored is None else sha256(stored),
             artifact_name=artifact.name,
             artifact_sha256=plan.artifact_sha256,
             onnx_sha256=artifact.onnx_sha256,

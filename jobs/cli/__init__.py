@@ -17,13 +17,14 @@ from jobs.cli import (
     status,
     submit,
     validate,
+    verify,
     work,
 )  # fmt: skip
 from jobs.cli.group import main
 
 for command in (
-    run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, report.report,
-    convert.convert, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
+    run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, verify.verify,
+    report.report, convert.convert, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
 ):  # fmt: skip
     main.add_command(command)
 
