@@ -108,7 +108,9 @@ def agreement(one: Detections, other: Detections) -> bool:
     return True
 
 
-def rows(artifact: Path, photos: Path, count: int, device: str, seconds: float) -> Iterator[tuple[str, str]]:
+def rows(
+    artifact: Path, photos: Path, count: int, device: str, seconds: float, batches: tuple[int, ...]
+) -> Iterator[tuple[str, str]]:
     """Measure one artifact; gives the name and the value of each row."""
     files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     detector = open_detector(artifact, device)
@@ -118,15 +120,14 @@ def rows(artifact: Path, photos: Path, count: int, device: str, seconds: float) 
     yield "device", found
     images, decoding = read_all(list(islice(cycle(files), count)), detector)
     yield f"decoding alone, {cores()} cores", f"{decoding:.0f} images/s"
-    most = 1 if detector.batch == 1 and found == "cuda" else max(BATCHES)
     rates = {}
-    for batch in (batch for batch in BATCHES if batch <= most):
+    for batch in batches:
         own = open_detector(artifact, device, threads=cores(), batch=batch)
         if own.batch != batch:
             break
         rates[batch] = network_rate(own, alike(images), seconds)
         yield f"network alone, {batch} images a call", f"{rates[batch]:.0f} images/s"
-    least = min(decoding, max(rates.values()))
+    least = min(decoding, max(rates.values(), default=decoding))
     job = job_rate(artifact, photos, count, device)
     yield "boxcar work", f"{job:.0f} images/s, {job / least:.2f} of the smaller of the two"
     some = images[:200]
@@ -143,13 +144,16 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--photos", type=_FOLDER, required=True, help="Folder of photographs.")
 @click.option("--images", type=click.IntRange(min=1), default=2000, show_default=True)
 @click.option("--seconds", type=float, default=4.0, show_default=True, help="Of each batch size.")
+@click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=BATCHES, show_default=True)
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-def main(artifacts: tuple[Path, ...], photos: Path, images: int, seconds: float, device: str) -> None:
+def main(
+    artifacts: tuple[Path, ...], photos: Path, images: int, seconds: float, batches: tuple[int, ...], device: str
+) -> None:
     """Print a table for each artifact."""
     print(f"{processor()}, {cores()} cores, {images} images")
     for artifact in artifacts:
         print(f"\n| {artifact.name} | |\n| --- | --- |", flush=True)
-        for name, value in rows(artifact, photos, images, device, seconds):
+        for name, value in rows(artifact, photos, images, device, seconds, batches):
             print(f"| {name} | {value} |", flush=True)
 
 

@@ -57,7 +57,8 @@ SMOKE = {
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
-    "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER": "--images 3 --seconds 0",
+    "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER":
+        "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
