@@ -31,6 +31,8 @@ def main() -> None:
         while request := _request(control):
             child, seconds, ends = request
             control.sendall(ANSWER.pack(*(_end(children, child, seconds) if child else _start(children, ends[0]))))
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the job has ended, perhaps before it could begin
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)

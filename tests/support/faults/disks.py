@@ -79,6 +79,7 @@ def full(world: World, name: str) -> Happened:
 
     facts["hidden"] has the names of half-written files, which are hidden, that were left.
     """
+    assert world.undisturbed.parts  # the run is made when it is asked for first
     whole = world.output("undisturbed").folder
     needed = _pages(whole / "plan", whole / "model") + 1 + _pages(whole / "boxes", whole / "stats") // 2
     session = _Session(world, name)
