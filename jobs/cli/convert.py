@@ -15,10 +15,13 @@ from jobs.errors import UsageError
 @click.argument("output")
 @click.option(
     "--to",
-    type=click.Choice(["coco", "coco-annotations", "csv", "parquet", "sagemaker"]),
+    type=click.Choice(
+        ["coco", "coco-annotations", "csv", "cvat", "labelstudio", "parquet", "sagemaker", "voc", "yolo"]
+    ),
     required=True,
     help="COCO dataset and results in two files, the same as one file with the boxes as annotations, a table with one "
-    "row a box, or SageMaker Ground Truth's augmented manifest.",
+    "row a box, CVAT for images 1.1, tasks of Label Studio with predictions, SageMaker Ground Truth's augmented "
+    "manifest, or the label files of PASCAL VOC or YOLO in a ZIP file.",
 )
 @click.option("--bom", is_flag=True, help="Begin the CSV file with a byte order mark, so that Excel reads it as UTF-8.")
 @click.option("--out", default=".", metavar="FOLDER", help="Where the files are written.  [default: this folder]")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
-from pathlib import Path
 from typing import IO, Any
 
-from jobs.convert.files import BUFFER_BYTES
-from jobs.errors import UsageError
+from jobs.convert.detected import unknown_label
+from jobs.convert.files import BUFFER_BYTES, spool
+from jobs.convert.items import Items, as_json
 from jobs.published_run import PublishedRun
 
 
@@ -33,7 +31,7 @@ def write_annotations(run: PublishedRun, files: list[IO[bytes]]) -> None:
     Raises UsageError as `write` does.
     """
     # The boxes wait on the disk of the result until all images are written, so that memory does not grow with the run.
-    with tempfile.TemporaryFile(dir=Path(files[0].name).parent, buffering=BUFFER_BYTES) as boxes:
+    with spool(files[0]) as boxes:
         _write(run, files[0], boxes, as_annotations=True)
         files[0].write(b'],\n"annotations": [')
         boxes.seek(0)
@@ -44,10 +42,10 @@ def write_annotations(run: PublishedRun, files: list[IO[bytes]]) -> None:
 def _write(run: PublishedRun, dataset: IO[bytes], boxes_file: IO[bytes], *, as_annotations: bool) -> None:
     """Write the dataset up to its last image, and the items of the list of boxes."""
     categories = {label: number for number, label in enumerate(run.labels(), start=1)}
-    dataset.write(b'{"info": %b,\n"licenses": [],\n"categories": [' % _json(_info(run)))
-    _Items(dataset).add(*({"id": number, "name": label} for label, number in categories.items()))
+    dataset.write(b'{"info": %b,\n"licenses": [],\n"categories": [' % as_json(_info(run)))
+    Items(dataset).add(*({"id": number, "name": label} for label, number in categories.items()))
     dataset.write(b'],\n"images": [' if as_annotations else b'],\n"annotations": [],\n"images": [')
-    images, boxes = _Items(dataset), _Items(boxes_file)
+    images, boxes = Items(dataset), Items(boxes_file)
     for number, record in enumerate(run.records(), start=1):
         if record.status != "ok":
             continue
@@ -67,14 +65,6 @@ def _write(run: PublishedRun, dataset: IO[bytes], boxes_file: IO[bytes], *, as_a
             boxes.add(item)
 
 
-def unknown_label(run: PublishedRun, label: str) -> UsageError:
-    """An error for a label that the manifest does not list, although the records agree with its digests."""
-    return UsageError(
-        f"{run.store.uri}manifest.json: lists no label {label!r}, which a box has; publish the run again with: "
-        f"boxcar finish {run.store.uri}"
-    )
-
-
 def _info(run: PublishedRun) -> dict[str, Any]:
     manifest = run.manifest
     return {
@@ -88,22 +78,3 @@ def _info(run: PublishedRun) -> dict[str, Any]:
         "artifact_sha256": manifest.lineage.artifact_sha256,
         "min_score": manifest.min_score,
     }
-
-
-class _Items:
-    """Writes the items of a JSON list one by one; the caller writes the brackets."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._before = b"\n"
-        self.count = 0
-
-    def add(self, *items: dict[str, Any]) -> None:
-        for item in items:
-            self._file.write(self._before + _json(item))
-            self._before = b",\n"
-            self.count += 1
-
-
-def _json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from jobs.convert import coco, parquet, sagemaker, table
+from jobs.convert import coco, cvat, labelstudio, parquet, sagemaker, table, voc, yolo
 from jobs.convert.files import appearing
 from jobs.published_run import PublishedRun
 
@@ -25,8 +25,12 @@ FORMATS = {
     "coco": Format((".images.json", ".results.json"), coco.write),
     "coco-annotations": Format((".coco.json",), coco.write_annotations),
     "csv": Format((".csv",), table.write),
+    "cvat": Format((".cvat.xml", ".cvat-labels.json"), cvat.write),
+    "labelstudio": Format((".labelstudio.json", ".labelstudio-config.xml"), labelstudio.write),
     "parquet": Format((".parquet",), parquet.write),
     "sagemaker": Format((".manifest",), sagemaker.write),
+    "voc": Format((".voc.zip",), voc.write),
+    "yolo": Format((".yolo.zip",), yolo.write),
 }
 
 

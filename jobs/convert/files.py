@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,3 +44,8 @@ def appearing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
         for path in temporary:
             with contextlib.suppress(OSError):  # the error above has said so already
                 path.unlink(missing_ok=True)
+
+
+def spool(file: IO[bytes]) -> IO[bytes]:
+    """A temporary file on the disk of `file`, for what must wait until something else is written."""
+    return tempfile.TemporaryFile(dir=Path(file.name).parent, buffering=BUFFER_BYTES)

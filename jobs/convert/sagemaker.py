@@ -10,8 +10,7 @@ import math
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from jobs.convert.coco import unknown_label
-from jobs.errors import UsageError
+from jobs.convert.detected import detected
 from jobs.formats import BoxRecord, Record
 from jobs.published_run import PublishedRun
 
@@ -31,22 +30,12 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
         "creation-date": published.replace(tzinfo=None).isoformat(),
         "job-name": f"boxcar-{run.manifest.run}",
     }
-    for record in run.records():
-        if record.status != "ok":
-            continue
-        for box in record.boxes:
-            if box.label not in classes:
-                raise unknown_label(run, box.label)
-        line = _line(record, classes, constant)
+    for record, height, width in detected(run, classes):
+        line = _line(record, height, width, classes, constant)
         files[0].write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
-def _line(record: Record, classes: dict[str, int], constant: dict[str, str]) -> dict[str, Any]:
-    width, height = record.width, record.height
-    if width is None or height is None:
-        raise UsageError(
-            f"{record.image}: its record has no width and height, which this format needs; convert to csv or parquet"
-        )
+def _line(record: Record, height: int, width: int, classes: dict[str, int], constant: dict[str, str]) -> dict[str, Any]:
     return {
         "source-ref": record.image,
         ATTRIBUTE: {

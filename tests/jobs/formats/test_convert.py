@@ -9,8 +9,10 @@ import os
 import resource
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import duckdb
 import numpy as np
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from detector.data.annotations import load_coco
-from jobs.convert import FORMATS, convert, parquet
+from jobs.convert import FORMATS, archive, coco, convert, files, parquet
 from jobs.convert.sagemaker import whole_pixels
 from jobs.convert.table import COLUMNS
 from jobs.errors import StorageError
@@ -166,18 +168,23 @@ def test_one_coco_file_has_what_the_two_have(boxcar: Boxcar, made_runs: Runs, tm
 
 
 @pytest.mark.slow
-def test_one_coco_file_holds_no_list_in_memory(first: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["coco-annotations", "cvat", "labelstudio", "voc", "yolo"])
+def test_memory_does_not_grow_with_the_run(
+    first: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (archive, coco, files):  # so that the buffers are not most of it
+        monkeypatch.setattr(module, "BUFFER_BYTES", 8192)
     record = next(record for record in records_of(first) if record.boxes)
     peaks = []
-    for count in (300, 3000):
-        publish(first, [record.model_copy(update={"image": f"{record.image}{i}"}) for i in range(count)], part_size=50)
+    for count in (150, 1500):
+        publish(first, [record.model_copy(update={"image": f"{record.image}{i}"}) for i in range(count)], part_size=2)
         run = PublishedRun.open(str(first))
-        convert(run, "coco-annotations", tmp_path)  # once before, for what is loaded once
+        convert(run, to, tmp_path)  # once before, for what is loaded once
         tracemalloc.start()
-        (path,) = convert(run, "coco-annotations", tmp_path)
+        path, *_ = convert(run, to, tmp_path)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert len(json.loads(path.read_bytes())["annotations"]) == count * len(record.boxes)
+        assert path.stat().st_size > count * 40 * len(record.boxes)
     assert peaks[1] < 1.5 * peaks[0]
 
 
@@ -199,6 +206,11 @@ def test_a_run_without_images(first: Path, tmp_path: Path, to: str) -> None:
             json.loads(path.read_bytes())
         elif to == "parquet":
             assert pyarrow.parquet.read_table(path).num_rows == 0
+        elif path.suffix == ".xml":
+            ElementTree.parse(path)
+        elif path.suffix == ".zip":
+            with zipfile.ZipFile(path) as found:
+                assert not [name for name in found.namelist() if name.startswith(("labels/", "Annotations/"))]
         else:
             assert path.read_text().splitlines() == ([",".join(COLUMNS)] if to == "csv" else [])
 
@@ -263,7 +275,10 @@ def test_a_rejected_run_is_converted_with_a_warning(boxcar: Boxcar, first: Path,
     assert len(list(tmp_path.glob("*.csv"))) == 1
 
 
-@pytest.mark.parametrize("to", ["coco", "coco-annotations", "sagemaker"])
+WITH_LABELS = [to for to in FORMATS if to not in ("csv", "parquet")]
+
+
+@pytest.mark.parametrize("to", WITH_LABELS)
 def test_a_label_that_the_manifest_does_not_list(boxcar: Boxcar, first: Path, tmp_path: Path, to: str) -> None:
     record = next(record for record in records_of(first) if record.boxes)
     box = record.boxes[0].model_copy(update={"label": "unicorn"})
@@ -272,10 +287,11 @@ def test_a_label_that_the_manifest_does_not_list(boxcar: Boxcar, first: Path, tm
     assert not list(tmp_path.glob("*unicorn*")) and not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
-def test_sagemaker_needs_the_size_of_an_image(boxcar: Boxcar, first: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("to", ["cvat", "labelstudio", "sagemaker", "voc", "yolo"])
+def test_formats_that_need_the_size_of_an_image(boxcar: Boxcar, first: Path, tmp_path: Path, to: str) -> None:
     record = next(record for record in records_of(first) if record.boxes)
     publish(first, [record.model_copy(update={"width": None})])
-    result = boxcar("convert", first, "--to", "sagemaker", "--out", tmp_path, code=2)
+    result = boxcar("convert", first, "--to", to, "--out", tmp_path, code=2)
     assert record.image in result.stderr and "convert to csv" in result.stderr
 
 
