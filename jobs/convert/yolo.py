@@ -58,8 +58,8 @@ def _description(run: PublishedRun, labels: list[str]) -> bytes:
             f"# Boxes of Boxcar's run {run.manifest.run}, {run.manifest.status}\n",
             f"# plan {lineage.plan_digest}\n",
             f"# artifact {lineage.artifact_sha256}\n",
-            # Ultralytics asks for both; it finds them below the folder of this file.
-            "train: images\nval: images\n",
+            # A folder below the one of this file. Validation on the images of training would mislead.
+            "train: images\n# val: your own images; Ultralytics asks for them\n",
             "names:\n" if labels else "names: {}\n",
             *(f"  {number}: {_quoted(label)}\n" for number, label in enumerate(labels)),
         ]

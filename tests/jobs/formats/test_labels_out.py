@@ -353,6 +353,23 @@ def test_supervision_reads_voc(first: Path, tmp_path: Path) -> None:
     assert {keys[name]: boxes for name, boxes in found.items()} == wanted
 
 
+def test_supervision_reads_coco(first: Path, tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    records = _made(first, DEEP)
+    (path,) = _write(first, "coco-annotations", tmp_path)
+    for key, record in records.items():
+        _draw(tmp_path / "images" / key, record)
+    dataset = supervision.DetectionDataset.from_coco(str(tmp_path / "images"), str(path))
+    found = {
+        Path(image).relative_to(tmp_path / "images").as_posix(): sorted(
+            _sixteenths(dataset.classes[number], *map(float, box))
+            for box, number in zip(boxes.xyxy, boxes.class_id, strict=True)
+        )
+        for image, _, boxes in dataset
+    }
+    assert found == _wanted(records)
+
+
 def test_label_studio_accepts_its_tasks(first: Path, tmp_path: Path) -> None:
     """Its own check of predictions against the configuration."""
     interface = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
