@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,6 +24,14 @@ class ArchiveSettings(_Frozen):
     checksum: str = Field(pattern="^(md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64})$")
 
 
+class SplitSettings(_Frozen):
+    """How training images are split by the stage. val, test: the shares of these splits, if the source lacks them."""
+
+    val: float = Field(default=0.15, ge=0, lt=0.5)
+    test: float = Field(default=0.15, ge=0, lt=0.5)
+    by: Literal["file", "folder"] = Field(default="file", description="what stays together, with near-duplicates")
+
+
 class _Source(_Frozen):
     """What every source may state."""
 
@@ -35,6 +43,14 @@ class _Source(_Frozen):
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the value of each setting that names a file, a folder or an archive."""
         yield from ()
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage, or None; found: the splits that the source has."""
+        return None
+
+    def name(self) -> str:
+        """Return the name of the source in splits.csv: the first file or folder that it names."""
+        return next((value for key, value in self.named() if key != "cache"), "")
 
 
 class GeneratedCounts(_Frozen):
@@ -56,10 +72,17 @@ class _Fetched(_Source):
     """A source of files, some of which may be downloaded."""
 
     cache: str = Field(default="data/archives", min_length=1, description="folder for downloads")
+    split: SplitSettings | None = Field(
+        default=None, description="takes missing splits from train; a source without splits is split in any case"
+    )
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the value of each setting that names a file, a folder or an archive."""
         yield "cache", self.cache
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage, or None; found: the splits that the source has."""
+        return self.split if "train" in found else None
 
 
 class CocoFiles(_Frozen):
@@ -104,6 +127,10 @@ class FileSource(_Fetched):
         for archive in self.archives:
             yield "archives", archive.url
 
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage; a source without splits is split in any case."""
+        return SplitSettings() if self.split is None and set(found) == {"train"} else super().division(found)
+
 
 class _SplitSource(FileSource):
     """Files that may have splits of their own."""
@@ -111,6 +138,10 @@ class _SplitSource(FileSource):
     splits: dict[SplitName, str] | None = Field(
         default=None, min_length=1, description="the source's own name of each split that is taken"
     )
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage; stated splits are all that there is without `split`."""
+        return super().division(found) if self.splits is None else self.split if "train" in found else None
 
 
 class VocSource(_SplitSource):

@@ -17,6 +17,8 @@ from detector.data.formats import READERS
 from detector.data.frames import FrameRules
 from detector.data.places import Places
 from detector.data.settings import SPLITS, FetchSettings, SourceSettings
+from detector.data.sides import Sides
+from detector.data.splitting import divide
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Joined:
     notices: list[str]
 
 
-def read_sources(settings: FetchSettings, seed: int, scratch: Path) -> Joined:
+def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides) -> Joined:
     """Return the splits of all sources, joined, with the classes that the settings list, or all that are found.
 
-    scratch: an empty folder for files that are drawn or unpacked. Raises ArchiveError or AnnotationError.
+    scratch: an empty folder for files that are drawn or unpacked; sides: of images that were split before, to which new
+    ones are added. Raises ArchiveError or AnnotationError.
     """
     places = Places(scratch)
     rules = FrameRules(settings.boxes_frame, settings.scale_boxes)
@@ -50,6 +53,11 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path) -> Joined:
                 read[name] = _renamed(part.fit(rules), source)
                 sentences = [note.format(f"{count:,}") for note, count in part.notes.items() if count]
                 notices += [f"{prefix}{name}: {text}" for text in [*read[name].repairs.notices(), *sentences]]
+            if division := source.division(read):
+                pool = read.pop("train")
+                taken, sentences = divide(source.name(), pool, read, division, seed, sides)
+                read = taken | read
+                notices += [f"{prefix}{text}" for text in sentences]
         parts.append(read)
     for split in SPLITS:
         if not any(split in part for part in parts):

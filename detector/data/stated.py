@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import cos, radians, sin
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Split, fit_images
 from detector.data.frames import FrameRules
@@ -71,6 +73,11 @@ def state(
     names = tuple(sorted({thing.name for image in drawn for thing in image.things}) if classes is None else classes)
     label_of = {label: number for number, label in enumerate(names)}
     ordered = sorted(drawn, key=lambda image: image.file_name)
+    for one, other in pairwise(ordered):
+        if one.file_name == other.file_name:
+            raise AnnotationError(
+                f"{other.path}: {one.path} has the same name in this source; two images cannot share it"
+            )
     images = tuple(
         ImageInfo(
             id=number,

@@ -23,8 +23,9 @@ from detector.data.archives import local_path
 from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
 from detector.data.settings import FetchSettings
+from detector.data.sides import load_sides, save_sides
 from detector.data.sources import read_sources
-from detector.stages.layout import PRODUCTS, SPLITS
+from detector.stages.layout import PRODUCTS, SIDES, SPLITS
 from detector.stages.metrics_file import write_json
 
 # The folder of unfinished work, on the disk of the result so that finished files are renamed.
@@ -121,12 +122,13 @@ def _replace(out: Path, new: Path, old: Path) -> None:
         path.rename(out / path.name)
 
 
-def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
+def fetch(settings: FetchSettings, seed: int, out: Path, sides_file: Path = SIDES) -> FetchReport:
     """Write the sources' images and truths into `out`, in place of those of an earlier run.
 
-    The same settings, seed and sources give the same bytes. The new files appear when all are complete; what a killed
-    run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule is
-    broken: then it has no split, and validation.json in it names the images.
+    sides_file: splits.csv, which is read first, and gets a line for each new image that the stage puts on a side. The
+    same settings, seed, sources and sides give the same bytes. The new files appear when all are complete; what a
+    killed run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule
+    is broken: then it has no split, and validation.json in it names the images.
     """
     _check_sources(settings, out)
     work = out / _UNFINISHED
@@ -137,7 +139,9 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     for folder in (images, old, scratch):
         folder.mkdir(parents=True)
     try:
-        joined = read_sources(settings, seed, scratch)
+        sides = load_sides(sides_file)
+        before = dict(sides)
+        joined = read_sources(settings, seed, scratch, sides)
         splits = joined.splits
         _refuse_own_images(splits, out, scratch)
         splits["train"].dataset.require_boxes("train")
@@ -162,6 +166,8 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
         for name, split in splits.items():
             save_coco(split.dataset, new / f"{name}.json")
         (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        if sides != before:
+            save_sides(sides, sides_file)
         _replace(out, new, old)
     finally:
         shutil.rmtree(work, ignore_errors=True)

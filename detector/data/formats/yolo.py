@@ -33,7 +33,8 @@ def read(source: YoloSource, places: Places, seed: int, rules: FrameRules) -> di
     """Read the splits that `splits` names, or those that data.yaml has; without data.yaml all images are of "train"."""
     found: dict[str, list[Path]] = {}
     names: list[str] | None = None
-    for root in places.roots(source):
+    roots = places.roots(source)
+    for root in roots:
         described = find_yaml(root)
         own_names, own = _described(described) if described else (_listed_names(root), {"train": images_below(root)})
         if names is not None and own_names != names:
@@ -45,7 +46,7 @@ def read(source: YoloSource, places: Places, seed: int, rules: FrameRules) -> di
     wanted: Mapping[Any, str] = source.splits or {name: name for name in SPLITS if name in found}
     if absent := [key for key in wanted.values() if key not in found]:
         raise AnnotationError(f"{source.data}: has no split {absent[0]!r}; it has {', '.join(found)}")
-    return {name: _state(f"{name} of {source.data}", found[key], names, rules) for name, key in wanted.items()}
+    return {name: _state(f"{name} of {source.data}", found[key], roots, names, rules) for name, key in wanted.items()}
 
 
 def find_yaml(root: Path) -> Path | None:
@@ -143,11 +144,10 @@ def label_file(image: Path) -> Path:
     return image.with_suffix(".txt")
 
 
-def _state(name: str, images: Sequence[Path], names: list[str], rules: FrameRules) -> Stated:
+def _state(name: str, images: Sequence[Path], roots: Sequence[Path], names: list[str], rules: FrameRules) -> Stated:
     notes: Counter[str] = Counter()
     drawn: list[Drawn] = []
     cornered: list[bool] = []
-    root = _common(images)
     for image in dict.fromkeys(images):
         path = label_file(image)
         if not path.is_file():
@@ -163,7 +163,7 @@ def _state(name: str, images: Sequence[Path], names: list[str], rules: FrameRule
             scaled = (box[0] * size[1], box[1] * size[0], box[2] * size[1], box[3] * size[0])
             things.append(Thing(names[label], scaled))
         height, width = size if is_known else (0, 0)
-        drawn.append(Drawn(image, image.relative_to(root).as_posix(), width, height, things))
+        drawn.append(Drawn(image, _file_name(image, roots), width, height, things))
     if cornered and all(cornered):
         raise AnnotationError(
             f"{name}: every object has four corners: these are rotated boxes (YOLO-OBB), which are not read; export "
@@ -178,17 +178,13 @@ def _state(name: str, images: Sequence[Path], names: list[str], rules: FrameRule
     return state(name, drawn, +notes, names)
 
 
-def _common(images: Sequence[Path]) -> Path:
-    """Return the deepest folder that holds all images."""
-    parents = [image.parent for image in images]
-    return (
-        next(
-            (folder for folder in [parents[0], *parents[0].parents] if all(folder in (p, *p.parents) for p in parents)),
-            Path(),
-        )
-        if parents
-        else Path()
-    )
+def _file_name(image: Path, roots: Sequence[Path]) -> str:
+    """Return the path of an image below its root, which stays the same when other images are added."""
+    for root in roots:
+        folder = root.parent if root.is_file() else root
+        if image.is_relative_to(folder) and ".." not in image.relative_to(folder).parts:
+            return image.relative_to(folder).as_posix()
+    return image.resolve().relative_to(image.resolve().anchor).as_posix()
 
 
 def _size(image: Path, rules: FrameRules) -> tuple[tuple[int, int], bool]:

@@ -36,7 +36,7 @@ def coco(root: Path, classes: list[str], splits: tuple[str, ...] = SPLITS, **mor
 def read(tmp_path: Path, *sources: dict[str, Any], **others: Any) -> Joined:
     settings = FetchSettings.model_validate({"sources": sources} | others)
     (tmp_path / "scratch").mkdir(exist_ok=True)
-    return read_sources(settings, 1, tmp_path / "scratch")
+    return read_sources(settings, 1, tmp_path / "scratch", {})
 
 
 def labels(joined: Joined, split: str = "train") -> dict[str, list[str]]:

@@ -386,3 +386,36 @@ def test_what_a_killed_run_leaves_is_removed_by_the_next(tmp_path: Path) -> None
     assert len(left) > len(before) and before.items() <= left.items()
     fetch(section, 1, out)
     assert contents(out) == before and sorted(path.name for path in out.iterdir() if path.is_dir()) == ["images"]
+
+
+def test_a_source_without_splits_is_split_once_for_good(tmp_path: Path) -> None:
+    text = (
+        "<annotation><object><name>cell</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+        "</object></annotation>"
+    )
+
+    def add(*numbers: int) -> None:
+        for number in numbers:
+            Image.fromarray(draw_scene(5, number).pixels).save(tmp_path / f"photos/{number}.png")
+            (tmp_path / f"photos/{number}.xml").write_text(text)
+
+    def splits() -> dict[str, set[str]]:
+        fetch(
+            settings({"format": "voc", "data": str(tmp_path / "photos")}), 1, tmp_path / "out", tmp_path / "splits.csv"
+        )
+        return {name: {image.file_name for image in load_coco(tmp_path / f"out/{name}.json").images} for name in SPLITS}
+
+    (tmp_path / "photos").mkdir()
+    add(*range(24))
+    first = splits()
+    assert all(first.values()) and sum(map(len, first.values())) == 24
+    lines = (tmp_path / "splits.csv").read_text().splitlines()
+    assert len(lines) == 25 and lines[1].startswith(f"{tmp_path}/photos,0.png,")
+    # More images come, and a user moves one by hand.
+    add(*range(24, 30))
+    moved = min(first["train"])
+    text_of = (tmp_path / "splits.csv").read_text()
+    (tmp_path / "splits.csv").write_text(text_of.replace(f",{moved},train,", f",{moved},test,"))
+    second = splits()
+    assert all(second[name] >= images - {moved} for name, images in first.items()) and moved in second["test"]
+    assert sum(map(len, second.values())) == 30

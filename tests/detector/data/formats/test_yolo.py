@@ -29,14 +29,16 @@ def test_fractions_of_centre_and_size_become_pixels(tmp_path: Path) -> None:
         assert list(splits) == ["train", "val"]
         dataset = splits["train"].fit(FrameRules()).dataset
         assert dataset.classes == ("cell", "red cell")
-        assert objects(dataset) == {"a.jpg": [("red cell", [15, 15, 45, 25], False), ("cell", [0, 0, 30, 20], False)]}
-        assert objects(splits["val"].dataset) == {"v.jpg": []}  # an empty file is an image without objects
+        assert objects(dataset) == {
+            "images/train/a.jpg": [("red cell", [15, 15, 45, 25], False), ("cell", [0, 0, 30, 20], False)]
+        }
+        assert objects(splits["val"].dataset) == {"images/val/v.jpg": []}  # an empty file is an image without objects
 
 
 def test_an_image_without_a_label_file_is_not_labelled(tmp_path: Path) -> None:
     project(tmp_path, a="0 0.5 0.5 0.5 0.5", b=None)
     train = stated(format="yolo", data=str(tmp_path))["train"]
-    assert list(objects(train.dataset)) == ["a.jpg"]
+    assert list(objects(train.dataset)) == ["images/train/a.jpg"]
     assert notes(train)[0].startswith("1 image(s) have no label file and were left out; an empty label file means")
 
 
@@ -51,7 +53,7 @@ def test_an_image_without_a_label_file_is_not_labelled(tmp_path: Path) -> None:
 def test_folders_and_lists_are_found(tmp_path: Path, described: str) -> None:
     project(tmp_path, described, a="1 0.5 0.5 0.5 0.5")
     (tmp_path / "train.txt").write_text("./images/train/a.jpg\n\n")
-    assert objects(stated(format="yolo", data=str(tmp_path))["train"].dataset)["a.jpg"][0][0] == "red cell"
+    assert objects(stated(format="yolo", data=str(tmp_path))["train"].dataset)["images/train/a.jpg"][0][0] == "red cell"
 
 
 def test_without_data_yaml_a_list_of_names_is_enough(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_without_data_yaml_a_list_of_names_is_enough(tmp_path: Path) -> None:
 def test_polygons_become_their_bounding_box_and_repeated_lines_one(tmp_path: Path) -> None:
     project(tmp_path, a="0 0.1 0.2 0.5 0.2 0.3 0.6\n0 0.5 0.5 0.5 0.5\n0 0.5 0.5 0.5 0.5\n")
     train = stated(format="yolo", data=str(tmp_path))["train"]
-    assert [row[1] for row in objects(train.dataset)["a.jpg"]] == [[6, 8, 30, 24], [15, 10, 45, 30]]
+    assert [row[1] for row in objects(train.dataset)["images/train/a.jpg"]] == [[6, 8, 30, 24], [15, 10, 45, 30]]
     assert sorted(text.split(" ", 2)[1] for text in notes(train)) == ["line(s)", "polygon(s),"]
 
 
@@ -81,7 +83,12 @@ def test_rotated_boxes_are_refused_and_upright_rectangles_of_four_corners_are_no
     with pytest.raises(AnnotationError, match=r"every object has four corners: these are rotated boxes \(YOLO-OBB\)"):
         stated(format="yolo", data=str(tmp_path))
     project(tmp_path, a="0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6")
-    assert objects(stated(format="yolo", data=str(tmp_path))["train"].dataset)["a.jpg"][0][1] == [6, 4, 30, 24]
+    assert objects(stated(format="yolo", data=str(tmp_path))["train"].dataset)["images/train/a.jpg"][0][1] == [
+        6,
+        4,
+        30,
+        24,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,5 +143,7 @@ def test_fractions_are_of_the_upright_image_unless_the_settings_say_stored(tmp_p
     rules = FrameRules(frame)  # type: ignore[arg-type]
     split = stated(rules, format="yolo", data=str(tmp_path))["train"].fit(rules)
     # A quarter turn clockwise brings the upper left quarter of the stored rows to the upper right.
-    assert objects(split.dataset)["a.jpg"][0][1] == ([0, 0, 20, 30] if frame == "auto" else [20, 0, 40, 30])
+    assert objects(split.dataset)["images/train/a.jpg"][0][1] == (
+        [0, 0, 20, 30] if frame == "auto" else [20, 0, 40, 30]
+    )
     assert split.repairs.assumed_upright == (frame == "auto")
