@@ -13,6 +13,13 @@ SplitName = Literal["train", "val", "test"]
 _FORMER = ("source", "generated", "voc", "coco")
 
 
+def split_named(name: str) -> SplitName | None:
+    """Return the split that a name such as "instances_val2017" or "Validation" speaks of."""
+    words = name.lower()
+    found: list[SplitName] = [split for split in ("train", "val", "test") if split in words]
+    return found[0] if len(found) == 1 else None
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

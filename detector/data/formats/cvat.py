@@ -13,7 +13,7 @@ from detector.common.errors import AnnotationError
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
 from detector.data.places import Places
-from detector.data.settings import CvatSource
+from detector.data.settings import CvatSource, split_named
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
 if TYPE_CHECKING:
@@ -58,6 +58,16 @@ def read(source: CvatSource, places: Places, seed: int, rules: FrameRules) -> di
         refuse_fractions(label, {i.file_name: np.array([t.box for t in i.things]).reshape(-1, 4) for i in images})
         splits[name] = state(label, images, sum((notes[one] for one in chosen), Counter()))
     return splits
+
+
+def recognise(data: Path) -> dict[str, Any] | None:
+    """Return the settings of a source that reads `data`, or None if it is not of this format."""
+    files = [data] if data.is_file() else sorted(data.glob("*.xml"))
+    if not files or files[0].suffix != ".xml" or read_xml(files[0]).tag != "annotations":
+        return None
+    subsets = {image.get("subset") or "default" for path in files for image in read_xml(path).iter("image")}
+    splits = {split: name for name in sorted(subsets) if (split := split_named(name))}
+    return {"data": str(data)} | ({"splits": splits} if "train" in splits else {})
 
 
 def annotation_files(root: Path) -> list[Path]:

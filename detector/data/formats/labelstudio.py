@@ -92,6 +92,13 @@ def read(source: LabelStudioSource, places: Places, seed: int, rules: FrameRules
     return {"train": state(f"{source.data}", list(drawn.values()), notes)}
 
 
+def recognise(data: Path) -> dict[str, Any] | None:
+    """Return the settings of a source that reads `data`, or None if it is not of this format."""
+    files = [data] if data.is_file() else sorted(data.glob("*.json"))
+    is_export = files and files[0].suffix == ".json" and files[0].read_text("utf-8-sig").lstrip().startswith("[")
+    return {"data": str(data)} if is_export else None
+
+
 def export_files(root: Path) -> list[Path]:
     """Return the JSON files of an export."""
     if root.is_file():

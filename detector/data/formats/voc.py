@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from detector.common.errors import AnnotationError
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
 from detector.data.places import Places, images_below
-from detector.data.settings import VocSource
+from detector.data.settings import SPLITS, VocSource
 from detector.data.stated import ROTATED, UNLABELLED, Drawn, Stated, Thing, rotated, state
 
 if TYPE_CHECKING:
@@ -35,6 +36,20 @@ def read(source: VocSource, places: Places, seed: int, rules: FrameRules) -> dic
     if source.splits is None:
         return {"train": state_folder(roots)}
     return {name: state_list(roots, listed) for name, listed in source.splits.items()}
+
+
+def recognise(data: Path) -> dict[str, Any] | None:
+    """Return the settings of a source that reads `data`, or None if it is not of this format.
+
+    The lists of a devkit are its splits if they have a train list; one of trainval is taken where there is no val.
+    """
+    if not data.is_dir() or not any(read_xml(path).tag == "annotation" for path in islice(data.rglob("*.xml"), 3)):
+        return None
+    lists = {path.stem for path in data.rglob("ImageSets/Main/*.txt") if path.stat().st_size}
+    splits = {split: split for split in SPLITS if split in lists}
+    if "trainval" in lists and "val" not in splits:
+        splits["train"] = "trainval"
+    return {"data": str(data)} | ({"splits": splits} if "train" in splits else {})
 
 
 def _number(path: Path, parent: Element, tag: str) -> float:

@@ -49,6 +49,14 @@ def read(source: YoloSource, places: Places, seed: int, rules: FrameRules) -> di
     return {name: _state(f"{name} of {source.data}", found[key], roots, names, rules) for name, key in wanted.items()}
 
 
+def recognise(data: Path) -> dict[str, Any] | None:
+    """Return the settings of a source that reads `data`, or None if it is not of this format."""
+    if data.is_file():
+        return {"data": str(data)} if data.suffix in (".yaml", ".yml") and "names" in _content(data) else None
+    named = any((data / file).is_file() for file in NAME_FILES)
+    return {"data": str(data)} if find_yaml(data) or (named and any(data.rglob("*.txt"))) else None
+
+
 def find_yaml(root: Path) -> Path | None:
     """Return the file that describes a data set: `root` itself, or the only *.yaml in it with `names`."""
     if root.is_file():
