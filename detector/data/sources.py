@@ -16,7 +16,7 @@ from detector.data.checks import Repairs, Split
 from detector.data.formats import READERS
 from detector.data.frames import FrameRules
 from detector.data.places import Places
-from detector.data.settings import SPLITS, FetchSettings, SourceSettings
+from detector.data.settings import SPLITS, FetchSettings
 from detector.data.sides import Sides
 from detector.data.splitting import divide
 
@@ -50,7 +50,7 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
                 raise AnnotationError(_unknown(f"fetch.sources, source {number}: rename", unknown[0], list(known)))
             read = {}
             for name, part in stated.items():
-                read[name] = _renamed(part.fit(rules), source)
+                read[name] = _renamed(part.fit(rules), source.rename, source.weight if name == "train" else 1.0)
                 sentences = [note.format(f"{count:,}") for note, count in part.notes.items() if count]
                 notices += [f"{prefix}{name}: {text}" for text in [*read[name].repairs.notices(), *sentences]]
             if division := source.division(read):
@@ -76,14 +76,14 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
     return Joined(splits, left_out, notices)
 
 
-def _renamed(split: Split, source: SourceSettings) -> Split:
-    """Return a source's split with the new names of its classes and its weight; classes of one new name become one."""
+def _renamed(split: Split, names: Mapping[str, str], weight: float) -> Split:
+    """Return a source's split with new names of its classes, and its weight; classes of one new name become one."""
     classes = split.dataset.classes
-    new = [source.rename.get(name, name) for name in classes]
+    new = [names.get(name, name) for name in classes]
     kept = tuple(dict.fromkeys(new))
     label_of = np.array([kept.index(name) for name in new], np.int64)
     images = tuple(
-        replace(image, labels=label_of[image.labels] if len(image.labels) else image.labels, weight=source.weight)
+        replace(image, labels=label_of[image.labels] if len(image.labels) else image.labels, weight=weight)
         for image in split.dataset.images
     )
     return replace(split, dataset=CocoDataset(kept, images))

@@ -40,13 +40,13 @@ def divide(
     named = progress(new, len(new), "look for near-duplicates")
     hashes = np.array([difference_hash(decode_image(pool.files[name].read_bytes())) for name in named], np.uint64)
     near = list(_near(hashes))
+    known = _known_sides(new, hashes, {name: side for name, side in old.items() if side.split != LEFT_OUT}, settings.by)
     for group in _groups([*near, *(_folders(new) if settings.by == "folder" else [])], len(new)):
         members = [new[index] for index in group]
-        known = [_known_sides(new[index], int(hashes[index]), old, settings.by) for index in group]
-        nearest = min((found for own in known for found in own), default=None)
+        nearest = min((found for index in group for found in known[index]), default=None)
         side = nearest[1] if nearest else _drawn(seed, min(members), shares)
-        for index, own in zip(group, known, strict=True):
-            is_near_both = {split for _, split in own} - {side}
+        for index in group:
+            is_near_both = {split for _, split in known[index]} - {side}
             sides[source, new[index]] = Side(LEFT_OUT if is_near_both else side, int(hashes[index]))
     splits = {name: _part(pool, source, name, sides) for name in ("train", *shares)}
     for name in shares:
@@ -92,16 +92,22 @@ def _groups(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
     return list(groups.values())
 
 
-def _known_sides(name: str, dhash: int, old: Mapping[str, Side], by: str) -> list[tuple[int, str]]:
-    """Return the distance and the side of each old image that a new one belongs to, by its hash or by its folder."""
-    others = {other: side for other, side in old.items() if side.split != LEFT_OUT}
-    bits = distances(dhash, np.array([side.dhash for side in others.values()], np.uint64)).tolist()
-    folder = PurePosixPath(name).parent
-    return [
-        (distance, side.split)
-        for (other, side), distance in zip(others.items(), bits, strict=True)
-        if distance <= NEAR or (by == "folder" and PurePosixPath(other).parent == folder)
-    ]
+def _known_sides(new: Sequence[str], hashes: Hashes, old: Mapping[str, Side], by: str) -> list[list[tuple[int, str]]]:
+    """Return, for each new image, the distance and the side of the old images that it belongs to.
+
+    It belongs to those that are near it, and, where folders stay together, to those of its folder.
+    """
+    sides = [side.split for side in old.values()]
+    old_hashes = np.array([side.dhash for side in old.values()], np.uint64)
+    folders = np.array([PurePosixPath(name).parent.as_posix() for name in old], np.str_)
+    found = []
+    for name, dhash in zip(new, hashes.tolist(), strict=True):
+        bits = distances(dhash, old_hashes)
+        belongs = bits <= NEAR
+        if by == "folder":
+            belongs |= folders == PurePosixPath(name).parent.as_posix()
+        found.append([(int(bits[index]), sides[index]) for index in np.flatnonzero(belongs)])
+    return found
 
 
 def _drawn(seed: int, group: str, shares: Mapping[str, float]) -> str:
