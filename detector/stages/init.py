@@ -25,6 +25,7 @@ from detector.data.stated import Stated
 from detector.runtime.images import frame_size
 from detector.stages.layout import PARAMS, SIDES
 
+# DVC reads every file named dvc.yaml, so that the template must have another name.
 _TEMPLATES = Path(__file__).with_name("project")
 _PIPELINE = Path("dvc.yaml")
 _IGNORED = {
@@ -176,7 +177,7 @@ def _write(
         named = [str(path.parent if path.is_file() else path) for path in map(Path, named)]
     deps = yaml.safe_dump(list(dict.fromkeys(named)), allow_unicode=True, width=1000)
     sides = f"- {SIDES}: {{cache: false, persist: true}} # git tracks it; an edited line runs the stage again"
-    pipeline = Template((_TEMPLATES / "dvc.yaml").read_text("utf-8")).substitute(
+    pipeline = Template((_TEMPLATES / "pipeline.yaml").read_text("utf-8")).substitute(
         data=_indented(deps, 6), sides=_indented(sides if with_sides else "", 6)
     )
     PARAMS.write_text(params, "utf-8")

@@ -31,30 +31,29 @@ def read(source: CvatSource, places: Places, seed: int, rules: FrameRules) -> di
     for root in places.roots(source):
         for path in annotation_files(root):
             document = read_xml(path)
-            if document.tag != "annotations" or document.find("track") is not None:
+            if document.tag != "annotations":
+                raise AnnotationError(f"{path}: is not of CVAT: the top element is <{document.tag}>")
+            if document.find("track") is not None:
                 raise AnnotationError(
-                    f"{path}: is not of \"CVAT for images 1.1\"" + (
-                        ": it holds tracks of a video; export the task as \"CVAT for images 1.1\", which has frames"
-                        if document.tag == "annotations" else f": the top element is <{document.tag}>"
-                    )
-                )  # fmt: skip
+                    f'{path}: holds tracks of a video: export the task as "CVAT for images 1.1", which has its frames'
+                )
             folder = Path(source.images) if source.images else path.parent
             for image in document.findall("image"):
                 subset = image.get("subset") or "default"
                 own = notes.setdefault(subset, Counter())
                 drawn.setdefault(subset, []).append(_image(path, folder, image, subset, own))
     if not drawn:
-        raise AnnotationError(f"{source.data}: lists no images")
+        raise AnnotationError(f"{source.name()}: lists no images")
     wanted: Mapping[Any, str] = source.splits or {"train": ""}
     splits: dict[str, Stated] = {}
     for name, subset in wanted.items():
         if source.splits and subset not in drawn:
-            raise AnnotationError(f"{source.data}: has no subset {subset!r}; it has {', '.join(drawn)}")
+            raise AnnotationError(f"{source.name()}: has no subset {subset!r}; it has {', '.join(drawn)}")
         chosen = [subset] if source.splits else list(drawn)
         images = [image for one in chosen for image in drawn[one]]
         if twice := [file for file, count in Counter(image.file_name for image in images).items() if count > 1]:
-            raise AnnotationError(f"{source.data}: image {twice[0]} is listed twice: use a source for each file")
-        label = f"{name} of {source.data}"
+            raise AnnotationError(f"{source.name()}: image {twice[0]} is listed twice: use a source for each file")
+        label = f"{name} of {source.name()}"
         refuse_fractions(label, {i.file_name: np.array([t.box for t in i.things]).reshape(-1, 4) for i in images})
         splits[name] = state(label, images, sum((notes[one] for one in chosen), Counter()))
     return splits

@@ -88,8 +88,8 @@ def read(source: LabelStudioSource, places: Places, seed: int, rules: FrameRules
                     raise AnnotationError(f"{path}: task {task.id}: another task has the image {image.path} too")
                 drawn[image.path] = image
     if not drawn:
-        raise AnnotationError(f"{source.data}: no task has a finished annotation")
-    return {"train": state(f"{source.data}", list(drawn.values()), notes)}
+        raise AnnotationError(f"{source.name()}: no task has a finished annotation")
+    return {"train": state(source.name(), list(drawn.values()), notes)}
 
 
 def recognise(data: Path) -> dict[str, Any] | None:

@@ -45,8 +45,8 @@ def read(source: YoloSource, places: Places, seed: int, rules: FrameRules) -> di
     assert names is not None  # a source has a root
     wanted: Mapping[Any, str] = source.splits or {name: name for name in SPLITS if name in found}
     if absent := [key for key in wanted.values() if key not in found]:
-        raise AnnotationError(f"{source.data}: has no split {absent[0]!r}; it has {', '.join(found)}")
-    return {name: _state(f"{name} of {source.data}", found[key], roots, names, rules) for name, key in wanted.items()}
+        raise AnnotationError(f"{source.name()}: has no split {absent[0]!r}; it has {', '.join(found)}")
+    return {name: _state(f"{name} of {source.name()}", found[key], roots, names, rules) for name, key in wanted.items()}
 
 
 def recognise(data: Path) -> dict[str, Any] | None:

@@ -132,7 +132,7 @@ def test_a_yolo_folder_elsewhere_is_a_source_too(tmp_path: Path) -> None:
 
 
 def test_the_pipeline_is_that_of_the_checkout_but_for_its_dependencies() -> None:
-    text = (ROOT / "detector/stages/project/dvc.yaml").read_text().replace("$data", "").replace("$sides", "")
+    text = (ROOT / "detector/stages/project/pipeline.yaml").read_text().replace("$data", "").replace("$sides", "")
     own, made = (yaml.safe_load(content) for content in ((ROOT / "dvc.yaml").read_text(), text))
     computation = made["stages"].pop("computation")
     assert made["artifacts"] == own["artifacts"] and made["stages"].keys() == own["stages"].keys()

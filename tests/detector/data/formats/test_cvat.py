@@ -79,7 +79,7 @@ def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     [
         (
             "<annotations><track id='0' label='cat'/></annotations>",
-            'tracks of a video; export the task as "CVAT for im',
+            'tracks of a video: export the task as "CVAT for im',
         ),
         ("<annotation/>", "the top element is <annotation>"),
         ("<annotations>", "is not XML"),
