@@ -25,6 +25,7 @@ import click
 
 from detector.common.cores import cores
 from detector.common.threads import SPINS
+from detector.data.settings import FetchSettings
 from detector.model.precision import resolve_precision
 from detector.params import Params, load_params
 from detector.stages import fetch, propose, train
@@ -54,10 +55,11 @@ def ways(count: int) -> list[Way]:
 def settings(images: int, image_size: int, epochs: int) -> Params:
     """Return the project's settings with `images` training scenes of one size."""
     params = load_params(PARAMS)
-    generated = params.fetch.generated.model_copy(update={"train": images, "val": 1, "test": 1})
+    counts = {"train": images, "val": 1, "test": 1}
+    scenes = {"sources": [{"format": "generated", "splits": counts}]}
     return params.model_copy(
         update={
-            "fetch": params.fetch.model_copy(update={"source": "generated", "generated": generated}),
+            "fetch": FetchSettings.model_validate(scenes),
             "model": params.model.model_copy(update={"image_size": image_size}),
             "train": params.train.model_copy(update={"epochs": epochs, "image_sizes": (image_size,), "device": "cpu"}),
         }

@@ -38,10 +38,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             extra = "import" if ctx.invoked_subcommand == "import" else "pipeline"
-            click.echo(
-                f"error: {error}; install what the command needs: pip install '.[{extra}]' in the project's folder",
-                err=True,
-            )
+            click.echo(f"error: {error}; install what the command needs: pip install 'boxcar[{extra}]'", err=True)
         except (DetectorError, OSError) as error:
             click.echo("error: " + "\n".join(map(visible, str(error).splitlines())), err=True)
         sys.exit(2)
@@ -54,6 +51,20 @@ def main() -> None:
     The stages read params.yaml and run in this order, usually through `dvc repro`:
     fetch, propose, train, evaluate, export.
     """
+
+
+@main.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+def init(data: Path) -> None:
+    """Make this folder a project that trains a detector on DATA, a folder or a file of annotated images.
+
+    The command recognises COCO, VOC, YOLO, CVAT and Label Studio, and writes params.yaml and dvc.yaml.
+
+    Example: detector init data/cells
+    """
+    from detector.stages.init import init as run
+
+    run(data, cores(), lambda line: click.echo(visible(line)))
 
 
 @main.command()
@@ -320,11 +331,20 @@ def job(repo: str, rev: str, checkpoints: str, folder: Path) -> None:
 
 
 @main.command()
-def digests() -> None:
+@click.option("--computation", type=_FOLDER, metavar="FOLDER", help="Write digests of the code of each stage instead.")
+def digests(computation: Path | None) -> None:
     """Print the digests of params.yaml and of build/dataset, by which an artifact and its manifests name them.
+
+    With --computation a file for each stage gets the digest of the code that decides its result; comments and messages
+    do not count. The stages of a project that `detector init` made depend on these files.
 
     Example: detector digests
     """
+    if computation is not None:
+        from detector.stages.computation import write_digests
+
+        write_digests(computation)
+        return
     from detector.params import load_params, params_digest
     from detector.stages import layout
     from detector.stages.digests import data_digest

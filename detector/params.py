@@ -39,12 +39,20 @@ class ModelSettings(_Frozen):
         "resnet152", "efficientnet_lite0",
     ]  # fmt: skip
     weights: str = Field(description='"imagenet", "none" or a file')
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(description="digest of that file")
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="digest of that file"
+    )
     image_size: Side = Field(description="pixels of the longer side in use")
     crop_size: int = Field(
-        ge=32, le=1024, multiple_of=32, description="pixels of a warped proposal's side, for members that warp"
+        default=128,
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        description="pixels of a warped proposal's side, for members that warp",
     )
-    head: Literal["softmax", "svm"] = Field(description="svm is for rcnn only, and is fitted after training")
+    head: Literal["softmax", "svm"] = Field(
+        default="softmax", description="svm is for rcnn only, and is fitted after training"
+    )
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
     dropout: float = Field(ge=0, lt=1, description="dropout between these layers, in training")

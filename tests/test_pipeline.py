@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 # Small enough for seconds, large enough to find something to score.
 SMALL = {
-    "fetch.generated": {"train": 4, "val": 2, "test": 2},
+    "fetch.sources": [{"format": "generated", "splits": {"train": 4, "val": 2, "test": 2}}],
     "propose.max_boxes": 200,
     "model.weights": "none",
     "model.image_size": 64,

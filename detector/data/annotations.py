@@ -12,7 +12,7 @@ import json
 import reprlib
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypeVar
 
@@ -41,6 +41,7 @@ class ImageInfo:
 
     boxes: float32 (N, 4) xyxy; labels: int64 (N,), indices into the dataset's classes; ignore, crowd: bool (N,).
     A detector need not find an ignored truth, and finding it is no mistake. A crowd is a region of many objects.
+    weight: how often an epoch of the training shows the image.
     """
 
     id: int
@@ -51,6 +52,7 @@ class ImageInfo:
     labels: NDArray[np.int64]
     ignore: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
+    weight: float = field(default=1.0, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,7 @@ def save_coco(dataset: CocoDataset, path: Path) -> None:
         ],
         "images": [
             {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+            | ({} if image.weight == 1 else {"boxcar_weight": image.weight})
             for image in images
         ],
         "annotations": annotations,
@@ -164,6 +167,7 @@ class _Image(_Row):
     file_name: Annotated[str, Field(min_length=1), AfterValidator(_inside)]
     width: _Pixels | None = None
     height: _Pixels | None = None
+    boxcar_weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 class _Annotation(_Row):
@@ -281,6 +285,7 @@ def load_coco(path: Path, *, exact: bool = False) -> CocoDataset:
             labels=np.array([label_of[row.category_id] for row in own], np.int64),
             ignore=np.array([row.ignore for row in own], np.bool_),
             crowd=np.array([row.iscrowd for row in own], np.bool_),
+            weight=image.boxcar_weight,
         )
         images.append(ExactImage(**vars(info), xywh=xywh) if exact else info)
     return CocoDataset(tuple(row.name for row in categories), tuple(images), tuple(label_of))

@@ -1,24 +1,27 @@
-"""The section `fetch` of params.yaml."""
+"""The section `fetch` of params.yaml: a list of sources, and what holds for all of them."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Collection, Iterator
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SPLITS = ("train", "val", "test")
+SplitName = Literal["train", "val", "test"]
+# The keys of earlier versions, which knew one source.
+_FORMER = ("source", "generated", "voc", "coco")
+
+
+def split_named(name: str) -> SplitName | None:
+    """Return the split that a name such as "instances_val2017" or "Validation" speaks of."""
+    words = name.lower()
+    found: list[SplitName] = [split for split in ("train", "val", "test") if split in words]
+    return found[0] if len(found) == 1 else None
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GeneratedSettings(_Frozen):
-    """The number of scenes to draw for each split."""
-
-    train: int = Field(ge=1)
-    val: int = Field(ge=1)
-    test: int = Field(ge=1)
 
 
 class ArchiveSettings(_Frozen):
@@ -28,62 +31,193 @@ class ArchiveSettings(_Frozen):
     checksum: str = Field(pattern="^(md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64})$")
 
 
-class VocSettings(_Frozen):
-    """Devkit archives: either those of a preset or listed ones, never both."""
+class SplitSettings(_Frozen):
+    """How training images are split by the stage. val, test: the shares of these splits, if the source lacks them."""
 
-    preset: Literal["voc2007"] | None
-    archives: tuple[ArchiveSettings, ...]
-    cache: str = Field(min_length=1, description="folder for downloads")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.preset is None) == (not self.archives):
-            raise ValueError("give either a preset or archives")
-        return self
+    val: float = Field(default=0.15, ge=0, lt=0.5)
+    test: float = Field(default=0.15, ge=0, lt=0.5)
+    by: Literal["file", "folder"] = Field(default="file", description="what stays together, with near-duplicates")
 
 
-class CocoSplitSettings(_Frozen):
-    """One split: its annotation JSON, and a folder of images or an archive of them with its checksum."""
+class _Source(_Frozen):
+    """What every source may state."""
+
+    rename: dict[str, str] = Field(default_factory=dict, description="new names of classes, by their old ones")
+    weight: float = Field(
+        default=1.0, gt=0, le=100, description="how often an epoch shows a training image of this source"
+    )
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from ()
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage, or None; found: the splits that the source has."""
+        return None
+
+    def name(self) -> str:
+        """Return the name of the source in splits.csv: the first file or folder that it names."""
+        return next((value for key, value in self.named() if key != "cache"), "")
+
+
+class GeneratedCounts(_Frozen):
+    """The number of scenes to draw for each split."""
+
+    train: int = Field(ge=1)
+    val: int = Field(ge=1)
+    test: int = Field(ge=1)
+
+
+class GeneratedSource(_Source):
+    """Scenes that the project draws itself."""
+
+    format: Literal["generated"]
+    splits: GeneratedCounts
+
+
+class _Fetched(_Source):
+    """A source of files, some of which may be downloaded."""
+
+    cache: str = Field(default="data/archives", min_length=1, description="folder for downloads")
+    split: SplitSettings | None = Field(
+        default=None, description="takes missing splits from train; a source without splits is split in any case"
+    )
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield "cache", self.cache
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage, or None; found: the splits that the source has."""
+        return self.split if "train" in found else None
+
+
+class CocoFiles(_Frozen):
+    """An annotation JSON, and a folder of its images or an archive of them with its checksum."""
 
     annotations: str = Field(min_length=1)
     images: str = Field(min_length=1)
-    checksum: str | None
+    checksum: str | None = None
 
 
-class CocoSettings(_Frozen):
-    """The three splits; an archive that several splits name is fetched and unpacked once."""
+class CocoSource(_Fetched):
+    """COCO JSON, one file of each split. An archive that several splits name is fetched and unpacked once."""
 
-    train: CocoSplitSettings
-    val: CocoSplitSettings
-    test: CocoSplitSettings
-    cache: str = Field(min_length=1, description="folder for downloads")
+    format: Literal["coco"]
+    splits: dict[SplitName, CocoFiles] = Field(min_length=1)
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        for name, files in self.splits.items():
+            yield f"splits.{name}.annotations", files.annotations
+            yield f"splits.{name}.images", files.images
+
+
+class FileSource(_Fetched):
+    """A folder or a file, or archives that are unpacked side by side."""
+
+    data: str | None = Field(default=None, min_length=1, description="a folder or a file")
+    archives: tuple[ArchiveSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.data is None) == (not self.archives):
+            raise ValueError("give either `data`, a folder or a file, or `archives`")
+        return self
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        if self.data is not None:
+            yield "data", self.data
+        for archive in self.archives:
+            yield "archives", archive.url
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage; a source without splits is split in any case."""
+        return SplitSettings() if self.split is None and set(found) == {"train"} else super().division(found)
+
+
+class _SplitSource(FileSource):
+    """Files that may have splits of their own."""
+
+    splits: dict[SplitName, str] | None = Field(
+        default=None, min_length=1, description="the source's own name of each split that is taken"
+    )
+
+    def division(self, found: Collection[str]) -> SplitSettings | None:
+        """Return how images of train are split by the stage; stated splits are all that there is without `split`."""
+        return super().division(found) if self.splits is None else self.split if "train" in found else None
+
+
+class VocSource(_SplitSource):
+    """PASCAL VOC's XML, in devkits or in plain folders; `splits` names files of ImageSets/Main."""
+
+    format: Literal["voc"]
+
+
+class YoloSource(_SplitSource):
+    """The text files of Ultralytics and Darknet; `splits` names keys of data.yaml."""
+
+    format: Literal["yolo"]
+
+
+class CvatSource(_SplitSource):
+    """ "CVAT for images 1.1"; `splits` names subsets."""
+
+    format: Literal["cvat"]
+    images: str | None = Field(default=None, min_length=1, description="folder of the images, if not beside the XML")
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        if self.images is not None:
+            yield "images", self.images
+
+
+class LabelStudioSource(FileSource):
+    """Label Studio's export "JSON"."""
+
+    format: Literal["labelstudio"]
+    images: str | None = Field(default=None, min_length=1, description="folder of the images, if not beside the JSON")
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        if self.images is not None:
+            yield "images", self.images
+
+
+SourceSettings = GeneratedSource | CocoSource | VocSource | YoloSource | CvatSource | LabelStudioSource
 
 
 class FetchSettings(_Frozen):
-    """Settings of the stage `fetch`; only the section that `source` names is used."""
+    """Settings of the stage `fetch`. Each split is the union over the sources."""
 
-    source: Literal["generated", "voc", "coco"]
-    seed: int = Field(ge=0, description="random seed of the generated scenes")
-    generated: GeneratedSettings
-    voc: VocSettings
-    coco: CocoSettings
+    seed: int = Field(default=1, ge=0, description="random seed of the generated scenes")
+    sources: tuple[Annotated[SourceSettings, Field(discriminator="format")], ...] = Field(min_length=1)
+    classes: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="the only classes to keep, in this order; null keeps all that are found"
+    )
     boxes_frame: Literal["auto", "stored", "upright"] = Field(
         default="auto",
         description="where boxes of files with an EXIF orientation were drawn; auto: as the stated sizes tell",
     )
     scale_boxes: bool = Field(default=False, description="scale boxes whose stated size is not the file's")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_former_keys(cls, content: Any) -> Any:
+        if isinstance(content, dict) and (found := [key for key in _FORMER if key in content]):
+            raise ValueError(
+                f"{', '.join(found)}: sources are a list now, as in `sources: [{{format: voc, archives: [...], "
+                "splits: {train: train, val: val, test: test}}]`"
+            )
+        return content
 
-# The official files. torchvision and other libraries state the same checksums.
-VOC_PRESETS: dict[str, tuple[ArchiveSettings, ...]] = {
-    "voc2007": (
-        ArchiveSettings(
-            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
-            checksum="md5:c52e279531787c972589f7e41ab4ae64",
-        ),
-        ArchiveSettings(
-            url="http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",
-            checksum="md5:b6e924de25625d8de591ea690078ad9f",
-        ),
-    ),
-}
+    @model_validator(mode="after")
+    def _no_class_twice(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name is listed twice")
+        return self

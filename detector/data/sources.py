@@ -1,136 +1,179 @@
-"""Reads the images and annotations of all splits from the source that the settings name."""
+"""Reads the images and annotations of all sources, and joins them by split."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from detector.common.errors import AnnotationError, ArchiveError
-from detector.common.progress import progress
+from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.data.archives import fetch_archive, unpack
-from detector.data.checks import Split
-from detector.data.formats.coco import read_coco
-from detector.data.formats.voc import read_voc
+from detector.data.checks import Repairs, Split
+from detector.data.formats import READERS
 from detector.data.frames import FrameRules
-from detector.data.generated import GENERATED_CLASSES, draw_scene
-from detector.data.settings import SPLITS, VOC_PRESETS, CocoSplitSettings, FetchSettings, GeneratedSettings
-
-# Each split has its own range of scene numbers, so that a larger train split does not change val and test.
-_SCENES_APART = 1_000_000
-# The lowest JPEG quality that shows no blocks around the hard edges of the scenes.
-_JPEG_QUALITY = 95
+from detector.data.places import Places
+from detector.data.settings import SPLITS, FetchSettings
+from detector.data.sides import Sides
+from detector.data.splitting import divide
 
 
-def read_source(settings: FetchSettings, seed: int, scratch: Path) -> tuple[dict[str, Split], list[str]]:
-    """Return the splits of the source that the settings name, and sentences about what was decided for the user.
+@dataclass(frozen=True)
+class Joined:
+    """The splits over all sources. left_out: the number of objects of each split by classes that the settings do not
+    list; notices: sentences about what was decided for the user."""
 
-    scratch: an empty folder for files that are drawn or unpacked. Raises ArchiveError or AnnotationError.
+    splits: dict[str, Split]
+    left_out: dict[str, Counter[str]]
+    notices: list[str]
+
+
+def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides) -> Joined:
+    """Return the splits of all sources, joined, with the classes that the settings list, or all that are found.
+
+    scratch: an empty folder for files that are drawn or unpacked; sides: of images that were split before, to which new
+    ones are added. Raises ArchiveError or AnnotationError.
     """
-    match settings.source:
-        case "generated":
-            return _draw(settings.generated, seed, scratch), []
-        case "voc":
-            splits = _read_voc(settings, scratch)
-        case "coco":
-            splits = _read_coco(settings, scratch)
-    notices = [f"{name}: {notice}" for name, split in splits.items() for notice in split.repairs.notices()]
-    if _share_names(splits):
-        splits = {name: _below_own_folder(name, split) for name, split in splits.items()}
-        notices.append(
-            "the splits use one file name for different files; they are kept apart in images/train, images/val and "
-            "images/test"
-        )
-    return splits, notices
-
-
-def _draw(settings: GeneratedSettings, seed: int, scratch: Path) -> dict[str, Split]:
-    splits: dict[str, Split] = {}
-    counts = {name: getattr(settings, name) for name in SPLITS}
-    with progress(None, sum(counts.values()), "draw scenes") as bar:
-        for order, (name, count) in enumerate(counts.items()):
-            images: list[ImageInfo] = []
-            files: dict[str, Path] = {}
-            for number in range(1, count + 1):
-                scene = draw_scene(seed, order * _SCENES_APART + number)
-                file_name = f"{name}-{number:06d}.jpg"
-                files[file_name] = scratch / file_name
-                Image.fromarray(scene.pixels).save(files[file_name], quality=_JPEG_QUALITY, subsampling=0)
-                height, width = scene.pixels.shape[:2]
-                truth = (scene.boxes, scene.labels, scene.ignore, np.zeros(len(scene.boxes), np.bool_))
-                images.append(ImageInfo(number, file_name, width, height, *truth))
-                bar.update()
-            splits[name] = Split(CocoDataset(GENERATED_CLASSES, tuple(images)), files)
-    return splits
-
-
-@contextlib.contextmanager
-def _named_by_archive(unpacked: Mapping[Path, str]) -> Iterator[None]:
-    """Let errors about files that were unpacked name the archive: the folder is gone when a user looks for it."""
-    try:
-        yield
-    except AnnotationError as error:
-        text = str(error)
-        for folder, archive in unpacked.items():
-            text = text.replace(f"{folder}/", f"{archive}: ").replace(str(folder), archive)
-        raise AnnotationError(text) from error
-
-
-def _read_voc(settings: FetchSettings, scratch: Path) -> dict[str, Split]:
-    unpacked: dict[Path, str] = {}
-    for archive in VOC_PRESETS[settings.voc.preset] if settings.voc.preset else settings.voc.archives:
-        local = fetch_archive(archive.url, archive.checksum, Path(settings.voc.cache))
-        folder = scratch / f"{len(unpacked):04d}"  # separate folders: two archives may have files with the same name
-        unpacked[folder] = archive.url
-        unpack(local, folder)
-    with _named_by_archive(unpacked):
-        return {name: read_voc(list(unpacked), name, _rules(settings)) for name in SPLITS}
-
-
-def _read_coco(settings: FetchSettings, scratch: Path) -> dict[str, Split]:
-    folders: dict[str, Path] = {}
-    splits: dict[str, Split] = {}
-    for name in SPLITS:
-        split: CocoSplitSettings = getattr(settings.coco, name)
-        folder = folders.setdefault(split.images, Path(split.images))
-        if not folder.is_dir():
-            if split.checksum is None:
-                raise ArchiveError(
-                    f"{split.images}: is no folder; if it is an archive, state its checksum (fetch.coco.{name})"
-                )
-            folder = folders[split.images] = scratch / f"{len(folders):04d}"
-            unpack(fetch_archive(split.images, split.checksum, Path(settings.coco.cache)), folder)
-        with _named_by_archive({folder: split.images} if folder.is_relative_to(scratch) else {}):
-            splits[name] = read_coco(Path(split.annotations), folder, _rules(settings))
-    for name, found in splits.items():
-        if found.dataset.classes != splits["train"].dataset.classes:
+    places = Places(scratch)
+    rules = FrameRules(settings.boxes_frame, settings.scale_boxes)
+    notices: list[str] = []
+    parts: list[dict[str, Split]] = []
+    for number, source in enumerate(settings.sources, start=1):
+        prefix = f"source {number} ({source.format}), " if len(settings.sources) > 1 else ""
+        with places.named():
+            stated = READERS[source.format](source, places, seed, rules)
+            known = dict.fromkeys(name for part in stated.values() for name in part.dataset.classes)
+            if unknown := sorted(set(source.rename) - set(known)):
+                raise AnnotationError(_unknown(f"fetch.sources, source {number}: rename", unknown[0], list(known)))
+            read = {}
+            for name, part in stated.items():
+                read[name] = _renamed(part.fit(rules), source.rename, source.weight if name == "train" else 1.0)
+                sentences = [note.format(f"{count:,}") for note, count in part.notes.items() if count]
+                notices += [f"{prefix}{name}: {text}" for text in [*read[name].repairs.notices(), *sentences]]
+            if division := source.division(read):
+                pool = read.pop("train")
+                taken, sentences = divide(source.name(), pool, read, division, seed, sides)
+                read = taken | read
+                notices += [f"{prefix}{text}" for text in sentences]
+        parts.append(read)
+    for split in SPLITS:
+        if not any(split in part for part in parts):
             raise AnnotationError(
-                f"{getattr(settings.coco, name).annotations}: its categories are not those of "
-                f"{settings.coco.train.annotations}"
+                f"no source has images for the split {split}: name it in the `splits` of a source, or add a source"
             )
-    return splits
+    classes, found = _classes(settings.classes, parts)
+    notices += found
+    apart, kept_apart = _apart(parts)
+    notices += kept_apart
+    splits, left_out = {}, {}
+    for split in SPLITS:
+        own = [part[split] for part in apart if split in part]
+        splits[split], left_out[split] = _join(own, classes)
+        notices += [f"{split}: {n:,} object(s) of class {c} were left out" for c, n in sorted(left_out[split].items())]
+    return Joined(splits, left_out, notices)
 
 
-def _rules(settings: FetchSettings) -> FrameRules:
-    return FrameRules(settings.boxes_frame, settings.scale_boxes)
+def _renamed(split: Split, names: Mapping[str, str], weight: float) -> Split:
+    """Return a source's split with new names of its classes, and its weight; classes of one new name become one."""
+    classes = split.dataset.classes
+    new = [names.get(name, name) for name in classes]
+    kept = tuple(dict.fromkeys(new))
+    label_of = np.array([kept.index(name) for name in new], np.int64)
+    images = tuple(
+        replace(image, labels=label_of[image.labels] if len(image.labels) else image.labels, weight=weight)
+        for image in split.dataset.images
+    )
+    return replace(split, dataset=CocoDataset(kept, images))
 
 
-def _share_names(splits: dict[str, Split]) -> bool:
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"; do you mean {near[0]!r}?" if near else ""
+    return f"{where}: no object is of class {name!r}{meant} The classes are {', '.join(known)}"
+
+
+def _classes(listed: tuple[str, ...] | None, parts: Sequence[Mapping[str, Split]]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the classes in the order of their labels, and notices.
+
+    Without a list they are those of the first source, then what the others add. A source that reads its classes from
+    its objects may lack some in one of its splits.
+    """
+    of_sources = [
+        list(dict.fromkeys(name for split in part.values() for name in split.dataset.classes)) for part in parts
+    ]
+    found = tuple(dict.fromkeys(name for names in of_sources for name in names))
+    if len(of_sources) == 1 and not _is_numbered(parts[0]):
+        found = tuple(sorted(found))
+    if listed is not None:
+        if unknown := [name for name in listed if name not in found]:
+            raise AnnotationError(_unknown("fetch.classes", unknown[0], found))
+        return listed, []
+    lacking = [
+        f"source {number} lacks the classes {', '.join(missing)}, which another source has: its images may show such "
+        "objects without boxes; `rename` joins classes, `classes` keeps some"
+        for number, names in enumerate(of_sources, start=1)
+        if (missing := [name for name in found if name not in names])
+    ]
+    return found, lacking
+
+
+def _is_numbered(part: Mapping[str, Split]) -> bool:
+    """Return whether all splits list the same classes, whose order then is the source's own."""
+    return len({split.dataset.classes for split in part.values()}) == 1
+
+
+def _join(splits: Sequence[Split], classes: tuple[str, ...]) -> tuple[Split, Counter[str]]:
+    """Return one split of several, with new ids and only objects of `classes`, and the numbers of the others."""
+    images: list[ImageInfo] = []
+    left_out: Counter[str] = Counter()
+    for split in splits:
+        names = split.dataset.classes
+        label_of = np.array([classes.index(name) if name in classes else -1 for name in names], np.int64)
+        for image in split.dataset.images:
+            labels = label_of[image.labels] if len(image.labels) else image.labels
+            kept = labels >= 0
+            left_out.update(names[label] for label in image.labels[~kept])
+            rows = {key: getattr(image, key)[kept] for key in ("boxes", "ignore", "crowd")}
+            images.append(replace(image, id=len(images) + 1, labels=labels[kept], **rows))
+    files = {name: path for split in splits for name, path in split.files.items()}
+    repairs = sum((split.repairs for split in splits), Repairs())
+    return Split(CocoDataset(classes, tuple(images)), files, repairs), left_out
+
+
+def _apart(parts: Sequence[Mapping[str, Split]]) -> tuple[list[Mapping[str, Split]], list[str]]:
+    """Return the parts with file names that mean one file each: below the split's name, or the source's number."""
+    notices = []
+    apart = list(parts)
+    for number, part in enumerate(parts):
+        if _share_names(part.values()):
+            apart[number] = {name: _below(name, split) for name, split in part.items()}
+            notices.append(
+                "the splits use one file name for different files; they are kept apart in images/train, images/val and "
+                "images/test"
+            )
+    if _share_names(split for part in apart for split in part.values()):
+        apart = [
+            {name: _below(f"source-{number}", split) for name, split in part.items()}
+            for number, part in enumerate(apart, start=1)
+        ]
+        notices.append("the sources use one file name for different files; they are kept apart in images/source-1, ...")
+    return apart, notices
+
+
+def _share_names(splits: Iterable[Split]) -> bool:
     """Return whether one file name means different files, as frame_000000.png of several videos does in CVAT."""
     used: dict[str, set[Path]] = {}
-    for split in splits.values():
+    for split in splits:
         for file_name, path in split.files.items():
             used.setdefault(file_name, set()).add(path.resolve())
     return any(len(paths) > 1 for paths in used.values())
 
 
-def _below_own_folder(name: str, split: Split) -> Split:
-    """Return the split with its name as a folder before every file name."""
-    images = tuple(replace(image, file_name=f"{name}/{image.file_name}") for image in split.dataset.images)
-    files = {f"{name}/{file_name}": path for file_name, path in split.files.items()}
+def _below(folder: str, split: Split) -> Split:
+    """Return the split with a folder before every file name."""
+    images = tuple(replace(image, file_name=f"{folder}/{image.file_name}") for image in split.dataset.images)
+    files = {f"{folder}/{file_name}": path for file_name, path in split.files.items()}
     return replace(split, dataset=replace(split.dataset, images=images), files=files)

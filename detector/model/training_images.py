@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -86,6 +87,19 @@ class TrainingImages(Dataset[Example]):
         )
 
 
+def _shown(group: NDArray[np.intp], weights: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.intp]:
+    """Return the images of an epoch: each of the group (N,) as often as its weight says, rounded down or up.
+
+    Systematic sampling: an epoch always has the same number of images, and over epochs each is shown by its weight.
+    """
+    if (weights == 1).all():
+        return group
+    ends = weights.cumsum()
+    count = max(1, round(ends[-1]))
+    places = (np.arange(count) + generator.random()) * (ends[-1] / count)
+    return group[np.searchsorted(ends, places, side="right").clip(max=len(group) - 1)]
+
+
 class LikeShapes(Sampler[list[tuple[int, int, int]]]):
     """The batches of one epoch, in seeded random order; each has one size, drawn from `image_sizes`.
 
@@ -107,8 +121,9 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
         generator = np.random.default_rng([seed, epoch])
         wide = np.array([image.width >= image.height for image in truth.images], bool)
         batches = []
+        weights = np.array([image.weight for image in truth.images])
         for group in (np.flatnonzero(wide), np.flatnonzero(~wide)):
-            shuffled = generator.permutation(group)
+            shuffled = generator.permutation(_shown(group, weights[group], generator))
             batches += [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
         sizes = generator.choice(np.asarray(image_sizes), len(batches))
         self._batches: list[list[tuple[int, int, int]]] = []

@@ -11,6 +11,7 @@ from detector.common.sources import imported_sources
 
 # Modules that cannot change a number: errors, progress bars, pages, and settings, whose values are compared instead.
 _WITHOUT_EFFECT = ("detector.common.", "detector.params", "detector.data.settings")
+STAGES = ("fetch", "propose", "train", "evaluate", "export")
 # Functions with texts for people.
 _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
 
@@ -28,6 +29,13 @@ def computation_digest(module: str) -> str:
         if not name.startswith(_WITHOUT_EFFECT):
             digest.update(f"{name}\n{_essence(source)}\n".encode())
     return digest.hexdigest()
+
+
+def write_digests(folder: Path) -> None:
+    """Write the digest of each stage's computation into a file of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        (folder / stage).write_text(f"{computation_digest(f'detector.stages.{stage}')}\n")
 
 
 def _essence(source: bytes) -> str:

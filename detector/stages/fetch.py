@@ -1,4 +1,4 @@
-"""Stage `fetch`: turns any source into three COCO files and a folder of images.
+"""Stage `fetch`: turns any sources into three COCO files and a folder of images.
 
 Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `validation.json`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from detector.data.annotations import save_coco
 from detector.data.archives import local_path
 from detector.data.checks import Split
 from detector.data.expectations import judge_splits, require
-from detector.data.settings import CocoSplitSettings, FetchSettings
-from detector.data.sources import read_source
-from detector.stages.layout import PRODUCTS, SPLITS
+from detector.data.settings import FetchSettings
+from detector.data.sides import load_sides, save_sides
+from detector.data.sources import read_sources
+from detector.stages.layout import PRODUCTS, SIDES, SPLITS
 from detector.stages.metrics_file import write_json
 
 # The folder of unfinished work, on the disk of the result so that finished files are renamed.
@@ -37,7 +39,8 @@ _IN_PRODUCT = "lies in {}, which a stage replaces: copy the source to another fo
 
 @dataclass(frozen=True)
 class SplitReport:
-    """The numbers of one split; `per_class` counts boxes, including ignored ones."""
+    """The numbers of one split; `per_class` counts boxes, including ignored ones, and `left_out` objects of classes
+    that the settings do not list."""
 
     images: int
     images_without_boxes: int
@@ -51,6 +54,7 @@ class SplitReport:
     scaled: int
     frame_assumed: int
     per_class: dict[str, int]
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class FetchReport:
         return {name: asdict(split) for name, split in self.splits.items()}
 
 
-def _report(split: Split) -> SplitReport:
+def _report(split: Split, left_out: Mapping[str, int]) -> SplitReport:
     images, classes = split.dataset.images, split.dataset.classes
     counts = np.zeros(len(classes), np.int64)
     for image in images:
@@ -84,28 +88,21 @@ def _report(split: Split) -> SplitReport:
         scaled=split.repairs.scaled,
         frame_assumed=split.repairs.assumed_upright + split.repairs.assumed_stored,
         per_class={name: int(count) for name, count in zip(classes, counts, strict=True)},
+        left_out=dict(sorted(left_out.items())),
     )
 
 
 def _check_sources(settings: FetchSettings, out: Path) -> None:
     """Raise AnnotationError if a source lies in `out` or in another stage's result, or is not there."""
-    named: list[tuple[str, str]] = []
-    if settings.source == "voc":
-        named = [("voc.cache", settings.voc.cache)]
-        named += [("voc.archives", archive.url) for archive in settings.voc.archives]
-    if settings.source == "coco":
-        named = [("coco.cache", settings.coco.cache)]
-        for name in SPLITS:
-            split: CocoSplitSettings = getattr(settings.coco, name)
-            named += [(f"coco.{name}.annotations", split.annotations), (f"coco.{name}.images", split.images)]
+    named = [(f"{source.format}.{key}", value) for source in settings.sources for key, value in source.named()]
     for key, value in named:
         if (path := local_path(value)) is None:
             continue
         for product in (out, *PRODUCTS):
             if lies_in(path, product):
-                raise AnnotationError(f"{value}: {_IN_PRODUCT.format(product)} (fetch.{key})")
+                raise AnnotationError(f"{value}: {_IN_PRODUCT.format(product)} (fetch.sources: {key})")
         if not path.is_absolute() and not key.endswith("cache") and not path.exists():
-            raise AnnotationError(f"{value}: is not in {Path.cwd()} (fetch.{key}). {_NOT_THERE}")
+            raise AnnotationError(f"{value}: is not in {Path.cwd()} (fetch.sources: {key}). {_NOT_THERE}")
 
 
 def _refuse_own_images(splits: dict[str, Split], out: Path, scratch: Path) -> None:
@@ -125,12 +122,13 @@ def _replace(out: Path, new: Path, old: Path) -> None:
         path.rename(out / path.name)
 
 
-def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
-    """Write the source's images and truths into `out`, in place of those of an earlier run.
+def fetch(settings: FetchSettings, seed: int, out: Path, sides_file: Path = SIDES) -> FetchReport:
+    """Write the sources' images and truths into `out`, in place of those of an earlier run.
 
-    The same settings, seed and source give the same bytes. The new files appear when all are complete; what a killed
-    run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule is
-    broken: then it has no split, and validation.json in it names the images.
+    sides_file: splits.csv, which is read first, and gets a line for each new image that the stage puts on a side. The
+    same settings, seed, sources and sides give the same bytes. The new files appear when all are complete; what a
+    killed run left is removed first. Raises ArchiveError or AnnotationError; then `out` is as it was, except if a rule
+    is broken: then it has no split, and validation.json in it names the images.
     """
     _check_sources(settings, out)
     work = out / _UNFINISHED
@@ -141,7 +139,10 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
     for folder in (images, old, scratch):
         folder.mkdir(parents=True)
     try:
-        splits, notices = read_source(settings, seed, scratch)
+        sides = load_sides(sides_file)
+        before = dict(sides)
+        joined = read_sources(settings, seed, scratch, sides)
+        splits = joined.splits
         _refuse_own_images(splits, out, scratch)
         splits["train"].dataset.require_boxes("train")
         findings = judge_splits(splits)
@@ -159,10 +160,14 @@ def fetch(settings: FetchSettings, seed: int, out: Path) -> FetchReport:
                     path.rename(target)
                 else:
                     shutil.copyfile(path, target)
-        report = FetchReport({name: _report(split) for name, split in splits.items()}, findings, notices)
+        report = FetchReport(
+            {name: _report(split, joined.left_out[name]) for name, split in splits.items()}, findings, joined.notices
+        )
         for name, split in splits.items():
             save_coco(split.dataset, new / f"{name}.json")
         (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
+        if sides != before:
+            save_sides(sides, sides_file)
         _replace(out, new, old)
     finally:
         shutil.rmtree(work, ignore_errors=True)

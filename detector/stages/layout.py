@@ -7,6 +7,8 @@ from pathlib import Path
 from detector.data.settings import SPLITS as SPLITS
 
 PARAMS = Path("params.yaml")
+# Which split each image of a source without splits belongs to; git tracks it.
+SIDES = Path("splits.csv")
 DATASET = Path("build/dataset")
 PROPOSALS = Path("build/proposals")
 PROPOSAL_METRICS = Path("build/proposals.json")

@@ -35,7 +35,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(python -m [^`]+)`")
 SPLITS = {"train": 4, "val": 2, "test": 2}
 SETTINGS = {
-    "fetch": {"generated": SPLITS},
+    "fetch": {"sources": [{"format": "generated", "splits": SPLITS}]},
     "propose": {"max_boxes": 60},
     "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
     "train": {

@@ -45,7 +45,7 @@ def test_alone_it_reproduces_the_project_that_is_mounted_for_its_owner(train: Im
     project = tmp_path / "project"
     _git("clone", "--quiet", str(ROOT), str(project), folder=tmp_path)
     params = yaml.safe_load((project / "params.yaml").read_text())
-    params["fetch"]["generated"] = {"train": 16, "val": 8, "test": 8}
+    params["fetch"]["sources"][0]["splits"] = {"train": 16, "val": 8, "test": 8}
     params["train"]["epochs"] = 1
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     for path in (project, *project.rglob("*")):

@@ -18,7 +18,7 @@ FILES = [PROJECT / "params.yaml", *sorted((PROJECT / "settings").glob("*.yaml"))
 def test_every_params_file_of_the_project_is_valid(path: Path) -> None:
     params = load_params(path)
     assert params.detect.max_proposals <= params.propose.max_boxes
-    assert (params.fetch.source == "generated") == (path.name == "params.yaml")
+    assert (params.fetch.sources[0].format == "generated") == (path.name == "params.yaml")
 
 
 def test_every_mode_of_the_search_can_be_set_and_stands_in_an_artifact() -> None:
@@ -60,7 +60,18 @@ def changed(tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], object]], Pa
         (lambda c: c["model"].update(image_size=8192), r"model\.image_size: "),
         (lambda c: c["train"].update(image_sizes=[16]), r"train\.image_sizes\.0: "),
         (lambda c: c["model"].update(crop_size=50), r"model\.crop_size: "),
-        (lambda c: c["fetch"]["generated"].update(train=0), r"fetch\.generated\.train: "),
+        (
+            lambda c: c["fetch"]["sources"][0]["splits"].update(train=0),
+            r"fetch\.sources\.0\.generated\.splits\.train: ",
+        ),
+        (
+            lambda c: c["fetch"]["sources"][0].update(format="csv"),
+            r"fetch\.sources\.0: .*'coco', 'voc', 'yolo', 'cvat'",
+        ),
+        (
+            lambda c: c["fetch"].update(source="voc", voc={}),
+            r"fetch: .*source, voc: sources are a list now, as in `sou",
+        ),
     ],
 )
 def test_an_unknown_missing_or_wrong_key_is_named(

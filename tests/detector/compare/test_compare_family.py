@@ -34,7 +34,7 @@ COUNTS = {"train": 6, "val": 2, "test": 3}
 @pytest.fixture(scope="module")
 def params() -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
-    content["fetch"]["generated"] = COUNTS
+    content["fetch"]["sources"][0]["splits"] = COUNTS
     content["propose"].update(mode="fast", max_boxes=60)
     content["model"].update(weights="none", image_size=64, crop_size=32, pyramid_channels=8, hidden=16)
     content["train"].update(

@@ -14,9 +14,9 @@ from PIL import Image, PngImagePlugin
 from detector.common.errors import AnnotationError
 from detector.data.checks import Repairs
 from detector.data.formats.coco import read_coco
-from detector.data.formats.voc import read_voc
 from detector.data.frames import FrameRules
 from detector.runtime.images import decode_image, exif_orientation
+from tests.support.voc import read_voc
 
 WIDTH, HEIGHT = 60, 40  # as stored
 BOX = (6, 4, 21, 13)  # of the object in the stored rows, xyxy

@@ -1,48 +1,47 @@
 import pytest
 from pydantic import ValidationError
 
-from detector.data.settings import VOC_PRESETS, FetchSettings
+from detector.data.settings import FetchSettings
 
-SPLIT = {"annotations": "a.json", "images": "images", "checksum": None}
-VALID: dict = {
-    "source": "voc",
-    "seed": 0,
-    "generated": {"train": 3, "val": 2, "test": 1},
-    "voc": {"preset": "voc2007", "archives": [], "cache": "cache"},
-    "coco": {"train": SPLIT, "val": SPLIT, "test": SPLIT, "cache": "cache"},
-}
 ARCHIVE = {"url": "a.tar", "checksum": "md5:" + "0" * 32}
+GENERATED = {"format": "generated", "splits": {"train": 3, "val": 2, "test": 1}}
+COCO = {"format": "coco", "splits": {"train": {"annotations": "a.json", "images": "images"}}}
+VOC = {"format": "voc", "data": "photos"}
 
 
 def test_valid_settings_are_read_and_frozen() -> None:
-    settings = FetchSettings.model_validate(VALID)
+    settings = FetchSettings.model_validate(
+        {"sources": [GENERATED, COCO, VOC, {"format": "voc", "archives": [ARCHIVE]}]}
+    )
+    assert [source.format for source in settings.sources] == ["generated", "coco", "voc", "voc"]
+    assert settings.seed == 1 and settings.classes is None and settings.sources[2].weight == 1
     with pytest.raises(ValidationError, match="frozen"):
         settings.seed = 3  # type: ignore[misc]
-    own = VALID | {"voc": {"preset": None, "archives": [ARCHIVE], "cache": "c"}}
-    assert FetchSettings.model_validate(own).voc.archives[0].url == "a.tar"
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("source", "reason"),
     [
-        {"source": "imagenet"},
-        {"seed": -1},
-        {"more": 1},
-        {"generated": {"train": 0, "val": 1, "test": 1}},
-        {"generated": {"train": 1, "val": 1}},
-        {"voc": {"preset": None, "archives": [], "cache": "c"}},
-        {"voc": {"preset": "voc2007", "archives": [ARCHIVE], "cache": "c"}},
-        {"voc": {"preset": "voc1999", "archives": [], "cache": "c"}},
-        {"voc": {"preset": None, "archives": [ARCHIVE | {"checksum": "00"}], "cache": "c"}},
+        (GENERATED | {"splits": {"train": 0, "val": 1, "test": 1}}, "greater than or equal to 1"),
+        (GENERATED | {"splits": {"train": 1, "val": 1}}, "Field required"),
+        (GENERATED | {"more": 1}, "Extra inputs"),
+        (VOC | {"format": "imagenet"}, "'coco', 'voc', 'yolo', 'cvat', 'labelstudio'"),
+        (VOC | {"archives": [ARCHIVE]}, "give either `data`"),
+        ({"format": "voc"}, "give either `data`"),
+        ({"format": "voc", "archives": [ARCHIVE | {"checksum": "00"}]}, "String should match"),
+        (VOC | {"splits": {"training": "train"}}, "'train', 'val' or 'test'"),
+        (VOC | {"weight": 0}, "greater than 0"),
+        (COCO | {"splits": {}}, "at least 1"),
     ],
+)
+def test_wrong_sources_are_refused(source: dict, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        FetchSettings.model_validate({"sources": [source]})
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": -1}, {"more": 1}, {"sources": []}, {"classes": ["a", "a"]}, {"classes": []}, {"source": "voc"}]
 )
 def test_wrong_settings_are_refused(change: dict) -> None:
     with pytest.raises(ValidationError):
-        FetchSettings.model_validate(VALID | change)
-
-
-def test_the_preset_is_the_official_distribution() -> None:
-    assert [(a.url.rsplit("/", 1)[1], a.checksum) for a in VOC_PRESETS["voc2007"]] == [
-        ("VOCtrainval_06-Nov-2007.tar", "md5:c52e279531787c972589f7e41ab4ae64"),
-        ("VOCtest_06-Nov-2007.tar", "md5:b6e924de25625d8de591ea690078ad9f"),
-    ]
+        FetchSettings.model_validate({"sources": [VOC]} | change)

@@ -148,7 +148,7 @@ def test_a_missing_package_names_the_extra(model: Path, names: Path, tmp_path: P
     code = "import sys; sys.modules['onnx'] = None; from detector.cli import main; main()"
     words = ["import", str(model), "--out", str(tmp_path / "out"), "--classes", str(names)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    assert done.returncode == 2 and "'.[import]'" in done.stderr
+    assert done.returncode == 2 and "'boxcar[import]'" in done.stderr
 
 
 SCENES, CLASSES = 24, len(GENERATED_CLASSES)

@@ -1,3 +1,5 @@
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +146,17 @@ def test_a_batch_is_padded_with_the_mean_colour(folder: Path) -> None:
         torch.testing.assert_close(slot[:, :height, :width], example.image, rtol=0, atol=0)
         assert not slot[:, height:].any() and not slot[:, :, width:].any()
     assert not normalise(np.full((1, 1, 3), 127, np.uint8)).any()  # the mean colour
+
+
+def test_an_epoch_shows_each_image_as_often_as_its_weight_says() -> None:
+    images = [replace(image, weight=weight) for image, weight in zip(many(14).images, [2.0, 0.5] * 7, strict=True)]
+    dataset = CocoDataset(("cat",), tuple(images))
+    epochs = [
+        Counter(key[0] for batch in LikeShapes(dataset, 4, (64,), 1, epoch) for key in batch) for epoch in range(60)
+    ]
+    assert {sum(shown.values()) for shown in epochs} == {18}  # portraits weigh 7.5, the others 10
+    for index, image in enumerate(images):
+        shown = [epoch[index] for epoch in epochs]
+        assert set(shown) <= {int(image.weight), int(image.weight) + 1} and np.mean(shown) == pytest.approx(
+            image.weight, abs=0.25
+        )

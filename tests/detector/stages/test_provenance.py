@@ -63,7 +63,7 @@ def test_products_of_other_settings_are_refused_by_the_next_stage(project: Path)
     assert set(made_with) == {"fetch", "propose", "model"} and set(made_with["model"]) == {"name"}
     require_settings(boxes, made_with, params)
     change("image_size: 256 # longer", "image_size: 256 # the longer")  # no other value
-    change("seed: 1\n  generated", "seed: 2\n  generated")
+    change("seed: 1\n  sources", "seed: 2\n  sources")
     with pytest.raises(ParamsError, match=r"fetch\.seed was changed from 1 to 2 since .*proposals was made: run `dvc"):
         require_settings(boxes, made_with, load_params(layout.PARAMS))
 

@@ -38,7 +38,7 @@ COUNTS = {"train": 6, "val": 3, "test": 3}
 
 def small_params(name: str = "fast_rcnn") -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
-    content["fetch"]["generated"] = COUNTS
+    content["fetch"]["sources"][0]["splits"] = COUNTS
     content["propose"].update(mode="quality", max_boxes=150)
     content["model"].update(name=name, weights="none", image_size=96, pyramid_channels=8, hidden=16)
     content["train"].update(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def params() -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
-    content["fetch"]["generated"] = {"train": 4, "val": 1, "test": 1}
+    content["fetch"]["sources"][0]["splits"] = {"train": 4, "val": 1, "test": 1}
     content["model"].update(name="rcnn", head="svm", weights="none", image_size=64, crop_size=32)
     content["train"].update(device="cpu", epochs=1, batch_size=4, image_sizes=[64], average=0.0, proposals=9, regions=8)
     return Params.model_validate(content)

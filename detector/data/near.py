@@ -1,0 +1,32 @@
+"""Finds near-duplicates of images: the same photograph again, resized, compressed or a little brighter."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from detector.runtime.images import Pixels
+
+Hashes = NDArray[np.uint64]
+
+# Images that differ in at most this many of 64 bits are near-duplicates. Copies of 75 photographs are, if they were
+# halved in size, compressed with quality 30, made 20 % brighter or cut by 5 pixels on the left; of copies cut by 2 % on
+# each side, 81 % are. Of 1,500 photographs of VOC 2007, 7 have another one that near.
+NEAR = 6
+
+
+def difference_hash(pixels: Pixels) -> int:
+    """Return 64 bits that say where an image gets brighter from left to right, at 9x8 pixels (Krawetz 2013, "dHash").
+
+    pixels: uint8 RGB (H, W, 3).
+    """
+    small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    bits = (small[:, 1:] > small[:, :-1]).ravel()
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def distances(one: int, others: Hashes) -> NDArray[np.int64]:
+    """Return the number of bits, 0 to 64, in which each of `others` (N,) differs from `one`."""
+    different = np.bitwise_xor(others, np.uint64(one))
+    return np.unpackbits(different.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1, dtype=np.int64)

@@ -1,0 +1,127 @@
+"""Splits a source without splits: near-duplicates stay together, and every image keeps its side for good."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from detector.common.errors import AnnotationError
+from detector.common.progress import progress
+from detector.data.checks import Split
+from detector.data.near import NEAR, Hashes, difference_hash, distances
+from detector.data.settings import SplitSettings
+from detector.data.sides import LEFT_OUT, Side, Sides
+from detector.runtime.images import decode_image
+
+_LEFT_OUT = (
+    "{:,} image(s) resemble images of two splits and are in none of them: in train they would give away the others"
+)
+_TOGETHER = "{:,} new image(s) resemble others of their source, and are in one split with them"
+
+
+def divide(
+    source: str, pool: Split, stated: Iterable[str], settings: SplitSettings, seed: int, sides: Sides
+) -> tuple[dict[str, Split], list[str]]:
+    """Return the splits of a source's training images, and notices; adds new images to `sides`.
+
+    stated: the splits that the source has of its own, which get none of these images. An image in `sides` keeps its
+    side. A new one joins its nearest old near-duplicate, and is left out if it is near two sides. The side of the
+    others is a hash of the seed and their group: the file or its folder, with its near-duplicates.
+    Raises AnnotationError if a split that was asked for gets no image.
+    """
+    shares = {"val": settings.val, "test": settings.test}
+    shares = {name: share for name, share in shares.items() if name not in stated and share > 0}
+    old = {image: side for (name, image), side in sides.items() if name == source}
+    new = [image.file_name for image in pool.dataset.images if image.file_name not in old]
+    named = progress(new, len(new), "look for near-duplicates")
+    hashes = np.array([difference_hash(decode_image(pool.files[name].read_bytes())) for name in named], np.uint64)
+    near = list(_near(hashes))
+    known = _known_sides(new, hashes, {name: side for name, side in old.items() if side.split != LEFT_OUT}, settings.by)
+    for group in _groups([*near, *(_folders(new) if settings.by == "folder" else [])], len(new)):
+        members = [new[index] for index in group]
+        nearest = min((found for index in group for found in known[index]), default=None)
+        side = nearest[1] if nearest else _drawn(seed, min(members), shares)
+        for index in group:
+            is_near_both = {split for _, split in known[index]} - {side}
+            sides[source, new[index]] = Side(LEFT_OUT if is_near_both else side, int(hashes[index]))
+    splits = {name: _part(pool, source, name, sides) for name in ("train", *shares)}
+    for name in shares:
+        if not splits[name].files:
+            raise AnnotationError(
+                f"{source}: none of its {len(pool.files)} images is in {name}, by chance or because they resemble each "
+                f"other: set another fetch.seed or a larger share (split.{name}), or edit their lines in splits.csv"
+            )
+    left_out = len(_part(pool, source, LEFT_OUT, sides).files)
+    together = len({index for pair in near for index in pair})
+    return splits, [text.format(n) for text, n in ((_LEFT_OUT, left_out), (_TOGETHER, together)) if n]
+
+
+def _near(hashes: Hashes) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of images that are near-duplicates."""
+    for index, own in enumerate(hashes.tolist()):
+        for other in np.flatnonzero(distances(own, hashes[index + 1 :]) <= NEAR).tolist():
+            yield index, index + 1 + other
+
+
+def _folders(names: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield pairs that join the images of each folder."""
+    first: dict[PurePosixPath, int] = {}
+    for index, name in enumerate(names):
+        yield first.setdefault(PurePosixPath(name).parent, index), index
+
+
+def _groups(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
+    """Return the indices 0 to count - 1 in groups: two are in one group if pairs lead from one to the other."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for one, other in pairs:
+        parent[root(one)] = root(other)
+    groups: dict[int, list[int]] = {}
+    for index in range(count):
+        groups.setdefault(root(index), []).append(index)
+    return list(groups.values())
+
+
+def _known_sides(new: Sequence[str], hashes: Hashes, old: Mapping[str, Side], by: str) -> list[list[tuple[int, str]]]:
+    """Return, for each new image, the distance and the side of the old images that it belongs to.
+
+    It belongs to those that are near it, and, where folders stay together, to those of its folder.
+    """
+    sides = [side.split for side in old.values()]
+    old_hashes = np.array([side.dhash for side in old.values()], np.uint64)
+    folders = np.array([PurePosixPath(name).parent.as_posix() for name in old], np.str_)
+    found = []
+    for name, dhash in zip(new, hashes.tolist(), strict=True):
+        bits = distances(dhash, old_hashes)
+        belongs = bits <= NEAR
+        if by == "folder":
+            belongs |= folders == PurePosixPath(name).parent.as_posix()
+        found.append([(int(bits[index]), sides[index]) for index in np.flatnonzero(belongs)])
+    return found
+
+
+def _drawn(seed: int, group: str, shares: Mapping[str, float]) -> str:
+    """Return the split of a group: its hash is a number in [0, 1), of which each split has its share."""
+    number = int.from_bytes(hashlib.sha256(f"{seed}\n{group}".encode()).digest()[:8], "big") / 2**64
+    for name, share in shares.items():
+        if number < share:
+            return name
+        number -= share
+    return "train"
+
+
+def _part(pool: Split, source: str, name: str, sides: Sides) -> Split:
+    """Return the images of one side. The repairs are counted with the images of train."""
+    images = tuple(image for image in pool.dataset.images if sides[source, image.file_name].split == name)
+    files = {image.file_name: pool.files[image.file_name] for image in images}
+    return Split(replace(pool.dataset, images=images), files, *([pool.repairs] if name == "train" else []))
