@@ -18,9 +18,8 @@ from jobs.formats import BoxRecord, Record
 from jobs.published_run import PublishedRun
 from tests.jobs.formats.conftest import publish
 from tests.jobs.helpers import records_of
+from tests.support import sources
 from tests.support.artifacts import CLASSES
-
-sources = pytest.importorskip("tests.support.sources", reason="the readers of other formats than COCO are not here")
 
 PREFIX = "s3://photos/"
 KEYS = ["a.png", "b c.png", "2/d.png", "2/3/ü 写.png", "%.png", "e.f.png", "-g .png"]
