@@ -416,6 +416,60 @@ class Latest(VersionedModel):
     sha256: str = Field(description="SHA-256 of that manifest's bytes, in hex.")
 
 
+class Stratum(FileModel):
+    """A stratum of a sample: images of which each was drawn with the same probability."""
+
+    name: str = Field(description="The stratum's name.")
+    images: int = Field(description="Number of images from which was drawn.")
+    drawn: int = Field(description="Number of drawn images.")
+
+
+class DrawnImage(FileModel):
+    """An image of a sample."""
+
+    image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
+    etag: str | None = Field(description="Version of the bytes, as in the image's record.")
+    stratum: str = Field(description="The name of its stratum.")
+    probability: float = Field(
+        description="Inclusion probability, above 0 and at most 1: the share of its stratum's images that was drawn."
+    )
+    left_out: str | None = Field(
+        description="The status with which copying the image failed, so that it is not among the labels; else null.",
+        json_schema_extra={"enum": [None, *FAILURES]},
+    )
+
+
+class EarlierSample(FileModel):
+    """An earlier round, whose images are not drawn again."""
+
+    run: str = Field(description="The name of the run that it was drawn from.")
+    sha256: str = Field(description="SHA-256 of its sample.json, in hex.")
+
+
+class Sample(VersionedModel):
+    """sample.json: images that were drawn from a published run, in the plan's order, and how."""
+
+    run: str = Field(description="The run's name.")
+    manifest_sha256: str = Field(description="SHA-256 of the run's manifest.json, in hex.")
+    input: str = Field(description="The folder or S3 prefix that the run listed.")
+    by: str = Field(
+        description="How images were divided into strata.", json_schema_extra={"enum": ["random", "label", "doubtful"]}
+    )
+    seed: int = Field(description="Another seed draws other images.")
+    count: int = Field(description="Number of images that was asked for.")
+    population: int = Field(description="Number of the run's images with status ok.")
+    excluded: int = Field(description="Number of these that could not be drawn, because an earlier round has them.")
+    for_estimates: bool = Field(
+        description="Whether every image of the population could be drawn. Otherwise nothing can be estimated about "
+        "all of them from this sample alone."
+    )
+    strata: list[Stratum] = Field(
+        description="The strata, by name; together the population without the excluded images."
+    )
+    images: list[DrawnImage] = Field(description="The drawn images.")
+    earlier: list[EarlierSample] = Field(description="The earlier rounds, in the order in which they were given.")
+
+
 def sha256(data: bytes) -> str:
     """The SHA-256 of `data` in hex."""
     return hashlib.sha256(data).hexdigest()

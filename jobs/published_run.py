@@ -44,26 +44,28 @@ class _Card(BaseModel):
     """The part of the artifact's description that is needed here, whichever version it has."""
 
     classes: tuple[str, ...]
+    operating_score: float | None = None
 
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """A run whose manifest.json is written, valid or rejected."""
+    """A run whose manifest.json is written, valid or rejected; digest: the SHA-256 of that file."""
 
     store: Store
     manifest: Manifest
+    digest: str
 
     @classmethod
     def open(cls, output: str) -> PublishedRun:
         """The run in OUTPUT; raises UsageError where none is published."""
         store = open_store(output)
-        manifest = read_manifest(store)
-        if manifest is None:
+        data = store.read(MANIFEST)
+        if data is None:
             raise UsageError(
                 f"{store.uri}: no published run here: {MANIFEST} is missing; name a run's OUTPUT, or publish it with: "
                 f"boxcar finish {store.uri}"
             )
-        return cls(store, manifest)
+        return cls(store, parse_manifest(store, data), sha256(data))
 
     def records(self) -> Generator[Record]:
         """Every record in the plan's order, from parts that are checked against the manifest; a few dozen are held at a
@@ -96,13 +98,24 @@ class PublishedRun:
 
         Raises ModelError when OUTPUT does not hold the artifact's description that made the run.
         """
+        classes = self._card().classes
+        return [*classes, *(label for label in self.manifest.boxes if label not in classes)]
+
+    def operating_score(self) -> float:
+        """The artifact's operating score, from 0 to 1, or the run's least score where the artifact states none.
+
+        Raises ModelError as `labels` does.
+        """
+        stated = self._card().operating_score
+        return self.manifest.min_score if stated is None else stated
+
+    def _card(self) -> _Card:
         name = self.store.uri + CARD
         data = self.store.read(CARD)
         if data is None or sha256(data) != self.manifest.lineage.artifact_sha256:
             reason = "missing" if data is None else "not that of the artifact that made the run"
             raise ModelError(f"{name}: {reason}; put the planned artifact back")
         try:
-            classes = _Card.model_validate_json(data).classes
+            return _Card.model_validate_json(data)
         except ValidationError as error:
             raise ModelError(f"{name}: names no classes: {summary(error)}; use a newer boxcar") from error
-        return [*classes, *(label for label in self.manifest.boxes if label not in classes)]

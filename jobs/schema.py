@@ -1,4 +1,4 @@
-"""The JSON Schema of every file in an OUTPUT, for programs that read them without this package."""
+"""The JSON Schema of every file in an OUTPUT and of sample.json, for programs that read them without this package."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from jobs.formats import FileModel, Latest, Manifest, PartStats, Plan, PlannedImage, Record, Validation
+from jobs.formats import FileModel, Latest, Manifest, PartStats, Plan, PlannedImage, Record, Sample, Validation
 
 # The kinds of files and lines; the schema defines what they contain as well.
-FILES: tuple[type[FileModel], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats)
+FILES: tuple[type[FileModel], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats, Sample)
 
 
 def json_schema() -> dict[str, Any]:
@@ -25,7 +25,8 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Boxcar",
         "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
-        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats). "
+        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats), "
+        "sample.json (Sample). "
         "Ignore properties that are not named here: a later Boxcar may add some without a new schema number.",
         "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],
         "$defs": schema["$defs"],

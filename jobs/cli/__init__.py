@@ -12,6 +12,7 @@ from jobs.cli import (
     plan,
     report,
     run,
+    sample,
     schema,
     show,
     status,
@@ -24,7 +25,7 @@ from jobs.cli.group import main
 
 for command in (
     run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, verify.verify,
-    report.report, convert.convert, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
+    report.report, convert.convert, sample.sample, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def schema() -> None:
-    """Print the JSON Schema of every file in an OUTPUT.
+    """Print the JSON Schema of every file in an OUTPUT and of sample.json.
 
     \b
     Example:

@@ -17,7 +17,7 @@ from tests.jobs.helpers import Boxcar, write_photos
 def test_every_command_has_help_and_an_example(boxcar: Boxcar) -> None:
     assert set(main.commands) == {
         "run", "plan", "work", "finish", "submit", "status", "validate", "report", "convert", "diff", "lineage",
-        "schema", "doctor", "show", "verify",
+        "schema", "doctor", "show", "verify", "sample",
     }  # fmt: skip
     assert "Exit codes" in boxcar("--help").output
     for name, command in main.commands.items():

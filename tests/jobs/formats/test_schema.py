@@ -56,6 +56,8 @@ def _validator(kind: str, *, strict: bool = False) -> jsonschema.Draft202012Vali
 def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
     output = made_runs.first
     boxcar("finish", output, "--max-failed", 0.5, "--latest", tmp_path / "latest.json")
+    for name, earlier in (("one", []), ("two", ["--earlier", tmp_path / "one/sample.json"])):
+        boxcar("sample", output, "--count", 2, "--to", "voc", "--out", tmp_path / name, *earlier)
     files = {
         "Manifest": [output / "manifest.json"],
         "Validation": [output / "quality/validation.json"],
@@ -64,6 +66,7 @@ def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: P
         "PartStats": sorted((output / "stats").glob("*.json")),
         "Record": sorted((output / "boxes").glob("*.jsonl")),
         "PlannedImage": sorted((output / "plan").glob("*.jsonl")),
+        "Sample": [tmp_path / "one/sample.json", tmp_path / "two/sample.json"],
     }
     assert set(files) == {model.__name__ for model in FILES}
     whole = jsonschema.Draft202012Validator(json_schema())
