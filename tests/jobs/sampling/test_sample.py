@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Generator, Iterable
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main
 from jobs.formats import BoxRecord, Manifest, Record, Sample, read, sha256
 from jobs.published_run import PublishedRun
-from jobs.sampling import EarlierRound, SampledRun, draw_sample
+from jobs.sampling import WAYS, EarlierRound, SampledRun, draw_sample
 from jobs.sampling.strata import FAR, NEAR, NOTHING
+from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
 
 PHOTOS = 20
@@ -120,20 +123,41 @@ def test_a_changed_or_missing_image_is_left_out_of_images_and_labels(
     boxcar("run", photos, tmp_path / "run", "--model", artifact, "--max-failed", 0.5)
     (photos / "0001.png").write_bytes(encoded(99))
     (photos / "sub/0000.jpg").unlink()
+    hidden = photos / "0002.png"  # neither its size nor its time tells that it has changed
+    there = hidden.stat()
+    hidden.write_bytes(hidden.read_bytes()[:-1] + b"x")
+    os.utime(hidden, ns=(there.st_atime_ns, there.st_mtime_ns))
     made = boxcar("sample", tmp_path / "run", "--to", "yolo", "--copy-images", "--out", tmp_path / "out")
-    assert "2 (1 changed, 1 missing)" in made.stdout
+    assert "3 (2 changed, 1 missing)" in made.stdout
     sample = _read(tmp_path / "out")
     left_out = {Path(image.image).name: image.left_out for image in sample.images if image.left_out}
-    assert left_out == {"0001.png": "changed", "0000.jpg": "missing"} and len(sample.images) == 22
+    assert left_out == {"0001.png": "changed", "0002.png": "changed", "0000.jpg": "missing"}
+    assert len(sample.images) == 22
     assert all(image.probability == 1 for image in sample.images) and sample.for_estimates
     copies = {path.relative_to(tmp_path / "out/images").as_posix(): path for path in _files(tmp_path / "out/images")}
     with zipfile.ZipFile(tmp_path / f"out/{sample.run}.yolo.zip") as found:
         labels = {name.removeprefix("labels/")[:-4] for name in found.namelist() if name.startswith("labels/")}
-    assert labels == {name.rpartition(".")[0] for name in copies} and len(copies) == 20
+    assert labels == {name.rpartition(".")[0] for name in copies} and len(copies) == 19
     # The name is free for the PNG file, because the JPEG file is gone.
     assert copies["sub/0000.png"].read_bytes() == (photos / "sub/0000.png").read_bytes()
     error = boxcar("sample", tmp_path / "run", "--to", "voc", "--copy-images", "--out", photos / "x", code=2).stderr
     assert "lies in INPUT" in error and not (photos / "x").exists()
+
+
+def test_in_a_bucket(boxcar: Boxcar, artifact: Path, bucket: Bucket, tmp_path: Path) -> None:
+    bucket.upload(write_photos(tmp_path / "photos", 4), "in")
+    boxcar("run", f"{bucket.uri}/in", f"{bucket.uri}/out", "--model", artifact)
+    bucket.put("in/0001.png", encoded(99))
+    made = boxcar("sample", f"{bucket.uri}/out", "--to", "labelstudio", "--copy-images", "--out", tmp_path / "made")
+    assert "1 (1 changed)" in made.stdout
+    sample = _read(tmp_path / "made")
+    (tasks,) = (tmp_path / "made").glob("*.labelstudio.json")
+    kept = [image.image for image in sample.images if image.left_out is None]
+    assert kept == [task["data"]["image"] for task in json.loads(tasks.read_bytes())]
+    for image in kept:
+        key = image.removeprefix(f"{bucket.uri}/in/")
+        assert (tmp_path / "made/images" / key).read_bytes() == (tmp_path / "photos" / key).read_bytes()
+    assert len(kept) == 3
 
 
 def _files(folder: Path) -> Iterable[Path]:
@@ -196,6 +220,12 @@ def _listed(world: Path, boxes: list[list[BoxRecord]]) -> Listed:
         counts[box.label] = counts.get(box.label, 0) + 1
     manifest: Manifest = run.manifest.model_copy(update={"boxes": counts})
     return Listed(run.store, manifest, run.digest, tuple(records))
+
+
+def test_the_command_and_the_schema_name_every_way_to_draw() -> None:
+    (option,) = (option for option in main.commands["sample"].params if option.name == "by")
+    assert isinstance(option.type, click.Choice) and list(option.type.choices) == list(WAYS)
+    assert Sample.model_json_schema()["properties"]["by"]["enum"] == list(WAYS)
 
 
 def test_strata_by_label_and_by_doubt(world: Path) -> None:
