@@ -62,6 +62,7 @@ class Batcher:
         """Detect in these images; if they fail together, in each alone, so that the error is of the right one."""
         try:
             batch = self._detector.detect([one.image for one in asked], min_score=self._min_score)
+            found = dict(zip(map(id, asked), batch.detections, strict=True))
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits for this image
             if len(asked) == 1:
                 asked[0].error = error
@@ -69,6 +70,6 @@ class Batcher:
                 for one in asked:
                     self._run([one])
             return
-        for one, found in zip(asked, batch.detections, strict=True):
-            one.found = found
+        for one in asked:
+            one.found = found[id(one)]
             one.seconds = {step: spent / len(asked) for step, spent in batch.seconds.items()}

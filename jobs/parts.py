@@ -139,7 +139,8 @@ def write_records(
 
     A GPU, or another processor, may give other bytes, and what is there may be published already. So whole records
     stay, unless their statistics show that they were changed after they were written. Statistics are written after
-    the records, and of the records that stay.
+    the records, and of the records that stay; old ones are made void before, so that they cannot speak against new
+    records.
 
     Raises UsageError when the records there are of another schema version, and StorageError when something else changes
     what is written.
@@ -149,6 +150,8 @@ def write_records(
         for _ in range(_TRIES):
             there = output.read_version(key)
             if there is None or not _may_stay(output, plan, part, images, there.data):
+                if output.read(stats_key(part)) is not None:
+                    output.write(stats_key(part), _void(b"" if there is None else there.data))
                 output.swap(key, encode_lines(records), None if there is None else there.etag)
                 # A store may not know conditions, so that only what is there now is certain.
                 there = output.read_version(key)
@@ -163,11 +166,18 @@ def _may_stay(output: Store, plan: Plan, part: PlanPart, images: list[PlannedIma
     """Whether records that are there may stay: they are whole, and no statistics speak against them."""
     if _whole(plan, images, data) is None:
         return False
+    stored = output.read(stats_key(part))
     try:
-        stats = decode_stats(plan, part, output.read(stats_key(part)))
-    except ValueError:  # their worker was stopped before it wrote statistics, or these were damaged
-        return True
+        stats = decode_stats(plan, part, stored)
+    except ValueError:  # their worker was stopped before it wrote statistics, or these were damaged or made void
+        return stored != _void(data)
     return stats.sha256 == sha256(data)
+
+
+def _void(data: bytes) -> bytes:
+    """Statistics in place of old ones, which say that these records are to be replaced. They are not removed, because
+    a role that may write may lack the permission to delete."""
+    return f'{{"replaced": "{sha256(data)}"}}\n'.encode()
 
 
 def _whole(plan: Plan, images: list[PlannedImage], data: bytes) -> list[Record] | None:

@@ -48,5 +48,9 @@ def verify(output: str, latest: str | None, digest: str | None, images: int) -> 
             f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {wrong[0].name}; put the published "
             "files back, or make the run again in a new OUTPUT"
         )
-    anchor = "by its digest" if digest else "by what it says of plan and parts; give --latest or --sha256 for all of it"
+    anchor = (
+        "agrees with its digest"
+        if digest
+        else "agrees with plan, parts, verdict and artifact; give its own digest, too, with --latest or --sha256"
+    )
     print_lines({"verified": f"{count:,} files and images", "manifest": anchor})

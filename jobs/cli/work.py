@@ -59,7 +59,7 @@ def make_parts(
     from jobs.progress import TerminalProgress
 
     threads = threads or max(cores(), processes or 1)
-    if may_use_gpu(device):
+    if device == "cuda" or may_use_gpu(device):
         if processes not in (None, 1):
             raise UsageError(
                 f"--processes {processes}: a GPU belongs to one process; leave the option out, or give --device cpu. "

@@ -95,11 +95,14 @@ class Decoders:
                 waited = time.perf_counter() - asked
             child.channel.set_timeout(wall_seconds(height * width))
             child.channel.send({"reading": (wanted.height, wanted.width, wanted.method)})
-            pixels = child.channel.read_pixels(*_size(self._answer(child)["shape"]))
+            shape = _size(self._answer(child)["shape"])
+            if wanted.method is not None and shape != (wanted.height, wanted.width):
+                raise ValueError(shape)
+            pixels = child.channel.read_pixels(*shape)
         except ImageError:
             self._idle.append(child)
             raise
-        except (OSError, EOFError, ValueError, LookupError, TypeError, RecursionError) as error:
+        except (OSError, EOFError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
             raise self._ended(name, child, error) from error
         self._idle.append(child)
         return Image(pixels, height, width), time.perf_counter() - start - waited

@@ -37,7 +37,7 @@ def test_a_published_run_agrees_with_its_digests(boxcar: Boxcar, published: Path
     assert f"{len(covered(published)) + 5} files and images" in done.stdout
     noted = sha256((published / "manifest.json").read_bytes())
     boxcar("verify", published, "--sha256", noted)
-    assert "give --latest or --sha256" in boxcar("verify", published).stdout
+    assert "with --latest or --sha256" in boxcar("verify", published).stdout
 
 
 def test_every_flipped_byte_and_every_missing_file_is_named(boxcar: Boxcar, published: Path) -> None:

@@ -143,7 +143,12 @@ def test_children_end_with_the_job(
     boxcar("plan", photos, tmp_path / "run", "--model", artifact, "--part-size", 2)
     command = [sys.executable, "-m", "jobs", "work", str(tmp_path / "run"), "--threads", "2"]
     process = subprocess.Popen(
-        [*command, "--processes", str(processes)], env=_environment(hook), stderr=subprocess.PIPE, text=True
+        [*command, "--processes", str(processes)],
+        env=_environment(hook),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background lets its children ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while len(_processes_that_decode(hook)) < 2 + processes and time.monotonic() < deadline:
