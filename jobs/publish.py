@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from detector.runtime.artifact import Artifact
 from jobs.errors import IncompleteError, StorageError, UsageError
-from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, RuleResult, Validation, parse, sha256
+from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, Validation, parse, sha256
 from jobs.model import run_artifact
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PLAN, PlanOrder
@@ -230,7 +230,7 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: byte
         overlap=plan.overlap,
         max_failed=policy.max_failed,
         strict=list(policy.strict),
-        warnings=[rule.rule for rule in validation.rules if _is_warning(rule)],
+        warnings=warnings_of(validation),
         validation_sha256=sha256(validation.pretty()),
         parts=tally.parts,
         lineage=Lineage(
@@ -250,9 +250,13 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: byte
     )
 
 
-def _is_warning(rule: RuleResult) -> bool:
-    """Whether a rule belongs to the warnings: also one that should reject but could not be judged."""
-    return rule.verdict == "warned" or (rule.verdict == "skipped" and rule.severity == "reject")
+def warnings_of(validation: Validation) -> list[str]:
+    """The names of the rules that only warn, and of those that should reject but could not be judged."""
+    return [
+        rule.rule
+        for rule in validation.rules
+        if rule.verdict == "warned" or (rule.verdict == "skipped" and rule.severity == "reject")
+    ]
 
 
 def _refuse_changed_parts(output: Store, manifest: Manifest, tally: Tally) -> None:

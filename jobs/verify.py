@@ -10,14 +10,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from detector.common.errors import ArtifactError
 from detector.runtime.artifact import parse_artifact
 from jobs.errors import ItemError, UsageError
-from jobs.formats import Manifest, PartEntry, Plan, PlannedImage, Record, sha256
+from jobs.formats import Manifest, PartEntry, Plan, PlannedImage, Record, Validation, read, sha256
 from jobs.model import FILES
 from jobs.parts import planned_records, records_key
 from jobs.plan import PLAN, PlanOrder, decode_planned, open_input, planned_key, read_plan
-from jobs.publish import VALIDATION
+from jobs.publish import VALIDATION, warnings_of
 from jobs.published_run import MANIFEST, parse_manifest
 from jobs.storage import Store, read_ahead
 from jobs.tally import Tally
@@ -46,8 +48,8 @@ def verify(output: Store, expected: str | None = None, images: int = 0) -> Itera
     stored = output.read(PLAN)
     try:
         manifest = parse_manifest(output, data)
-    except UsageError:
-        yield Check(MANIFEST, "is not a manifest any more")
+    except UsageError as error:
+        yield Check(MANIFEST, f"is not a manifest: {error}")
         return
     try:
         plan = read_plan(output)
@@ -58,7 +60,10 @@ def verify(output: Store, expected: str | None = None, images: int = 0) -> Itera
         return
     yield Check(PLAN, _plan_problem(manifest, stored))
     yield from _check_artifact(output, manifest)
-    yield _check_digest(VALIDATION, output.read(VALIDATION), manifest.validation_sha256)
+    verdict = output.read(VALIDATION)
+    yield _check_digest(VALIDATION, verdict, manifest.validation_sha256)
+    if verdict is not None and (wrong := _verdict_differences(manifest, verdict)):
+        yield Check(MANIFEST, f"does not agree with {VALIDATION} in {', '.join(wrong)}")
     tally = Tally(())
     yield from _check_parts(output, manifest, plan, tally, images)
     yield Check(MANIFEST, _manifest_problem(data, manifest, plan, tally, expected))
@@ -84,13 +89,27 @@ def _manifest_problem(data: bytes, manifest: Manifest, plan: Plan, tally: Tally,
     return f"does not agree with the plan and the parts in {', '.join(wrong)}" if wrong else ""
 
 
+def _verdict_differences(manifest: Manifest, data: bytes) -> list[str]:
+    """The values of the manifest that its verdict states too, and that differ."""
+    with contextlib.suppress(ValidationError):
+        verdict = read(Validation, data)
+        said = verdict.model_dump(include={"run", "status", "max_failed", "strict"})
+        said["warnings"] = warnings_of(verdict)
+        return [name for name, value in said.items() if value != getattr(manifest, name)]
+    return []
+
+
 def _check_artifact(output: Store, manifest: Manifest) -> Iterator[Check]:
     data = output.read(DESCRIPTION)
     described = _check_digest(DESCRIPTION, data, manifest.lineage.artifact_sha256)
     if not described.problem and data is not None:
         with contextlib.suppress(ArtifactError):
-            if parse_artifact(data, DESCRIPTION).onnx_sha256 != manifest.lineage.onnx_sha256:
-                yield Check(MANIFEST, "names another network than the artifact")
+            artifact = parse_artifact(data, DESCRIPTION)
+            shared = ("onnx_sha256", "git_revision", "data_digest", "params_digest")
+            wrong = [name for name in shared if getattr(artifact, name) != getattr(manifest.lineage, name)]
+            wrong += ["artifact_name"] if artifact.name != manifest.lineage.artifact_name else []
+            if wrong:
+                yield Check(MANIFEST, f"does not agree with {DESCRIPTION} in {', '.join(wrong)}")
     yield described
     yield _check_digest(NETWORK, output.read(NETWORK), manifest.lineage.onnx_sha256)
 

@@ -81,7 +81,11 @@ class Worker:
         self._output = output
         self._plan = plan
         self._previous = PreviousRun.open(plan)
-        detector = _detector(output, plan, device)
+        try:
+            detector = _detector(output, plan, device)
+        except BaseException:
+            self._decoders.close()
+            raise
         self._device = detector.device.kind
         self._imager = Imager(source, plan, detector, self._decoders)
         if detector.batch > 1:

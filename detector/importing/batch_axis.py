@@ -80,15 +80,26 @@ def opened(graph: GraphFile, size: tuple[int, int]) -> GraphFile | None:
 
 
 def takes_batches(graph: GraphFile, size: tuple[int, int]) -> bool:
-    """Return whether two images together give what each gives alone; size: (height, width) of the graph's image."""
+    """Return whether two images together give what each gives alone; size: (height, width) of the graph's image.
+
+    Three pairs are tried: of noise, of a dark and a bright image, and of noise and a grey one, because a graph that
+    mixes images may do so only where one of them has something to find.
+    """
     noise = np.random.default_rng(1).random((2, 3, *size), dtype=np.float32) * 255.0
+    flat = np.zeros_like(noise)
+    flat[1] = 255.0
     try:
         session = _session(graph)
-        name = session.inputs[0]
-        together = session.run({name: noise})
-        alone = [session.run({name: noise[place : place + 1]}) for place in (0, 1)]
+        return all(_agree_alone(session, pair) for pair in (noise, flat, np.stack([noise[0], flat.mean(axis=0)])))
     except ArtifactError:
         return False
+
+
+def _agree_alone(session: Session, pair: Array) -> bool:
+    """Return whether a pair of images, float32 (2, 3, H, W), gives what each gives alone."""
+    name = session.inputs[0]
+    together = session.run({name: pair})
+    alone = [session.run({name: pair[place : place + 1]}) for place in (0, 1)]
     return all(
         len(value) == 2 and all(_agree(value[place : place + 1], alone[place][output]) for place in (0, 1))
         for output, value in together.items()

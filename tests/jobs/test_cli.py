@@ -90,3 +90,11 @@ def test_wrong_usage(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "rror: " in boxcar(*arguments, code=2).stderr
+
+
+def test_cuda_is_never_ignored(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    """Several processes would share a GPU, so that they run on processors: who asks for a GPU gets it or an error."""
+    photos = write_photos(tmp_path / "photos", 2)
+    plan = ["run", photos, tmp_path / "run", "--model", artifact, "--device", "cuda"]
+    assert "a GPU belongs to one process" in boxcar(*plan, "--processes", 2, code=2).stderr
+    assert "device cuda" in boxcar(*plan, "--threads", 20, code=2).stderr

@@ -63,6 +63,11 @@ def test_without_the_manifests_digest_what_it_repeats_and_counts_is_checked(boxc
         ('"images": 5', '"images": 6', "images"),
         ('"ok": 5', '"ok": 4', "statuses"),
         ('"status": "valid"', '"status": "valid" ', "boxcar writes it"),
+        ('"status": "valid"', '"status": "rejected"', "validation.json in status"),
+        ('"max_failed": 0.1', '"max_failed": 0.9', "validation.json in max_failed"),
+        ('"strict": []', '"strict": ["score_drift"]', "validation.json in strict"),
+        ('"artifact_name": "', '"artifact_name": "not ', "model.json in artifact_name"),
+        ('"params_digest": "p', '"params_digest": "q', "model.json in params_digest"),
     ):
         assert old in whole
         manifest.write_text(whole.replace(old, new, 1))

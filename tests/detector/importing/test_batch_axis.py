@@ -60,6 +60,19 @@ def mixing_numbers(path: Path, first: int | str = 1) -> GraphFile:
     return graph(path, first, nodes)
 
 
+def mixing_what_is_found(path: Path, first: int | str = 1) -> GraphFile:
+    """It mixes images only where one is bright everywhere."""
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["most"], axes=[0], keepdims=1),
+        helper.make_node("ReduceMin", ["most"], ["least"], axes=[2, 3], keepdims=1),
+        helper.make_node("Sub", ["least", "enough"], ["above"]),
+        helper.make_node("Relu", ["above"], ["found"]),
+        helper.make_node("Mul", ["images", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "found"], ["y"]),
+    ]
+    return graph(path, first, nodes, enough=np.array([250], np.float32), zero=np.array([0], np.float32))
+
+
 def result(made: GraphFile, images: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(made.data, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"images": images})[0])
@@ -80,7 +93,7 @@ def test_without_the_wish_an_axis_of_one_stays(tmp_path: Path) -> None:
     assert settled(before, SIZE, False, said.append) is before and said == []
 
 
-@pytest.mark.parametrize("make", [mixing_shapes, mixing_numbers])
+@pytest.mark.parametrize("make", [mixing_shapes, mixing_numbers, mixing_what_is_found])
 def test_a_graph_that_mixes_images_stays_at_one(tmp_path: Path, make: Any) -> None:
     before, said = make(tmp_path / "model.onnx"), []
     assert settled(before, SIZE, True, said.append) is before
