@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, images_below
+from detector.data.places import Places, images_below, shown
 from detector.data.settings import SPLITS, SplitName, VocSource
 from detector.data.stated import ROTATED, UNLABELLED, Drawn, Stated, Thing, rotated, state
 
@@ -43,9 +42,9 @@ def recognise(data: Path) -> dict[str, Any] | None:
 
     The lists of a devkit are its splits if they have a train list; one of trainval is taken where there is no val.
     """
-    if not data.is_dir() or not any(read_xml(path).tag == "annotation" for path in islice(data.rglob("*.xml"), 3)):
+    if not data.is_dir() or not any(read_xml(path).tag == "annotation" for path in shown(data, "**/*.xml")[:3]):
         return None
-    lists = {path.stem for path in data.rglob("ImageSets/Main/*.txt") if path.stat().st_size}
+    lists = {path.stem for path in shown(data, "**/ImageSets/Main/*.txt") if path.stat().st_size}
     splits = {split: split for split in SPLITS if split in lists}
     if "trainval" in lists and "val" not in splits:
         splits["train"] = "trainval"
@@ -132,7 +131,7 @@ def state_folder(roots: Sequence[Path]) -> Stated:
         for path in images_below(root):
             images.setdefault(path.stem, []).append(path)
         used: set[Path] = set()
-        for path in sorted(root.rglob("*.xml")):
+        for path in shown(root, "**/*.xml"):
             annotation = read_xml(path)
             if annotation.tag == "annotation":
                 image = _image_of(path, annotation, images)

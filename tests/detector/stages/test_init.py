@@ -186,6 +186,15 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
     [
         ({"a_dot_jpg": None, "a_dot_xml": VOC}, {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}}),
         (
+            {"a_dot_jpg": None, "a_dot_xml": VOC, "._a.jpg": "\0Mac", "._a.xml": "\0Mac",
+             "._a.json": "\0Mac", "classes_dot_json": ["cat"], "names_dot_json": [{"id": 0, "name": "cat"}]},
+            {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
+        (
+            {"annotations_dot_xml": CVAT.format(""), "a_dot_jpg": None, "._annotations.xml": "\0Mac"},
+            {"format": "cvat", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
+        (
             DEVKIT | {f"ImageSets__Main__{name}_dot_txt": "a\n" for name in ("trainval", "train", "val", "test")},
             {"format": "voc", "data": "D", "splits": {"train": "train", "val": "val", "test": "test"}},
         ),
@@ -202,7 +211,7 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
             {"format": "cvat", "data": "D", "splits": {"train": "Train"}, "split": {"val": 0.15, "test": 0.15}},
         ),
         (
-            {"e_dot_json": [TASK], "a_dot_jpg": None},
+            {"e_dot_json": [TASK], "a_dot_jpg": None, "._e.json": "\0Mac"},
             {"format": "labelstudio", "data": "D", "split": {"val": 0.15, "test": 0.15}},
         ),
         (
