@@ -23,8 +23,8 @@ _LEFT_OUT = (
 )
 _TOGETHER = "{:,} new image(s) resemble others of their source, and are in one split with them"
 _CAMERA = (
-    "{:,} images resemble each other, as those of one fixed camera do, and are divided one by one: `by: folder` in the "
-    "source's `split` keeps folders together, and `near_duplicates: false` looks for none"
+    "{:,} images resemble each other, as those of one fixed camera do, and are not kept together: `by: folder` in the "
+    "source's `split` keeps those of a folder together, and `near_duplicates: false` does not look for any"
 )
 # A group of images that resemble each other is a camera's, not one of duplicates, if it holds more than a third of its
 # source and at least so many images: in a source of five images two copies are only copies.
