@@ -64,11 +64,17 @@ class Places:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return the image files below a folder, by their extension, sorted; hidden folders are not entered."""
+    """Return the image files below a folder, by their extension, sorted."""
+    return [path for path in shown(folder, "**/*") if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def shown(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in a folder that match, sorted; those that begin with a dot, or lie in such a folder, are none.
+
+    macOS writes such files beside others, as in ._1.xml.
+    """
     return sorted(
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        for path in folder.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
     )

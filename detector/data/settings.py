@@ -37,6 +37,7 @@ class SplitSettings(_Frozen):
     val: float = Field(default=0.15, ge=0, lt=0.5)
     test: float = Field(default=0.15, ge=0, lt=0.5)
     by: Literal["file", "folder"] = Field(default="file", description="what stays together, with near-duplicates")
+    near_duplicates: bool = Field(default=True, description="look for near-duplicates, which stay together")
 
 
 class _Source(_Frozen):

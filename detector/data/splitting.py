@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -21,6 +22,13 @@ _LEFT_OUT = (
     "{:,} image(s) resemble images of two splits and are in none of them: in train they would give away the others"
 )
 _TOGETHER = "{:,} new image(s) resemble others of their source, and are in one split with them"
+_CAMERA = (
+    "{:,} images resemble each other, as those of one fixed camera do, and are not kept together: `by: folder` in the "
+    "source's `split` keeps those of a folder together, and `near_duplicates: false` does not look for any"
+)
+# A group of images that resemble each other is a camera's, not one of duplicates, if it holds more than a third of its
+# source and at least so many images: in a source of five images two copies are only copies.
+_LEAST_OF_CAMERA = 10
 
 
 def divide(
@@ -30,7 +38,8 @@ def divide(
 
     stated: the splits that the source has of its own, which get none of these images. An image in `sides` keeps its
     side. A new one joins its nearest old near-duplicate, and is left out if it is near two sides. The side of the
-    others is a hash of the seed and their group: the file or its folder, with its near-duplicates.
+    others is a hash of the seed and their group: the file or its folder, with its near-duplicates. A split that would
+    be empty gets the new group with the smallest hash.
     Raises AnnotationError if a split that was asked for gets no image.
     """
     shares = {"val": settings.val, "test": settings.test}
@@ -39,30 +48,63 @@ def divide(
     new = [image.file_name for image in pool.dataset.images if image.file_name not in old]
     named = progress(new, len(new), "look for near-duplicates")
     hashes = np.array([difference_hash(decode_image(pool.files[name].read_bytes())) for name in named], np.uint64)
-    near = list(_near(hashes))
-    known = _known_sides(new, hashes, {name: side for name, side in old.items() if side.split != LEFT_OUT}, settings.by)
-    for group in _groups([*near, *(_folders(new) if settings.by == "folder" else [])], len(new)):
+    cameras = _cameras(hashes, old) if new and settings.near_duplicates else []
+    alone = {index for camera in cameras for index in camera} if settings.near_duplicates else range(len(new))
+    near = list(_near(hashes, alone))
+    kept = {name: side for name, side in old.items() if side.split != LEFT_OUT}
+    known = _known_sides(new, hashes, kept, settings.by, alone)
+    groups = _groups([*near, *(_folders(new) if settings.by == "folder" else [])], len(new))
+    free: list[tuple[float, list[str]]] = []
+    for group in groups:
         members = [new[index] for index in group]
         nearest = min((found for index in group for found in known[index]), default=None)
-        side = nearest[1] if nearest else _drawn(seed, min(members), shares)
+        number = _number(seed, min(members))
+        side = nearest[1] if nearest else _drawn(number, shares)
+        if nearest is None:
+            free.append((number, members))
         for index in group:
             is_near_both = {split for _, split in known[index]} - {side}
             sides[source, new[index]] = Side(LEFT_OUT if is_near_both else side, int(hashes[index]))
+    for name in ("train", *shares):
+        _fill(source, pool, name, sorted(free), sides)
     splits = {name: _part(pool, source, name, sides) for name in ("train", *shares)}
     for name in shares:
         if not splits[name].files:
             raise AnnotationError(
-                f"{source}: none of its {len(pool.files)} images is in {name}, by chance or because they resemble each "
-                f"other: set another fetch.seed or a larger share (split.{name}), or edit their lines in splits.csv"
+                f"{source}: none of its {len(pool.files)} images is in {name}: the largest group that stays together "
+                f"has {max(map(len, groups), default=0)} of them; set `near_duplicates: false` in the source's `split` "
+                "if they resemble each other and are no copies, add images, or edit its lines in splits.csv if it has "
+                "some"
             )
     left_out = len(_part(pool, source, LEFT_OUT, sides).files)
     together = len({index for pair in near for index in pair})
-    return splits, [text.format(n) for text, n in ((_LEFT_OUT, left_out), (_TOGETHER, together)) if n]
+    counted = [(_LEFT_OUT, left_out), (_TOGETHER, together), *((_CAMERA, len(camera)) for camera in cameras)]
+    return splits, [text.format(n) for text, n in counted if n]
 
 
-def _near(hashes: Hashes) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of images that are near-duplicates."""
+def _cameras(hashes: Hashes, old: Mapping[str, Side]) -> list[list[int]]:
+    """Return the groups that are a camera's, of the new images and then the old ones."""
+    every = np.concatenate([hashes, np.array([side.dhash for side in old.values()], np.uint64)])
+    groups = _groups(_near(every, set()), len(every))
+    return [group for group in groups if len(group) >= _LEAST_OF_CAMERA and 3 * len(group) > len(every)]
+
+
+def _fill(source: str, pool: Split, name: str, free: Iterable[tuple[float, list[str]]], sides: Sides) -> None:
+    """If a split is empty, move the first of the new groups to it that does not leave another split empty."""
+    counts = Counter(sides[source, image.file_name].split for image in pool.dataset.images)
+    if counts[name]:
+        return
+    for _, members in free:
+        if counts[sides[source, members[0]].split] > len(members):
+            sides.update({(source, member): replace(sides[source, member], split=name) for member in members})
+            return
+
+
+def _near(hashes: Hashes, alone: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of images that are near-duplicates; alone: images that are left aside with all near them."""
     for index, own in enumerate(hashes.tolist()):
+        if index in alone:
+            continue
         for other in np.flatnonzero(distances(own, hashes[index + 1 :]) <= NEAR).tolist():
             yield index, index + 1 + other
 
@@ -92,27 +134,34 @@ def _groups(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
     return list(groups.values())
 
 
-def _known_sides(new: Sequence[str], hashes: Hashes, old: Mapping[str, Side], by: str) -> list[list[tuple[int, str]]]:
+def _known_sides(
+    new: Sequence[str], hashes: Hashes, old: Mapping[str, Side], by: str, alone: Collection[int]
+) -> list[list[tuple[int, str]]]:
     """Return, for each new image, the distance and the side of the old images that it belongs to.
 
-    It belongs to those that are near it, and, where folders stay together, to those of its folder.
+    It belongs to those that are near it, unless it is in `alone`, and, where folders stay together, to those of its
+    folder.
     """
     sides = [side.split for side in old.values()]
     old_hashes = np.array([side.dhash for side in old.values()], np.uint64)
     folders = np.array([PurePosixPath(name).parent.as_posix() for name in old], np.str_)
     found = []
-    for name, dhash in zip(new, hashes.tolist(), strict=True):
+    for own, (name, dhash) in enumerate(zip(new, hashes.tolist(), strict=True)):
         bits = distances(dhash, old_hashes)
-        belongs = bits <= NEAR
+        belongs = (bits <= NEAR) & (own not in alone)
         if by == "folder":
             belongs |= folders == PurePosixPath(name).parent.as_posix()
         found.append([(int(bits[index]), sides[index]) for index in np.flatnonzero(belongs)])
     return found
 
 
-def _drawn(seed: int, group: str, shares: Mapping[str, float]) -> str:
-    """Return the split of a group: its hash is a number in [0, 1), of which each split has its share."""
-    number = int.from_bytes(hashlib.sha256(f"{seed}\n{group}".encode()).digest()[:8], "big") / 2**64
+def _number(seed: int, group: str) -> float:
+    """Return the hash of a group as a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{group}".encode()).digest()[:8], "big") / 2**64
+
+
+def _drawn(number: float, shares: Mapping[str, float]) -> str:
+    """Return the split of a group: each split has its share of [0, 1)."""
     for name, share in shares.items():
         if number < share:
             return name

@@ -10,7 +10,9 @@ from pathlib import Path
 from detector.common.sources import imported_sources
 
 # Modules that cannot change a number: errors, progress bars, pages, and settings, whose values are compared instead.
-_WITHOUT_EFFECT = ("detector.common.", "detector.params", "detector.data.settings")
+_WITHOUT_EFFECT = ("detector.common.", "detector.params")
+# These settings also decide which source is split, for the stage that has the second module.
+_SPLIT_SETTINGS, _SPLITS = "detector.data.settings", "detector.data.splitting"
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
 # Functions with texts for people.
 _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
@@ -19,14 +21,16 @@ _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
 def computation_digest(module: str) -> str:
     """Return the sha256 of the code of `module` and of all modules of this package that it imports.
 
-    Comments, docstrings, the layout of the code, and the texts of errors and progress bars do not count.
+    Comments, docstrings, descriptions of settings, the layout of the code, and the texts of errors and progress bars do
+    not count.
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(f"{module} has no source file")
     digest = hashlib.sha256()
-    for name, source in sorted(imported_sources(module, Path(spec.origin)).items()):
-        if not name.startswith(_WITHOUT_EFFECT):
+    sources = imported_sources(module, Path(spec.origin))
+    for name, source in sorted(sources.items()):
+        if not name.startswith(_WITHOUT_EFFECT) and (name != _SPLIT_SETTINGS or _SPLITS in sources):
             digest.update(f"{name}\n{_essence(source)}\n".encode())
     return digest.hexdigest()
 
@@ -57,10 +61,11 @@ class _Essence(ast.NodeTransformer):
         return ast.Raise(exc=kind, cause=None)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Remove the texts from the arguments of functions that print for people."""
+        """Remove the texts from the arguments of functions that print for people, and descriptions."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
         if name in _SPEAKING:
             node.args = [arg for arg in node.args if not _is_text(arg)]
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
         return self.generic_visit(node)
 
 

@@ -58,8 +58,8 @@ class Suggestion:
 def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
     """Write params.yaml, dvc.yaml and what git and DVC ignore into the working directory, and set up git and DVC.
 
-    Raises ParamsError if a file is there already or `data` contains the project, and AnnotationError if the format is
-    not recognised or as its reader does. Then nothing was written.
+    Raises ParamsError if a file is there already, `data` contains the project, or DVC cannot be set up, and
+    AnnotationError if the format is not recognised or as its reader does. Then nothing was written.
     """
     for path in (PARAMS, _PIPELINE, SIDES):
         if path.exists():
@@ -76,8 +76,9 @@ def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
     training = round(len(stated["train"].dataset.images) * (1 - share))
     suggested = suggest(list(_relative_sizes(images)), _median_side(images), training, cores)
     summary = f"{len(images):,} images of {place} (format {source.format}), {len(classes)} classes"
-    _write(content, source, classes, suggested, summary, with_sides=division is not None)
     _set_up()
+    _write(content, source, classes, suggested, summary, with_sides=division is not None)
+    _first_commit()
     say(f"recognised {summary}: {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}")
     for name, part in stated.items():
         for note, count in part.notes.items():
@@ -189,22 +190,34 @@ def _indented(text: str, by: int) -> str:
 
 
 def _set_up() -> None:
-    """Make the folder a repository of git, if git is installed, and of DVC; add lines to what they ignore."""
-    has_git = shutil.which("git") is not None
-    scm = [] if has_git else ["--no-scm"]
-    if has_git:
+    """Make the folder a repository of git, if git is installed, and of DVC. Raises ParamsError if DVC refuses it."""
+    before = set(Path().iterdir())
+    scm = ["--no-scm"]
+    if shutil.which("git") is not None:
         if not _git("rev-parse", "--show-toplevel"):
             _git("init", "--quiet")
-        if Path(_git("rev-parse", "--show-toplevel")).resolve() != Path.cwd():
-            scm = ["--subdir"]
-    if not Path(".dvc").is_dir():
-        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", *scm], check=True)
+        scm = [] if Path(_git("rev-parse", "--show-toplevel")).resolve() == Path.cwd() else ["--subdir"]
+    if Path(".dvc").is_dir():
+        return
+    done = subprocess.run([sys.executable, "-m", "dvc", "init", *scm], capture_output=True, text=True)
+    if done.returncode:
+        for name in (".dvc", ".git"):
+            if Path(name) not in before:
+                shutil.rmtree(name, ignore_errors=True)
+        if Path(".dvcignore") not in before:
+            Path(".dvcignore").unlink(missing_ok=True)
+        said = " ".join(done.stderr.rpartition("ERROR: ")[2].split()) or f"exit code {done.returncode}"
+        raise ParamsError(f"{Path.cwd()}: `dvc init` failed, and nothing was written: {said}")
+
+
+def _first_commit() -> None:
+    """Add lines to what git and DVC ignore, and make the first commit if git has none."""
     for name, lines in _IGNORED.items():
         path = Path(name)
         before = path.read_text("utf-8") if path.exists() else ""
         new = [line for line in lines if line not in before.splitlines()]
         path.write_text(before + "".join(f"{line}\n" for line in new), "utf-8")
-    if has_git and not _git("rev-parse", "--verify", "--quiet", "HEAD"):
+    if shutil.which("git") is not None and not _git("rev-parse", "--verify", "--quiet", "HEAD"):
         # DVC's log and its experiments need a commit to compare with.
         made = [str(PARAMS), str(_PIPELINE), *_IGNORED, ".dvc/config", ".dvc/.gitignore"]
         identity = (

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.data.checks import Split
-from detector.data.formats.voc import state_list
+from detector.data.formats.voc import state_lists
 from detector.data.frames import FrameRules
 
 
 def read_voc(roots: Sequence[Path], split: str, rules: FrameRules | None = None) -> Split:
     """Return the images that ImageSets/Main/<split>.txt lists."""
-    return state_list(roots, split).fit(rules or FrameRules())
+    return state_lists(roots, {"train": split})["train"].fit(rules or FrameRules())

@@ -11,7 +11,7 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, load_coco
 from detector.data.checks import Split
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places
+from detector.data.places import Places, shown
 from detector.data.settings import CocoSource, split_named
 from detector.data.stated import Stated
 
@@ -64,7 +64,7 @@ def recognise(data: Path) -> dict[str, Any] | None:
     their file, in a folder images or in one of the split's name. Raises AnnotationError if they are not found, or if
     several files may be meant.
     """
-    files = [data] if data.is_file() else sorted(path for path in data.rglob("*.json") if path.is_file())
+    files = [data] if data.is_file() else shown(data, "**/*.json")
     files = [path for path in files if path.suffix == ".json" and _is_coco(path)]
     if not files:
         return None

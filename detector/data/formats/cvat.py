@@ -12,7 +12,7 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places
+from detector.data.places import Places, shown
 from detector.data.settings import CvatSource, split_named
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -61,7 +61,7 @@ def read(source: CvatSource, places: Places, seed: int, rules: FrameRules) -> di
 
 def recognise(data: Path) -> dict[str, Any] | None:
     """Return the settings of a source that reads `data`, or None if it is not of this format."""
-    files = [data] if data.is_file() else sorted(data.glob("*.xml"))
+    files = [data] if data.is_file() else shown(data, "*.xml")
     if not files or files[0].suffix != ".xml" or read_xml(files[0]).tag != "annotations":
         return None
     subsets = {image.get("subset") or "default" for path in files for image in read_xml(path).iter("image")}
@@ -73,7 +73,7 @@ def annotation_files(root: Path) -> list[Path]:
     """Return the XML files of an export."""
     if root.is_file():
         return [root]
-    if not (found := sorted(root.glob("*.xml"))):
+    if not (found := shown(root, "*.xml")):
         raise AnnotationError(f"{root}: holds no XML; an export has annotations.xml in its folder")
     return found
 

@@ -5,6 +5,7 @@ Numbers are percent of the image as it was shown, upright; `original_width` and 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 from detector.common.errors import AnnotationError
 from detector.data.annotations import read_json
 from detector.data.frames import FrameRules
-from detector.data.places import IMAGE_SUFFIXES, Places
+from detector.data.places import IMAGE_SUFFIXES, Places, shown
 from detector.data.settings import LabelStudioSource
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -94,16 +95,28 @@ def read(source: LabelStudioSource, places: Places, seed: int, rules: FrameRules
 
 def recognise(data: Path) -> dict[str, Any] | None:
     """Return the settings of a source that reads `data`, or None if it is not of this format."""
-    files = [data] if data.is_file() else sorted(data.glob("*.json"))
-    is_export = files and files[0].suffix == ".json" and files[0].read_text("utf-8-sig").lstrip().startswith("[")
-    return {"data": str(data)} if is_export else None
+    files = [data] if data.is_file() else shown(data, "*.json")
+    return {"data": str(data)} if any(path.suffix == ".json" and _is_export(path) for path in files) else None
+
+
+def _is_export(path: Path) -> bool:
+    """Return whether a file lists tasks, of JSON or of JSON-MIN, which `read` refuses with advice.
+
+    A list of anything else, such as the names of classes, belongs to another tool.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        content = json.loads(text) if text.lstrip().startswith("[") else []
+    except ValueError:
+        return False
+    return any(isinstance(task, dict) and ("data" in task or "annotation_id" in task) for task in content)
 
 
 def export_files(root: Path) -> list[Path]:
     """Return the JSON files of an export."""
     if root.is_file():
         return [root]
-    if not (found := sorted(root.glob("*.json"))):
+    if not (found := shown(root, "*.json")):
         raise AnnotationError(f"{root}: holds no JSON: export from Label Studio as JSON")
     return found
 

@@ -8,8 +8,7 @@ minimum below 1, its tool did, and nothing is subtracted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, images_below
-from detector.data.settings import SPLITS, VocSource
+from detector.data.places import Places, images_below, shown
+from detector.data.settings import SPLITS, SplitName, VocSource
 from detector.data.stated import ROTATED, UNLABELLED, Drawn, Stated, Thing, rotated, state
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def read(source: VocSource, places: Places, seed: int, rules: FrameRules) -> dic
     roots = places.roots(source)
     if source.splits is None:
         return {"train": state_folder(roots)}
-    return {name: state_list(roots, listed) for name, listed in source.splits.items()}
+    return state_lists(roots, source.splits)
 
 
 def recognise(data: Path) -> dict[str, Any] | None:
@@ -43,9 +42,9 @@ def recognise(data: Path) -> dict[str, Any] | None:
 
     The lists of a devkit are its splits if they have a train list; one of trainval is taken where there is no val.
     """
-    if not data.is_dir() or not any(read_xml(path).tag == "annotation" for path in islice(data.rglob("*.xml"), 3)):
+    if not data.is_dir() or not any(read_xml(path).tag == "annotation" for path in shown(data, "**/*.xml")[:3]):
         return None
-    lists = {path.stem for path in data.rglob("ImageSets/Main/*.txt") if path.stat().st_size}
+    lists = {path.stem for path in shown(data, "**/ImageSets/Main/*.txt") if path.stat().st_size}
     splits = {split: split for split in SPLITS if split in lists}
     if "trainval" in lists and "val" not in splits:
         splits["train"] = "trainval"
@@ -98,11 +97,15 @@ def _annotation(path: Path) -> Element:
     return root
 
 
-def _state(name: str, drawn: Sequence[Drawn], notes: Counter[str]) -> Stated:
+def _first(drawn: Iterable[Drawn]) -> int:
+    """Return the number that a source's boxes count from, 0 or 1."""
+    return 0 if any(min(thing.box[:2]) < 1 for image in drawn for thing in image.things) else 1
+
+
+def _state(name: str, drawn: Sequence[Drawn], notes: Counter[str], first: int) -> Stated:
     """Return the split, with half-open edges. Raises AnnotationError if boxes are fractions."""
     written = {image.file_name: np.array([thing.box for thing in image.things]).reshape(-1, 4) for image in drawn}
     refuse_fractions(f"{name}: the annotations", written)
-    first = 0 if any((boxes[:, :2] < 1).any() for boxes in written.values()) else 1
     if not first:
         notes[_FROM_ZERO] += len(drawn)
 
@@ -128,7 +131,7 @@ def state_folder(roots: Sequence[Path]) -> Stated:
         for path in images_below(root):
             images.setdefault(path.stem, []).append(path)
         used: set[Path] = set()
-        for path in sorted(root.rglob("*.xml")):
+        for path in shown(root, "**/*.xml"):
             annotation = read_xml(path)
             if annotation.tag == "annotation":
                 image = _image_of(path, annotation, images)
@@ -141,7 +144,7 @@ def state_folder(roots: Sequence[Path]) -> Stated:
     where = ", ".join(map(str, roots))
     if not drawn:
         raise AnnotationError(f"{where}: no VOC annotation here (no *.xml with <annotation>)")
-    return _state(where, drawn, notes)
+    return _state(where, drawn, notes, _first(drawn))
 
 
 def _image_of(path: Path, annotation: Element, images: dict[str, list[Path]]) -> Path:
@@ -194,13 +197,20 @@ def _find(folders: list[Path], inside: str, split: str, name: str, suffixes: Seq
     raise AnnotationError(f"{name}{suffixes[0]}: listed in {split}.txt but not found in {places}")
 
 
-def state_list(roots: Sequence[Path], split: str) -> Stated:
-    """Return what `ImageSets/Main/<split>.txt` of every devkit year below `roots` states.
+def state_lists(roots: Sequence[Path], lists: Mapping[SplitName, str]) -> dict[str, Stated]:
+    """Return, by split, what `ImageSets/Main/<list>.txt` of every devkit year below `roots` states.
 
-    File names are those of JPEGImages.
+    One minimum below 1 in any of the lists says that all of them count from 0. File names are those of JPEGImages.
     Raises AnnotationError as `parse_voc` does, and if there is no devkit, the list has no images, a listed image or
     annotation is missing, all boxes are fractions, or two years have an image of one name.
     """
+    notes: dict[str, Counter[str]] = {name: Counter() for name in lists}
+    drawn = {name: _listed_images(roots, listed, notes[name]) for name, listed in lists.items()}
+    first = _first(image for images in drawn.values() for image in images)
+    return {name: _state(listed, drawn[name], notes[name], first) for name, listed in lists.items()}
+
+
+def _listed_images(roots: Sequence[Path], split: str, notes: Counter[str]) -> list[Drawn]:
     years = _years(roots)
     if not years:
         raise AnnotationError(f"{', '.join(map(str, roots))}: no VOC devkit here (no folder JPEGImages)")
@@ -210,7 +220,6 @@ def state_list(roots: Sequence[Path], split: str) -> Stated:
     if not entries:
         raise AnnotationError(f"{', '.join(map(str, roots))}: no ImageSets/Main/{split}.txt names an image")
 
-    notes: Counter[str] = Counter()
     drawn: dict[str, Drawn] = {}
     for name, folders in sorted(entries, key=lambda entry: entry[0]):
         image = _find(folders, "JPEGImages", split, name, (".jpg", ".jpeg", ".png", ".JPG"))
@@ -218,4 +227,4 @@ def state_list(roots: Sequence[Path], split: str) -> Stated:
             raise AnnotationError(f"{image}: {drawn[image.name].path} has the same name; two images cannot share it")
         path = _find(folders, "Annotations", split, name, (".xml",))
         drawn[image.name] = parse_voc(path, _annotation(path), image, image.name, notes)
-    return _state(split, list(drawn.values()), notes)
+    return list(drawn.values())

@@ -17,7 +17,7 @@ import yaml
 
 from detector.common.errors import AnnotationError, ImageError
 from detector.data.frames import FrameRules
-from detector.data.places import Places, images_below
+from detector.data.places import Places, images_below, shown
 from detector.data.settings import SPLITS, YoloSource
 from detector.data.stated import POLYGONS, Box, Drawn, Stated, Thing, around, state
 from detector.runtime.images import exif_orientation, frame_size
@@ -61,7 +61,7 @@ def find_yaml(root: Path) -> Path | None:
     """Return the file that describes a data set: `root` itself, or the only *.yaml in it with `names`."""
     if root.is_file():
         return root
-    found = [path for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]) if "names" in _content(path)]
+    found = [path for path in [*shown(root, "*.yaml"), *shown(root, "*.yml")] if "names" in _content(path)]
     if len(found) > 1:
         raise AnnotationError(f"{root}: {found[0].name} and {found[1].name} describe a data set: name one of them")
     return found[0] if found else None

@@ -110,8 +110,46 @@ def test_only_splits_that_the_source_lacks_are_taken_and_none_may_stay_empty(tmp
     assert list(splits) == ["train", "test"]
     whole, _ = divide("s", pool(tmp_path, photos(1, 2)), (), SplitSettings(val=0, test=0), 1, {})
     assert list(whole) == ["train"] and len(whole["train"].files) == 2
-    with pytest.raises(AnnotationError, match=r"s: none of its 2 images is in test, .* fetch\.seed or a larger share"):
+    message = r"s: none of its 2 images is in test: the largest group .* has 2 of them; set `near_duplicates: false`"
+    with pytest.raises(AnnotationError, match=message):
         divide("s", pool(tmp_path, {"a.png": photo(1), "b.png": photo(1)}), (), HALF, 1, {})
+
+
+def test_a_few_images_fill_every_split_whatever_the_seed(tmp_path: Path) -> None:
+    three = pool(tmp_path, photos(1, 2, 3))
+    for seed in range(1, 30):
+        sides: Sides = {}
+        found = sides_of(divide("s", three, (), SplitSettings(), seed, sides)[0])
+        assert sorted(found.values()) == ["test", "train", "val"]
+        assert sides_of(divide("s", three, (), SplitSettings(), seed + 1, sides)[0]) == found
+
+
+def test_the_images_of_one_camera_are_divided_and_so_are_those_added_later(tmp_path: Path) -> None:
+    def camera(count: int) -> dict[str, Image.Image]:
+        return {f"{n % 4}/{n:02}.png": ImageEnhance.Brightness(photo(1)).enhance(1 + n / 200) for n in range(count)}
+
+    sides: Sides = {}
+    pair = {"other.png": photo(2), "other-copy.png": photo(2)}
+    splits, notices = divide("s", pool(tmp_path, camera(40) | pair), (), HALF, 1, sides)
+    first = sides_of(splits)
+    assert min(Counter(first.values()).values()) >= 4 and first["other.png"] == first["other-copy.png"]
+    assert notices[1].startswith("40 images resemble each other, as those of one fixed camera do")
+    assert "`by: folder`" in notices[1] and "`near_duplicates: false`" in notices[1]
+    later = sides_of(divide("s", pool(tmp_path, camera(50) | pair), (), HALF, 1, sides)[0])
+    assert len(later) == 52 and later.items() >= first.items()
+    folders = HALF.model_copy(update={"by": "folder"})
+    found = sides_of(divide("s", pool(tmp_path, camera(40)), (), folders, 1, {})[0])
+    assert len({(Path(name).parent, side) for name, side in found.items()}) == 4 and len(set(found.values())) == 3
+
+
+def test_the_search_for_near_duplicates_can_be_switched_off(tmp_path: Path) -> None:
+    copies = pool(tmp_path, {f"{name}.png": photo(1) for name in "abc"})
+    off = HALF.model_copy(update={"near_duplicates": False})
+    sides: Sides = {}
+    splits, notices = divide("s", copies, (), off, 1, sides)
+    assert sorted(sides_of(splits).values()) == ["test", "train", "val"] and notices == []
+    more = pool(tmp_path, {f"{name}.png": photo(1) for name in "abcd"})
+    assert len(sides_of(divide("s", more, (), off, 1, sides)[0])) == 4
 
 
 def test_the_file_keeps_any_name_and_refuses_what_is_wrong(tmp_path: Path) -> None:

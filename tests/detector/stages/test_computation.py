@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from detector.common.sources import imported_sources
 from detector.stages.computation import computation_digest
 
 LOSS = '''"""The loss."""
@@ -36,7 +37,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
         contents = {
             "__init__.py": "",
             "errors.py": "class BadError(Exception):\n    pass\n",
-            "sampler.py": "WEIGHT = 2.0\n",
+            "sampler.py": "WEIGHT = 2.0\nSETTING = dict(description='weighs', default=1)\n",
             "loss.py": LOSS.format(package=package),
             "unrelated.py": "OTHER = 1\n",
         }
@@ -61,6 +62,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
         ("loss.py", "is below zero", "is negative: use a positive number"),
         ("loss.py", '"computing"', '"now computing"'),
         ("loss.py", "    return", "\n\n    return"),
+        ("sampler.py", "description='weighs'", "description='the weight'"),
         ("unrelated.py", "1", "2"),
     ],
 )
@@ -75,7 +77,23 @@ def test_what_only_people_read_does_not_count(digest: Callable[..., str], file: 
         ("loss.py", "x < 0", "x <= 0"),
         ("loss.py", "BadError(f", "ValueError(f"),
         ("sampler.py", "2.0", "3.0"),
+        ("sampler.py", "default=1", "default=2"),
     ],
 )
 def test_what_decides_a_number_counts(digest: Callable[..., str], file: str, old: str, new: str) -> None:
     assert digest() != digest(file, old, new)
+
+
+def test_the_settings_that_decide_which_source_is_split_count_for_fetch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = ("fetch", "train", "evaluate")
+    before = [computation_digest(f"detector.stages.{stage}") for stage in stages]
+
+    def changed(module: str, file: Path) -> dict[str, bytes]:
+        sources = imported_sources(module, file)
+        old = sources["detector.data.settings"]
+        assert b"default=0.15" in old
+        return sources | {"detector.data.settings": old.replace(b"default=0.15", b"default=0.2")}
+
+    monkeypatch.setattr("detector.stages.computation.imported_sources", changed)
+    after = [computation_digest(f"detector.stages.{stage}") for stage in stages]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True]

@@ -15,7 +15,9 @@ from PIL import Image
 
 from detector.common.errors import AnnotationError, ParamsError
 from detector.data.generated import GENERATED_CLASSES, draw_scene
+from detector.data.sources import read_sources
 from detector.params import load_params
+from detector.stages.fetch import fetch
 from detector.stages.init import init, recognise, suggest
 
 ROOT = Path(__file__).parents[3]
@@ -184,6 +186,15 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
     [
         ({"a_dot_jpg": None, "a_dot_xml": VOC}, {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}}),
         (
+            {"a_dot_jpg": None, "a_dot_xml": VOC, "._a.jpg": "\0Mac", "._a.xml": "\0Mac",
+             "._a.json": "\0Mac", "classes_dot_json": ["cat"], "names_dot_json": [{"id": 0, "name": "cat"}]},
+            {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
+        (
+            {"annotations_dot_xml": CVAT.format(""), "a_dot_jpg": None, "._annotations.xml": "\0Mac"},
+            {"format": "cvat", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
+        (
             DEVKIT | {f"ImageSets__Main__{name}_dot_txt": "a\n" for name in ("trainval", "train", "val", "test")},
             {"format": "voc", "data": "D", "splits": {"train": "train", "val": "val", "test": "test"}},
         ),
@@ -200,7 +211,7 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
             {"format": "cvat", "data": "D", "splits": {"train": "Train"}, "split": {"val": 0.15, "test": 0.15}},
         ),
         (
-            {"e_dot_json": [TASK], "a_dot_jpg": None},
+            {"e_dot_json": [TASK], "a_dot_jpg": None, "._e.json": "\0Mac"},
             {"format": "labelstudio", "data": "D", "split": {"val": 0.15, "test": 0.15}},
         ),
         (
@@ -258,6 +269,47 @@ def test_nothing_is_overwritten_and_nothing_is_guessed(tmp_path: Path, monkeypat
     assert list(Path().iterdir()) == []
 
 
+def without_git_and_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_set_up", "_first_commit"):
+        monkeypatch.setattr(f"detector.stages.init.{name}", lambda: None)
+
+
+def test_the_written_defaults_fetch_twelve_images_with_every_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without_git_and_dvc(monkeypatch)
+    init(raccoon(Path("photos"), 12), 2, print)
+    settings = load_params(Path("params.yaml")).fetch
+    for seed in range(1, 11):
+        counts = [len(split.files) for split in read_sources(settings, seed, tmp_path / "none", {}).splits.values()]
+        assert sum(counts) == 12 and len(counts) == 3 and min(counts) >= 1
+    assert fetch(settings, 1, Path("build/dataset")).splits["test"].images >= 1
+
+
+def test_a_folder_that_git_ignores_is_refused_and_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raccoon(tmp_path / "photos", 2)
+    (tmp_path / "project").mkdir()
+    (tmp_path / ".gitignore").write_text("project/\n")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path / "project")
+    with pytest.raises(ParamsError, match=r"project: `dvc init` failed.*: failed to .* is ignored by your") as caught:
+        init(Path("../photos"), 2, print)
+    assert "\n" not in str(caught.value) and list(Path().iterdir()) == []
+
+
+def test_a_repository_that_init_made_goes_when_dvc_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = raccoon(tmp_path / "photos", 2)
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setattr("detector.stages.init.sys.executable", "false")
+    with pytest.raises(ParamsError, match="`dvc init` failed, and nothing was written: exit code 1"):
+        init(photos, 2, print)
+    assert list(Path().iterdir()) == []
+
+
 def test_what_is_written_is_valid_for_names_that_yaml_would_misread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +317,7 @@ def test_what_is_written_is_valid_for_names_that_yaml_would_misread(
     photos = raccoon(Path("no: #1"), 4)
     for path in photos.glob("annotations/*.xml"):
         path.write_text(path.read_text().replace("<name>disc<", "<name>yes: #$x<").replace("<name>gear<", "<name>é<"))
-    monkeypatch.setattr("detector.stages.init._set_up", lambda: None)
+    without_git_and_dvc(monkeypatch)
     init(photos, 2, print)
     assert load_params(Path("params.yaml")).fetch.sources[0].name() == "no: #1"
     assert "no: #1" in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["fetch"]["deps"]

@@ -11,7 +11,7 @@ from detector.common.errors import AnnotationError
 from detector.data.archives import unpack
 from detector.data.checks import Repairs
 from detector.data.classes import VOC_CLASSES
-from detector.data.formats.voc import state_folder
+from detector.data.formats.voc import state_folder, state_lists
 from tests.support.voc import read_voc
 
 
@@ -234,6 +234,15 @@ def test_boxes_from_zero_on_are_not_moved(tmp_path: Path) -> None:
     stated = state_folder([tmp_path])
     assert [image.boxes[0].tolist() for image in stated.dataset.images] == [[1, 1, 9, 9], [0, 3, 9, 9]]
     assert "taken as 0-based" in next(iter(stated.notes))
+
+
+def test_one_zero_in_any_list_speaks_for_all_lists_of_the_source(tmp_path: Path) -> None:
+    devkit(tmp_path, {"a": annotation(thing("RBC", (1, 1, 9, 9)))})
+    devkit(tmp_path, {"b": annotation(thing("RBC", (0, 3, 9, 9)))}, split="val")
+    stated = state_lists([tmp_path], {"train": "train", "val": "val"})
+    assert [part.dataset.images[0].boxes.tolist() for part in stated.values()] == [[[1, 1, 9, 9]], [[0, 3, 9, 9]]]
+    assert all("taken as 0-based" in next(iter(part.notes)) for part in stated.values())
+    assert state_lists([tmp_path], {"train": "train"})["train"].dataset.images[0].boxes.tolist() == [[0, 0, 9, 9]]
 
 
 def test_an_image_of_another_name_is_found_by_filename_and_a_rotated_box_is_ignored(tmp_path: Path) -> None:
