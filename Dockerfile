@@ -1,5 +1,5 @@
-# Two images of one project: `job` runs boxcar without torch, `train` runs the DVC pipeline with it. docs/containers.md
-# has the commands. A digest in place of the tag fixes the base for good: --build-arg BASE=debian:bookworm-slim@sha256:...
+# Three images of one project: `job` runs boxcar without torch, `job-gpu` runs it on a GPU, `train` runs the DVC pipeline
+# with torch. docs/containers.md has the commands. A digest in place of the tag fixes the base for good: --build-arg BASE=debian:bookworm-slim@sha256:...
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS python
@@ -67,10 +67,8 @@ WORKDIR /project
 HEALTHCHECK NONE
 CMD ["dvc", "repro"]
 
-# The last target is the default.
-FROM python AS job
-# A version of onnxruntime-gpu that takes onnxruntime's place; its releases lag behind those in the lock.
-ARG ONNXRUNTIME_GPU=
+# What both images of the job share: packages, and how they start.
+FROM python AS job-packages
 # Any value adds Numba, for artifacts that need Selective Search or sliding windows; the shipped one does not.
 ARG PROPOSALS=
 # Any value adds the reader of HEIC.
@@ -84,24 +82,44 @@ RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
         --requirements pyproject.toml --extra job --extra quality --extra parquet ${PROPOSALS:+--extra proposals} \
         ${HEIF:+--extra heif} \
         --constraints requirements.lock \
-    && if [ -n "$ONNXRUNTIME_GPU" ]; then \
-        /opt/tools/bin/uv pip uninstall --python /opt/boxcar onnxruntime \
-        && /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar \
-            "onnxruntime-gpu[cuda,cudnn]==$ONNXRUNTIME_GPU" --constraints requirements.lock; \
-    fi \
     # The packages' own tests are a seventh of the image, and no program imports them.
     && find /opt/boxcar -type d -name tests -prune -exec rm -r {} +
 # One kind of processor, at build time and at run time: every x86-64 with AVX2 finds this machine code.
 ENV NUMBA_CPU_NAME=x86-64-v3 \
     NUMBA_CPU_FEATURES=""
+# Where the job may write; all else can be read-only. A mount here takes over the folder's permissions.
+VOLUME ["/tmp"]
+HEALTHCHECK NONE
+ENTRYPOINT ["boxcar"]
+CMD ["--help"]
+
+FROM job-packages AS job-gpu
+# Takes onnxruntime's place. Its releases lag behind those of onnxruntime, so that the lock cannot name it.
+ARG ONNXRUNTIME_GPU=1.31.1
+# CUDA and cuDNN come along as packages; the driver comes with the NVIDIA runtime.
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,source=requirements.lock,target=/src/requirements.lock \
+    /opt/tools/bin/uv pip uninstall --python /opt/boxcar onnxruntime \
+    && /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar \
+        "onnxruntime-gpu[cuda,cudnn]==${ONNXRUNTIME_GPU}" --constraints requirements.lock
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# A stage sees no argument of another one.
+ARG PROPOSALS=
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
     && if [ -n "$PROPOSALS" ]; then python -m detector.proposals.warm_up; fi
 USER 10001:10001
-# Where the job may write; all else can be read-only. A mount here takes over the folder's permissions.
-VOLUME ["/tmp"]
 WORKDIR /data
-HEALTHCHECK NONE
-ENTRYPOINT ["boxcar"]
-CMD ["--help"]
+
+# The last target is the default.
+FROM job-packages AS job
+# A stage sees no argument of another one.
+ARG PROPOSALS=
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
+    && if [ -n "$PROPOSALS" ]; then python -m detector.proposals.warm_up; fi
+USER 10001:10001
+WORKDIR /data

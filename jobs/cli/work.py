@@ -14,25 +14,41 @@ if TYPE_CHECKING:
     from jobs.formats import Plan, PlanPart
     from jobs.storage import Store
 
+# What AWS Batch arrays, Cloud Run jobs and Kubernetes' indexed Jobs set. Both lists have the same order, so that a
+# number that a scheduler states belongs to its own index. Kubernetes states none: a manifest sets BOXCAR_SHARDS.
+SHARD_VARIABLES = ["AWS_BATCH_JOB_ARRAY_INDEX", "CLOUD_RUN_TASK_INDEX", "JOB_COMPLETION_INDEX"]
+SHARDS_VARIABLES = ["AWS_BATCH_JOB_ARRAY_SIZE", "CLOUD_RUN_TASK_COUNT", "BOXCAR_SHARDS"]
+
 
 @click.command()
 @click.argument("output")
-@click.option("--shard", type=click.IntRange(min=0), envvar="AWS_BATCH_JOB_ARRAY_INDEX", help="This worker, from 0.")
-@click.option("--shards", type=click.IntRange(min=1), envvar="AWS_BATCH_JOB_ARRAY_SIZE", help="Workers in all.")
+@click.option("--shard", type=click.IntRange(min=0), envvar=SHARD_VARIABLES, help="This worker, from 0.")
+@click.option("--shards", type=click.IntRange(min=1), envvar=SHARDS_VARIABLES, help="Workers in all.")
 @machine_options
 def work(
     output: str, shard: int | None, shards: int | None, threads: int | None, processes: int | None, device: str
 ) -> None:
     """Make the parts of a plan that are not there yet: those of one shard, or all.
 
-    Without options, AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE choose the shard where they are set.
+    Without --shard and --shards, the variables of a scheduler choose the shard where they are set: of AWS Batch
+    (AWS_BATCH_JOB_ARRAY_INDEX and AWS_BATCH_JOB_ARRAY_SIZE), of Cloud Run (CLOUD_RUN_TASK_INDEX and
+    CLOUD_RUN_TASK_COUNT), and of Kubernetes' indexed Jobs (JOB_COMPLETION_INDEX). Kubernetes does not say how many
+    shards there are: set BOXCAR_SHARDS to the Job's completions, or give --shards.
 
     \b
     Example:
       boxcar work s3://boxes/2024/ --shard 0 --shards 8
     """
     if (shard is None) != (shards is None):
-        raise UsageError("--shard and --shards belong together; give both, or neither for all parts")
+        known, lacks, variables = (
+            (f"shard {shard}", "--shards", SHARDS_VARIABLES)
+            if shards is None
+            else (f"{shards} shards", "--shard", SHARD_VARIABLES)
+        )
+        raise UsageError(
+            f"--shard and --shards belong together, and there is no {lacks} for {known}: give it, or set one of "
+            f"{', '.join(variables)}; for all parts give neither, and unset the variables that boxcar work --help names"
+        )
     if shard is None or shards is None:
         shard, shards = 0, 1
     if shard >= shards:

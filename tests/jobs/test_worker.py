@@ -141,6 +141,30 @@ def test_array_index_of_aws_batch(boxcar: Boxcar, planned: Path, monkeypatch: py
     assert "numbered from 0 to 3" in boxcar("work", planned, "--shard", 4, code=2).stderr
 
 
+def test_index_of_a_kubernetes_job_needs_the_number_of_shards(
+    boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")  # the first index is one too
+    refused = boxcar("work", planned, code=2).stderr
+    assert "no --shards for shard 0" in refused and "BOXCAR_SHARDS" in refused
+    assert not part_bytes(planned)
+    monkeypatch.setenv("BOXCAR_SHARDS", "4")
+    boxcar("work", planned)
+    assert list(part_bytes(planned)) == ["part-0000000.jsonl", "part-0000004.jsonl"]
+    boxcar("work", planned, "--shards", 6, "--shard", 5)
+    assert list(part_bytes(planned)) == ["part-0000000.jsonl", "part-0000004.jsonl", "part-0000005.jsonl"]
+    monkeypatch.delenv("JOB_COMPLETION_INDEX")
+    assert "no --shard for 4 shards" in boxcar("work", planned, code=2).stderr
+
+
+def test_index_of_a_cloud_run_task(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUD_RUN_TASK_INDEX", "2")
+    monkeypatch.setenv("CLOUD_RUN_TASK_COUNT", "4")
+    monkeypatch.setenv("BOXCAR_SHARDS", "3")  # belongs to no task of Cloud Run, which states its own number
+    boxcar("work", planned)
+    assert list(part_bytes(planned)) == ["part-0000002.jsonl"]
+
+
 def test_a_bound_on_what_is_fetched_ahead(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a slow network, no more encoded images wait in memory than the bounds allow."""
     lock = threading.Lock()

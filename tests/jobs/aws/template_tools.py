@@ -20,6 +20,7 @@ PSEUDO = {
 NETWORK = {"ImageTag": "v1", "Subnets": "subnet-1", "SecurityGroups": "sg-1"}
 FULL = NETWORK | {
     "TrainingImageTag": "v1-training",
+    "GpuImageTag": "v1-gpu",
     "InputPrefix": "2024/",
     "InputKeyArn": "arn:key-in",
     "OutputKeyArn": "arn:key-out",
@@ -67,7 +68,8 @@ def conditioned(given: dict[str, str]) -> dict[str, Any]:
     """The template without conditions, as they are with these parameters."""
     template = load_template()
     values = values_of(template, given)
-    holds = {name: _truth(condition, values) for name, condition in template.pop("Conditions").items()}
+    conditions = template.pop("Conditions")
+    holds = {name: _truth(condition, values, conditions) for name, condition in conditions.items()}
 
     def settle(node: Any) -> Any:
         if isinstance(node, dict):
@@ -116,8 +118,12 @@ def rendered(given: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {name: settle(resource.get("Properties", {})) for name, resource in template["Resources"].items()}
 
 
-def _truth(condition: dict[str, Any], values: dict[str, Any]) -> bool:
+def _truth(condition: dict[str, Any], values: dict[str, Any], conditions: dict[str, Any]) -> bool:
+    if "Condition" in condition:
+        return _truth(conditions[condition["Condition"]], values, conditions)
+    if "Fn::Or" in condition:
+        return any(_truth(part, values, conditions) for part in condition["Fn::Or"])
     if "Fn::Not" in condition:
-        return not _truth(condition["Fn::Not"][0], values)
+        return not _truth(condition["Fn::Not"][0], values, conditions)
     left, right = condition["Fn::Equals"]
     return str(values[left["Ref"]]) == str(right)

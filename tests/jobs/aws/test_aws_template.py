@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -109,9 +110,11 @@ def test_each_role_is_for_one_service_and_what_jobs_have_for_this_account_only()
 def test_jobs_have_the_role_that_is_theirs() -> None:
     resources = rendered(FULL)
     assert {
-        name: resources[name]["ContainerProperties"]["JobRoleArn"] for name in ("Worker", "Driver", "Training")
+        name: resources[name]["ContainerProperties"]["JobRoleArn"]
+        for name in ("Worker", "GpuWorker", "Driver", "Training")
     } == {
         "Worker": "<WorkerRole.Arn>",
+        "GpuWorker": "<WorkerRole.Arn>",
         "Driver": "<DriverRole.Arn>",
         "Training": "<TrainingRole.Arn>",
     }
@@ -179,22 +182,47 @@ def test_everything_at_rest_is_encrypted_and_nothing_has_a_public_address() -> N
 def test_logs_are_kept_for_a_while_and_all_jobs_write_there() -> None:
     resources = rendered(FULL)
     assert resources["Logs"]["RetentionInDays"] == 90
-    for name in ("Worker", "Driver", "Training"):
+    for name in ("Worker", "GpuWorker", "Driver", "Training"):
         log = resources[name]["ContainerProperties"]["LogConfiguration"]
         assert (log["LogDriver"], log["Options"]["awslogs-group"]) == ("awslogs", "<Logs>")
         assert resources[name]["Timeout"]["AttemptDurationSeconds"] >= 6 * 3600
 
 
-def test_gpus_are_spot_first_and_there_are_none_without_a_training_image() -> None:
+@pytest.mark.parametrize("queue", ["TrainingQueue", "GpuQueue"])
+def test_gpus_are_spot_first_and_there_are_none_without_an_image_for_them(queue: str) -> None:
     resources = rendered(FULL)
-    order = resources["TrainingQueue"]["ComputeEnvironmentOrder"]
+    order = resources[queue]["ComputeEnvironmentOrder"]
     names = [item["ComputeEnvironment"].strip("<>") for item in sorted(order, key=lambda item: item["Order"])]
     assert [resources[name]["ComputeResources"]["Type"] for name in names] == ["SPOT", "EC2"]
     assert all(resources[name]["ComputeResources"]["MinvCpus"] == 0 for name in names)  # nothing idle costs
     assert resources["Training"]["ContainerProperties"]["Command"][:2] == ["detector", "job"]
     without = {resource["Type"] for resource in conditioned(NETWORK)["Resources"].values()}
     assert not without & {"AWS::EC2::LaunchTemplate", "AWS::IAM::InstanceProfile"}
-    assert "Training" not in conditioned(NETWORK)["Resources"]
+    assert not {"Training", "GpuWorker", "GpuQueue"} & set(conditioned(NETWORK)["Resources"])
+
+
+@pytest.mark.parametrize(("tag", "there", "absent"), [
+    ("GpuImageTag", {"GpuQueue", "GpuWorker"}, {"TrainingQueue", "Training", "TrainingRole"}),
+    ("TrainingImageTag", {"TrainingQueue", "Training", "TrainingRole"}, {"GpuQueue", "GpuWorker"}),
+])  # fmt: skip
+def test_workers_on_gpus_and_trainings_need_each_their_own_image_alone(
+    tag: str, there: set[str], absent: set[str]
+) -> None:
+    given = NETWORK | {tag: "v2"}
+    made = set(conditioned(given)["Resources"])
+    assert there | {"SpotGpus", "OnDemandGpus", "GpuLaunch", "InstanceRole", "InstanceProfile"} <= made
+    assert not absent & made
+    # No reference leads to what is not made.
+    references = set(re.findall(r"<(\w+)[.>]", json.dumps(rendered(given))))
+    assert references - {"aws"} <= made | {"job", "id", "reason", "code"}
+
+
+def test_a_worker_on_a_gpu_is_tried_again_as_the_other_one_is() -> None:
+    resources = rendered(FULL)
+    worker, other = resources["GpuWorker"], resources["Worker"]
+    assert worker["RetryStrategy"]["EvaluateOnExit"] == other["RetryStrategy"]["EvaluateOnExit"]
+    assert worker["ContainerProperties"]["Image"].endswith(":v1-gpu")
+    assert {"Type": "GPU", "Value": "1"} in worker["ContainerProperties"]["ResourceRequirements"]
 
 
 def test_the_shipped_artifact_is_used_unless_one_is_named() -> None:
@@ -212,6 +240,8 @@ def test_the_shipped_artifact_is_used_unless_one_is_named() -> None:
         ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-finish", {}, ["Failed"]),  # unrun: an array failed before it
         ("boxcar", "boxcar-1a2b3c4d-5e6f7a8b-work", {"exitCode": 6}, []),  # the job that depends on it sends one
         ("boxcar", "boxcar-driver", {"exitCode": 2}, ["Failed"]),
+        ("boxcar-gpu", "boxcar-1a2b3c4d-5e6f7a8b-finish", {"exitCode": 3}, ["Rejected"]),
+        ("boxcar-gpu", "boxcar-1a2b3c4d-5e6f7a8b-finish", {}, ["Failed"]),
         ("boxcar-training", "tuesday", {"exitCode": 1}, ["Failed"]),
         ("somebody-else's", "boxcar-driver", {"exitCode": 1}, []),
     ],
@@ -227,7 +257,9 @@ def test_failed_and_rejected_runs_are_told_of_once(
         "detail": {
             "status": status,
             "jobName": job,
-            "jobQueue": {"boxcar": "<Queue>", "boxcar-training": "<TrainingQueue>"}.get(queue, queue),
+            "jobQueue": {"boxcar": "<Queue>", "boxcar-gpu": "<GpuQueue>", "boxcar-training": "<TrainingQueue>"}.get(
+                queue, queue
+            ),
             "container": container,
         },
     }
