@@ -265,6 +265,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES, max_members:
         _unpack(archive, folder.resolve(), max_bytes, max_members)
     except FileNotFoundError as error:
         raise ArchiveError(f"{archive}: there is no such archive") from error
+    # zipfile raises NotImplementedError for a compression that it does not know.
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ArchiveError(
             f"{archive}: truncated, damaged or not a tar, tar.gz or zip archive ({error}); fetch it again"

@@ -164,30 +164,30 @@ class YoloSource(_SplitSource):
     format: Literal["yolo"]
 
 
-class CvatSource(_SplitSource):
+class _ImagesApart(FileSource):
+    """Files whose images may lie in a folder of their own."""
+
+    images: str | None = Field(
+        default=None, min_length=1, description="folder of the images, if they are not beside the labels"
+    )
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        if self.images is not None:
+            yield "images", self.images
+
+
+class CvatSource(_ImagesApart, _SplitSource):
     """ "CVAT for images 1.1"; `splits` names subsets."""
 
     format: Literal["cvat"]
-    images: str | None = Field(default=None, min_length=1, description="folder of the images, if not beside the XML")
-
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the value of each setting that names a file, a folder or an archive."""
-        yield from super().named()
-        if self.images is not None:
-            yield "images", self.images
 
 
-class LabelStudioSource(FileSource):
+class LabelStudioSource(_ImagesApart):
     """Label Studio's export "JSON"."""
 
     format: Literal["labelstudio"]
-    images: str | None = Field(default=None, min_length=1, description="folder of the images, if not beside the JSON")
-
-    def named(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the value of each setting that names a file, a folder or an archive."""
-        yield from super().named()
-        if self.images is not None:
-            yield "images", self.images
 
 
 SourceSettings = GeneratedSource | CocoSource | VocSource | YoloSource | CvatSource | LabelStudioSource
@@ -196,7 +196,9 @@ SourceSettings = GeneratedSource | CocoSource | VocSource | YoloSource | CvatSou
 class FetchSettings(_Frozen):
     """Settings of the stage `fetch`. Each split is the union over the sources."""
 
-    seed: int = Field(default=1, ge=0, description="random seed of the generated scenes")
+    seed: int = Field(
+        default=1, ge=0, description="random seed of the splits that the stage makes, and of generated scenes"
+    )
     sources: tuple[Annotated[SourceSettings, Field(discriminator="format")], ...] = Field(min_length=1)
     classes: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="the only classes to keep, in this order; null keeps all that are found"

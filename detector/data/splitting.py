@@ -26,8 +26,8 @@ _CAMERA = (
     "{:,} images resemble each other, as those of one fixed camera do, and are not kept together: `by: folder` in the "
     "source's `split` keeps those of a folder together, and `near_duplicates: false` does not look for any"
 )
-# A group of images that resemble each other is a camera's, not one of duplicates, if it holds more than a third of its
-# source and at least so many images: in a source of five images two copies are only copies.
+# A group of images that resemble each other comes from one camera, and does not consist of duplicates, if it holds more
+# than a third of its source and at least this many images. In a source of five images, two alike are duplicates.
 _LEAST_OF_CAMERA = 10
 
 

@@ -55,7 +55,7 @@ class Session:
         runs_on_gpu = "CUDAExecutionProvider" in self._session.get_providers()
         why_not = "" if runs_on_gpu or device == "cpu" else why_not_gpu(tries_gpu)
         if device == "cuda" and not runs_on_gpu:
-            raise DeviceError(f"device cuda: {why_not or 'no GPU is visible here'}; mend that, or give cpu or auto")
+            raise DeviceError(f"device cuda: {why_not or 'no GPU is visible here'}; correct that, or give cpu or auto")
         self.device = Device("cuda" if runs_on_gpu else "cpu", why_not)
         self._path = path
         inputs = self._session.get_inputs()

@@ -70,8 +70,8 @@ class Seer:
         return detections(rows)
 
 
-class Told(Seer):
-    """Finds what it is told for each look, in order."""
+class Scripted(Seer):
+    """Returns the detections that the test gives for each look, in order."""
 
     def __init__(self, looks: Sequence[Sequence[Row]]) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ def test_boxes_of_one_look_and_of_other_labels_stay() -> None:
         [(1, 0.6, 11, 11, 41, 41), (2, 0.5, 10, 10, 40, 40)],  # the first is that of the whole image again
         [(1, 0.4, 20, 60, 30, 70)],
     ]
-    found = detect(tiled(Told(looks), 100, 0.5), np.zeros((100, 150, 3), np.uint8))
+    found = detect(tiled(Scripted(looks), 100, 0.5), np.zeros((100, 150, 3), np.uint8))
     assert_found(
         found,
         [(1, 0.8, 10, 10, 40, 40), (1, 0.7, 12, 12, 38, 38), (2, 0.5, 10, 10, 40, 40), (1, 0.4, 70, 60, 80, 70)],
@@ -159,7 +159,7 @@ def test_a_piece_goes_only_for_a_whole_box_that_covers_most_of_it() -> None:
 
     def kept(whole: Row, own: Row = piece) -> bool:
         looks: list[list[Row]] = [[whole], [own], []]
-        found = detect(tiled(Told(looks), 100, 0.5), np.zeros((100, 150, 3), np.uint8))
+        found = detect(tiled(Scripted(looks), 100, 0.5), np.zeros((100, 150, 3), np.uint8))
         return 0.9 in found.scores.tolist()
 
     assert not kept((1, 0.3, 60, 20, 140, 60))
@@ -172,7 +172,7 @@ def test_a_piece_goes_only_for_a_whole_box_that_covers_most_of_it() -> None:
 
 def test_equal_scores_keep_the_order_of_the_looks_and_the_best_are_kept() -> None:
     looks: list[list[Row]] = [[(1, 0.5, 10, 10, 20, 20)], [(2, 0.5, 50, 10, 60, 20)], [(3, 0.6, 20, 60, 30, 70)]]
-    found = detect(tiled(Told(looks), 100, 0.5, most=2), np.zeros((100, 150, 3), np.uint8))
+    found = detect(tiled(Scripted(looks), 100, 0.5, most=2), np.zeros((100, 150, 3), np.uint8))
     assert found.labels.tolist() == [3, 1]
 
 
@@ -196,7 +196,7 @@ def test_what_is_kept_is_what_suppression_would_leave(seed: int, most_overlap: f
         own = detections(rows)
         return [sorted(rows, key=lambda row: -row[1])[i] for i in nms(own.boxes, own.scores, own.labels, most_overlap)]
 
-    inner = Told([chosen(look()) for _ in range(3)])
+    inner = Scripted([chosen(look()) for _ in range(3)])
     found = detect(tiled(inner, 100, 0.5, most=20, most_overlap=most_overlap), np.zeros((100, 150, 3), np.uint8))
     assert 1 <= len(found.scores) <= 20 and (np.diff(found.scores) <= 0).all()
     assert (found.boxes * 16 % 1 == 0).all()
