@@ -272,6 +272,9 @@ class S3Store:
         except BotoCoreError:  # some of them are also OSErrors
             raise
         except CREDENTIAL_ERRORS as error:
+            # botocore looks for the error in the body of a failed answer, which it cannot read if it has a checksum.
+            if isinstance(error, AttributeError) and "StreamingChecksumBody" in str(error):
+                raise GarbledAnswer from error
             raise no_credentials(self.uri, error) from error
         return answer
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -264,6 +266,32 @@ def test_not_an_s3_server(
         result = boxcar("plan", "s3://photos", tmp_path / "run", "--model", artifact, code=5)
         assert len(result.stderr.splitlines()) == 1
         server.shutdown()
+
+
+class _FailsOnce(_WebServer):
+    """Fails after it has sent the checksum of an object, as a server does that loses the object meanwhile."""
+
+    answers: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:
+        status = self.answers.pop(0)
+        self.send_response(status)
+        self.send_header("x-amz-checksum-crc32", base64.b64encode(zlib.crc32(b"whole").to_bytes(4)).decode())
+        self.send_header("ETag", '"e"')
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"whole")
+
+
+def test_a_failed_answer_with_a_checksum_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no matter of credentials, although botocore raises AttributeError."""
+    monkeypatch.setattr(_FailsOnce, "answers", [500, 200])
+    with ThreadingHTTPServer(("127.0.0.1", 0), _FailsOnce) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        assert open_store("s3://photos").read("plan.json") == b"whole"
+        server.shutdown()
+    assert _FailsOnce.answers == []
 
 
 def test_an_answer_that_botocore_cannot_read() -> None:
