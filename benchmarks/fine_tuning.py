@@ -1,7 +1,6 @@
 """Start from an earlier detector or from ImageNet: average precision after equal training on few photographs.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain voc
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes
+    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --augment flip --augment flip,colour --augment flip,scale
 
 The photographs are those of the last `dvc repro` with settings/voc2007-400px.yaml. Four of VOC's classes are held to be
@@ -34,6 +33,7 @@ from detector.stages import fetch, layout, propose, train
 SETTINGS = Path(__file__).parents[1] / "settings" / "shipped.yaml"
 # The first four of the classes that few-shot detection holds to be new (Kang et al., ICCV 2019, split 1).
 NEW = ("bird", "bus", "cow", "motorbike")
+_VALIDATED = 40
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ def prepare_first(dataset: Path, out: Path, params: Params) -> Path:
 
 
 def prepare_new(dataset: Path, out: Path, params: Params, images: int, tested: int) -> Path:
-    """Write the photographs of the new classes: some to train, 40 to validate, and every second one to test."""
+    """Write the photographs of the new classes: some to train and to validate, and every second one to test."""
     splits = {name: load_coco(dataset / f"{name}.json") for name in layout.SPLITS}
     order = np.random.default_rng(1)
     own = {}
-    for name, count in (("train", images), ("val", 40)):
+    for name, count in (("train", images), ("val", min(images, _VALIDATED))):
         found = with_any(splits[name], NEW)[0]
         chosen = order.permutation(len(found))[:count]
         own[name] = only(splits[name], NEW, [found[index] for index in sorted(chosen)])
@@ -111,7 +111,7 @@ def prepare_new(dataset: Path, out: Path, params: Params, images: int, tested: i
 
 def prepare_scenes(out: Path, params: Params, images: int, tested: int) -> Path:
     """Draw scenes with other classes."""
-    counts = {"train": images, "val": 40, "test": min(tested, 200)}
+    counts = {"train": images, "val": min(images, _VALIDATED), "test": min(tested, 200)}
     drawn = FetchSettings.model_validate({"sources": [{"format": "generated", "splits": counts}]})
     folder = out / "scenes"
     if not (folder / "train.json").exists():
@@ -145,19 +145,34 @@ def rows(found: dict[Way, list[Trial]]) -> Iterator[list[str]]:
         yield cells
 
 
+def compare(
+    domain: str, folder: Path, ways: list[Way], model: ModelSettings, settings: TrainSettings, out: Path, seeds: int
+) -> dict[Way, list[Trial]]:
+    """Return the trials of each way, one for each seed; the ways take turns."""
+    found: dict[Way, list[Trial]] = {}
+    for seed in range(1, seeds + 1):
+        for way in ways:
+            own = settings.model_copy(update={"seed": seed, "augment": way.augment})
+            named = model.model_copy(update={"start_from": way.start_from})
+            home = out / f"{domain}-{way.title.replace(' ', '-')}-{seed}"
+            found.setdefault(way, []).append(run(folder, named, own, home))
+            print(f"{domain}, seed {seed}, {way.title}: {found[way][-1]}", flush=True)
+    return found
+
+
 @click.command()
-@click.option("--domain", type=click.Choice(["voc", "scenes"]), default="voc", show_default=True)
+@click.option("--domain", "domains", type=click.Choice(["voc", "scenes"]), multiple=True, help="Default: both.")
 @click.option("--augment", "lists", multiple=True, metavar="NAME,NAME", help="Compare these lists; else, the starts.")
 @click.option("--images", default=100, show_default=True, help="Training images.")
 @click.option("--tested", default=480, show_default=True, help="Test images at most.")
 @click.option("--epochs", default=12, show_default=True)
-@click.option("--first-epochs", default=4, show_default=True, help="Of the first detector.")
+@click.option("--first-epochs", default=2, show_default=True, help="Of the first detector.")
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--image-size", default=320, show_default=True, help="Pixels of the longer side.")
+@click.option("--image-size", default=256, show_default=True, help="Pixels of the longer side.")
 @click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/fine_tuning"), show_default=True)
 def main(
-    domain: str,
+    domains: tuple[str, ...],
     lists: tuple[str, ...],
     images: int,
     tested: int,
@@ -168,7 +183,7 @@ def main(
     dataset: Path,
     out: Path,
 ) -> None:
-    """Print a table with the average precision of each way on test."""
+    """Print a table for each domain with the average precision of each way on test."""
     params = load_params(SETTINGS)
     model = params.model.model_copy(update={"image_size": image_size})
     sizes = (image_size - 32, image_size, image_size + 32)
@@ -177,25 +192,21 @@ def main(
     start = out / "start"
     long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
     run(first, model, long, start)
-    folder = (
-        prepare_new(dataset, out, params, images, tested)
-        if domain == "voc"
-        else prepare_scenes(out, params, images, tested)
-    )
     ways = [Way("ImageNet", "imagenet"), Way("the first detector", str(start / WEIGHTS_FILE))]
     if lists:
         ways = [Way(names or "none", ways[1].start_from, tuple(filter(None, names.split(",")))) for names in lists]
-    found: dict[Way, list[Trial]] = {}
-    for seed in range(1, seeds + 1):
-        for way in ways:
-            own = settings.model_copy(update={"epochs": epochs, "seed": seed, "augment": way.augment})
-            named = model.model_copy(update={"start_from": way.start_from})
-            home = out / f"{domain}-{way.title.replace(' ', '-')}-{seed}"
-            found.setdefault(way, []).append(run(folder, named, own, home))
-            print(f"{domain}, seed {seed}, {way.title}: {found[way][-1]}", flush=True)
-    counts = [len(load_coco(folder / f"{name}.json").images) for name in layout.SPLITS]
-    print(f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {epochs} epochs, {seeds} seeds")
-    print(markdown_table(["way", "AP@.5", "AP@.5:.95", "CPU minutes"], list(rows(found))))
+    for domain in domains or ("voc", "scenes"):
+        folder = (
+            prepare_new(dataset, out, params, images, tested)
+            if domain == "voc"
+            else prepare_scenes(out, params, images, tested)
+        )
+        trials = compare(domain, folder, ways, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
+        counts = [len(load_coco(folder / f"{name}.json").images) for name in layout.SPLITS]
+        print(
+            f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {epochs} epochs, {seeds} seeds"
+        )
+        print(markdown_table(["way", "AP@.5", "AP@.5:.95", "CPU minutes"], list(rows(trials))))
 
 
 if __name__ == "__main__":

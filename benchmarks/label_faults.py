@@ -1,8 +1,8 @@
 """Find planted faults in labels: AUROC of the ranking by kind, beside cleanlab's ObjectLab on the same detections.
 
-    python -m benchmarks.label_faults --dataset build/dataset --split test
+    python -m benchmarks.label_faults
 
-Of the annotated boxes, 5 % are removed, 5 % get another class, and 5 % are moved or resized. The detector is an artifact
+Of the annotated boxes, 5 % are removed, 5 % get another class, and 5 % are moved or resized. The detector is one
 that has not learnt from the split. An image counts with its most suspicious annotation of each kind; the positives of a
 kind are the images with a planted fault of it, and the negatives those without any. cleanlab (AGPL, so that it is no
 dependency) is compared if it is installed. VOC's own faults are among the negatives, for both sides alike.
@@ -101,12 +101,14 @@ def cleanlabs(truth: CocoDataset, found: Mapping[int, Detections]) -> Scores:
 
 
 def aurocs(scores: Scores, faulty: Mapping[Kind, set[int]]) -> list[float]:
-    """Return the AUROC of each kind."""
+    """Return the AUROC of each kind; NaN if all images have a fault of it, or none has."""
     any_fault = set().union(*faulty.values())
     values = []
     for kind in KINDS:
         chosen = [n for n in range(len(scores[kind])) if n in faulty[kind] or n not in any_fault]
-        values.append(float(roc_auc_score([n in faulty[kind] for n in chosen], scores[kind][chosen])))
+        positive = [n in faulty[kind] for n in chosen]
+        both = 0 < sum(positive) < len(positive)
+        values.append(float(roc_auc_score(positive, scores[kind][chosen])) if both else float("nan"))
     return values
 
 

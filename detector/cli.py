@@ -162,6 +162,32 @@ def export() -> None:
         run(params, layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION, layout.ARTIFACT)
 
 
+@main.command("check-labels")
+@click.argument("artifact", type=_FOLDER)
+@click.option("--dataset", type=_FOLDER, default=Path("build/dataset"), show_default=True, help="What `fetch` wrote.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option("--out", type=_FOLDER, default=Path("build/labels"), show_default=True, help="labels.html, labels.json.")
+@_device("auto")
+def check_labels(artifact: Path, dataset: Path, split: str, out: Path, device: str) -> None:
+    """List the labels of a split that ARTIFACT contradicts most: overlooked objects, swapped classes, misplaced boxes.
+
+    The detector must not have learnt from these labels, or it repeats their faults. To check training labels, train on
+    another part of the data: another fetch.seed splits it differently.
+
+    Example: detector check-labels models/detector --split test
+    """
+    from collections import Counter
+
+    from detector.stages.check_labels import LIST_FILE, PAGE_FILE, run
+
+    if split == "train":
+        click.echo("notice: a detector that was trained on these labels repeats most of their faults", err=True)
+    counts = Counter(doubt.kind for doubt in run(artifact, dataset, split, out, cores(), device))
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
+    click.echo(f"labels in doubt: {listed}; the first of each kind are the most doubtful")
+    click.echo(f"written to {out}: {PAGE_FILE}, {LIST_FILE}")
+
+
 @main.command("import")
 @click.argument("model", type=_FILE)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the new artifact.")

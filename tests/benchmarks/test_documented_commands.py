@@ -53,6 +53,8 @@ SMOKE = {
     "detector compare family --member fast_rcnn --member faster_rcnn": "--out build/two",
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
+    "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
+        "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
@@ -63,6 +65,7 @@ SMOKE = {
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
     "python -m benchmarks.planning": "--count 3000 --latency 0",
@@ -139,7 +142,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     (folder / "detector").mkdir()
     (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
     write_scenes(folder / "build/dataset", SPLITS)
-    write_scenes(folder / "voc", {"test": 2, "train": 2}, load_artifact(SHIPPED).classes)
+    write_scenes(folder / "voc", {"test": 2, "train": 6, "val": 4}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
