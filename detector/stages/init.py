@@ -173,10 +173,7 @@ def _write(
         classes=yaml.safe_dump(classes, default_flow_style=True, allow_unicode=True, width=100_000).strip(),
         image_sizes=[side - _STEP, side, side + _STEP],
     )
-    named = [value for key, value in source.named() if key != "cache"]
-    if source.format != "coco":  # labels and images lie beside a file, such as data.yaml
-        named = [str(path.parent if path.is_file() else path) for path in map(Path, named)]
-    deps = yaml.safe_dump(list(dict.fromkeys(named)), allow_unicode=True, width=1000)
+    deps = yaml.safe_dump(list(dict.fromkeys(source.dependencies())), allow_unicode=True, width=1000)
     sides = f"- {SIDES}: {{cache: false, persist: true}} # git tracks it; an edited line runs the stage again"
     pipeline = Template((_TEMPLATES / "pipeline.yaml").read_text("utf-8")).substitute(
         data=_indented(deps, 6), sides=_indented(sides if with_sides else "", 6)

@@ -10,6 +10,8 @@ PARAMS = Path("params.yaml")
 # Which split each image of a source without splits belongs to; git tracks it.
 SIDES = Path("splits.csv")
 DATASET = Path("build/dataset")
+# In DATASET: the published runs whose boxes became labels.
+LABEL_RUNS = "runs.json"
 PROPOSALS = Path("build/proposals")
 PROPOSAL_METRICS = Path("build/proposals.json")
 TRAINING = Path("build/train")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from detector.common.errors import AnnotationError
-from detector.data.annotations import read_json
+from detector.data.annotations import group_of, read_json
 from detector.data.frames import FrameRules
 from detector.data.places import IMAGE_SUFFIXES, Places, shown
 from detector.data.settings import LabelStudioSource
@@ -83,7 +83,7 @@ def read(source: LabelStudioSource, places: Places, seed: int, rules: FrameRules
         for path in export_files(root):
             folder = Path(source.images) if source.images else path.parent
             for task in read_json(path, _TASKS):
-                if (image := _task(path, folder, task, notes)) is None:
+                if (image := _task(path, folder, task, notes, source.group_field)) is None:
                     continue
                 if image.path in drawn:
                     raise AnnotationError(f"{path}: task {task.id}: another task has the image {image.path} too")
@@ -121,7 +121,7 @@ def export_files(root: Path) -> list[Path]:
     return found
 
 
-def _task(path: Path, folder: Path, task: _Task, notes: Counter[str]) -> Drawn | None:
+def _task(path: Path, folder: Path, task: _Task, notes: Counter[str], group_field: str | None) -> Drawn | None:
     if task.annotations is None:
         raise AnnotationError(
             f'{path}: task {task.id} has no `annotations`: this is not the export "JSON", perhaps JSON-MIN: '
@@ -140,7 +140,8 @@ def _task(path: Path, folder: Path, task: _Task, notes: Counter[str]) -> Drawn |
     if len(sizes) > 1 or (0, 0) in sizes:
         raise AnnotationError(f"{where}: original_width and original_height must be the same for all its regions")
     width, height = next(iter(sizes), (0, 0))
-    return Drawn(image, name, width, height, _things(where, chosen.result, width, height, notes))
+    group = group_of(f"{where}: its data", task.data, group_field)
+    return Drawn(image, name, width, height, _things(where, chosen.result, width, height, notes), group)
 
 
 def _things(where: str, regions: list[_Region], width: int, height: int, notes: Counter[str]) -> list[Thing]:
