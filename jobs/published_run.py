@@ -40,11 +40,20 @@ def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
     return decode_lines(Record, data)
 
 
+class BaselineCounts(BaseModel):
+    """The number of test images, and of their detections by label: ten counts each, by the score."""
+
+    images: int
+    boxes: dict[str, list[int]]
+
+
 class _Card(BaseModel):
     """The part of the artifact's description that is needed here, whichever version it has."""
 
     classes: tuple[str, ...]
     operating_score: float | None = None
+    least_score: float = 0.0
+    baseline: BaselineCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,16 @@ class PublishedRun:
         """
         stated = self._card().operating_score
         return self.manifest.min_score if stated is None else stated
+
+    def baseline(self) -> BaselineCounts | None:
+        """What the artifact found on its test images; None where it was not measured. Raises ModelError as `labels`
+        does."""
+        found = self._card().baseline
+        return found if found is not None and found.images else None
+
+    def least_counted(self) -> float:
+        """The score from which the artifact's baseline counts boxes. Raises ModelError as `labels` does."""
+        return self._card().least_score
 
     def _card(self) -> _Card:
         name = self.store.uri + CARD

@@ -23,11 +23,10 @@ from detector.data.places import Places
 from detector.data.settings import SPLITS, FetchSettings, SourceSettings, SplitSettings
 from detector.data.stated import Stated
 from detector.runtime.images import frame_size
-from detector.stages.layout import PARAMS, SIDES
+from detector.stages.layout import PARAMS, PIPELINE, SIDES
 
 # DVC reads every file named dvc.yaml, so that the template must have another name.
 _TEMPLATES = Path(__file__).with_name("project")
-_PIPELINE = Path("dvc.yaml")
 _IGNORED = {
     ".gitignore": ["/build/", "/models/", "/data/archives/", "/dvc_plots/", "/.venv/", "__pycache__/"],
     ".dvcignore": ["/.venv/", "__pycache__/"],
@@ -61,7 +60,7 @@ def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
     Raises ParamsError if a file is there already, `data` contains the project, or DVC cannot be set up, and
     AnnotationError if the format is not recognised or as its reader does. Then nothing was written.
     """
-    for path in (PARAMS, _PIPELINE, SIDES):
+    for path in (PARAMS, PIPELINE, SIDES):
         if path.exists():
             raise ParamsError(f"{path} is there already: `detector init` overwrites nothing; use an empty folder")
     if Path.cwd().is_relative_to(data.resolve() if data.is_dir() else data.resolve().parent):
@@ -179,7 +178,7 @@ def _write(
         data=_indented(deps, 6), sides=_indented(sides if with_sides else "", 6)
     )
     PARAMS.write_text(params, "utf-8")
-    _PIPELINE.write_text("\n".join(line for line in pipeline.split("\n") if line.strip() or not line), "utf-8")
+    PIPELINE.write_text("\n".join(line for line in pipeline.split("\n") if line.strip() or not line), "utf-8")
 
 
 def _indented(text: str, by: int) -> str:
@@ -216,7 +215,7 @@ def _first_commit() -> None:
         path.write_text(before + "".join(f"{line}\n" for line in new), "utf-8")
     if shutil.which("git") is not None and not _git("rev-parse", "--verify", "--quiet", "HEAD"):
         # DVC's log and its experiments need a commit to compare with.
-        made = [str(PARAMS), str(_PIPELINE), *_IGNORED, ".dvc/config", ".dvc/.gitignore"]
+        made = [str(PARAMS), str(PIPELINE), *_IGNORED, ".dvc/config", ".dvc/.gitignore"]
         identity = (
             [] if _git("config", "user.email") else ["-c", "user.name=boxcar", "-c", "user.email=boxcar@localhost"]
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detector.data.settings import SPLITS as SPLITS
 
-PARAMS = Path("params.yaml")
+PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
 # Which split each image of a source without splits belongs to; git tracks it.
 SIDES = Path("splits.csv")
 DATASET = Path("build/dataset")
