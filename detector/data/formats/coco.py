@@ -13,7 +13,7 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, group_of, load_coco, read_json
 from detector.data.checks import Split
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, shown
+from detector.data.places import Places, image_file, shown
 from detector.data.settings import CocoSource, split_named
 from detector.data.stated import Stated
 
@@ -32,7 +32,7 @@ def _image_root(folder: Path, first: PurePosixPath) -> tuple[Path, PurePosixPath
     for skipped in range(len(first.parts)):
         for root in (folder, *inside) if len(inside) == 1 else (folder,):
             is_known = not skipped or len(first.parts) - skipped > 1 or first.parts[skipped - 1] == root.resolve().name
-            if is_known and root.joinpath(*first.parts[skipped:]).is_file():
+            if is_known and image_file(root, PurePosixPath(*first.parts[skipped:])).is_file():
                 return root, PurePosixPath(*first.parts[:skipped])
     raise AnnotationError(f"{folder}: does not hold the image {first}, the first that the annotations list")
 
@@ -142,5 +142,5 @@ def state_coco(annotations: Path, images: Path, group_field: str | None = None) 
         dataclasses.replace(image, id=number, file_name=name.relative_to(before).as_posix(), group=groups.get(image.id))
         for number, (image, name) in enumerate(zip(stated.images, names, strict=True), start=1)
     ]
-    files = {image.file_name: root / image.file_name for image in renamed}
+    files = {image.file_name: image_file(root, image.file_name) for image in renamed}
     return Stated(annotations.name, CocoDataset(stated.classes, tuple(renamed)), files)

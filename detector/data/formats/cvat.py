@@ -13,7 +13,7 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import group_of
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, shown
+from detector.data.places import Places, image_file, shown
 from detector.data.settings import CvatSource, split_named
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -86,8 +86,8 @@ def _image(
     where = f"{path}: image {name!r}"
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise AnnotationError(f"{where}: its name must be a path below the folder of images")
-    tried = [folder / "images" / name, folder / "images" / subset / name, folder / subset / name, folder / name]
-    file = next((file for file in tried if file.is_file()), None)
+    tried = [folder / "images", folder / "images" / subset, folder / subset, folder]
+    file = next((file for root in tried if (file := image_file(root, name)).is_file()), None)
     if file is None:
         raise AnnotationError(
             f"{where} is not in {folder}, nor in its folder images: export with images, or name their folder (images)"

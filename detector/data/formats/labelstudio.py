@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from detector.common.errors import AnnotationError
+from detector.common.s3_names import bucket_and_key
 from detector.data.annotations import group_of, read_json
 from detector.data.frames import FrameRules
-from detector.data.places import IMAGE_SUFFIXES, Places, shown
+from detector.data.places import IMAGE_SUFFIXES, Places, image_file, shown
 from detector.data.settings import LabelStudioSource
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -215,8 +216,8 @@ def _image(where: str, folder: Path, data: dict[str, Any]) -> tuple[Path, str]:
     names.append(PurePosixPath(re.sub(r"^[0-9a-f]{8}-", "", path.name)))
     for name in names:
         for root in (folder, folder / "images"):
-            if (root / name).is_file():
-                return root / name, name.as_posix()
+            if (file := image_file(root, name)).is_file():
+                return file, name.as_posix()
     raise AnnotationError(
         f"{where}: {uris[0]} is not in {folder}, nor in its folder images: copy the images there, or name their folder "
         "(images)"
@@ -224,7 +225,9 @@ def _image(where: str, folder: Path, data: dict[str, Any]) -> tuple[Path, str]:
 
 
 def _path(uri: str) -> PurePosixPath:
-    """Return the path in a URI; of /data/local-files/?d=..., the one behind it."""
+    """Return the path in a URI; of /data/local-files/?d=..., the one behind it; of s3://, the key as it is."""
+    if uri.startswith("s3://"):
+        return PurePosixPath(bucket_and_key(uri)[1])
     parts = urlsplit(uri.replace("\\", "/"))
     behind = parse_qs(parts.query).get("d")
     return PurePosixPath(behind[0] if behind else unquote(parts.path))

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detector.common.file_names import escaped
 from jobs.convert import convert
 from jobs.formats import BoxRecord, Record
 from jobs.published_run import PublishedRun
@@ -22,7 +23,7 @@ from tests.support import sources
 from tests.support.artifacts import CLASSES
 
 PREFIX = "s3://photos/"
-KEYS = ["a.png", "b c.png", "2/d.png", "2/3/ü 写.png", "%.png", "e.f.png", "-g .png"]
+KEYS = ["a.png", "b c.png", "b: c?.png", "2/d.png", "2/3/ü 写.png", "%.png", "e.f.png", "-g .png"]
 
 
 @st.composite
@@ -70,7 +71,7 @@ def _written(run: PublishedRun, to: str, folder: Path) -> dict[str, str]:
         return {record.image: f"{images}{name}.png" for record, name in zip(records, names, strict=True)}
     if to == "labelstudio":
         _accepted(path)
-    return {record.image: f"images/{run.key(record)}" for record in records}
+    return {record.image: f"images/{escaped(run.key(record))}" for record in records}  # as copies are named
 
 
 @pytest.mark.parametrize("to", ["coco-annotations", "cvat", "labelstudio", "voc", "yolo"])
