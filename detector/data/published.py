@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
@@ -22,7 +22,7 @@ MANIFEST, _PLAN, _CARD = "manifest.json", "plan.json", "model/model.json"
 
 
 class _Versioned(BaseModel):
-    version: int = Field(alias="schema")
+    version: Literal[1] = Field(alias="schema")
 
 
 class _Part(BaseModel):
@@ -159,10 +159,14 @@ def _parse(kind: type[Content], data: bytes, where: str) -> Content:
     Raises AnnotationError, which says where and what is wrong.
     """
     try:
-        if issubclass(kind, _Versioned) and (found := _Versioned.model_validate_json(data).version) != SCHEMA:
-            raise AnnotationError(f"{where}: schema {found} is not read here, only schema {SCHEMA}: use a newer boxcar")
         return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        findings = error.errors(include_url=False)
+        # Of another version, other errors mean nothing.
+        first = next((finding for finding in findings if finding["loc"] == ("schema",)), findings[0])
+        if first["type"] == "literal_error":
+            raise AnnotationError(
+                f"{where}: schema {first['input']} is not read here, only schema {SCHEMA}: use a newer boxcar"
+            ) from error
         place = ".".join(map(str, first["loc"]))
         raise AnnotationError(f"{where}: {place}{': ' if place else ''}{first['msg']}") from error

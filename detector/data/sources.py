@@ -13,6 +13,7 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Repairs, Split
+from detector.data.copies import without_copies
 from detector.data.formats import READERS
 from detector.data.frames import FrameRules
 from detector.data.places import Places
@@ -68,9 +69,11 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
             raise AnnotationError(
                 f"no source has images for the split {split}: name it in the `splits` of a source, or add a source"
             )
-    classes, found = _classes(settings.classes, parts)
+    kept, copies = without_copies(parts)
+    notices += copies
+    classes, found = _classes(settings.classes, kept)
     notices += found
-    apart, kept_apart = _apart(parts)
+    apart, kept_apart = _apart(kept)
     notices += kept_apart
     splits, left_out = {}, {}
     for split in SPLITS:

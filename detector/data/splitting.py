@@ -201,4 +201,6 @@ def _part(pool: Split, source: str, name: str, sides: Sides) -> Split:
         if sides[source, image.file_name].split == name and (name == "train" or pool.is_checked(image.file_name))
     )
     files = {image.file_name: pool.files[image.file_name] for image in images}
-    return Split(replace(pool.dataset, images=images), files, pool.repairs if name == "train" else Repairs())
+    return Split(
+        replace(pool.dataset, images=images), files, pool.repairs if name == "train" else Repairs(), pool.checked
+    )

@@ -33,8 +33,8 @@ _GONE = "{{}} image(s) were left out, because the version that the run has seen 
 _SEVERAL = "{} image(s) are in several runs; their labels are those of the last one"
 _UNSURE = "{} box(es) with scores below the least are ignored: neither objects nor background"
 _CUT_OFF = (
-    "{} run(s) kept no box below the least scores, so that objects of which the detector was not sure are background: "
-    "run it with a lower --min-score, such as half of the operating score"
+    "{} run(s) lack boxes with the scores that are ignored, so that an object of which the detector was not sure is "
+    "background there: make such a run with a lower --min-score, as half of the artifact's operating score"
 )
 # An ignored box with this IoU with an object is another reading of the same object.
 _SAME_OBJECT = 0.5

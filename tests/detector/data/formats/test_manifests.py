@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -69,7 +70,7 @@ def test_an_artifact_that_states_little_and_a_run_that_kept_little(tmp_path: Pat
     run = run_over(tmp_path, "run", [record(one, box("cat", 0.5))], card="{}", min_score=0.5)
     (train,) = stated(format="manifests", runs=[run]).values()
     assert objects(train.dataset) == {"photos/a.png": [CAT]} and train.runs[0].least_scores == {"cat": 0.5, "dog": 0.5}
-    assert [note[:37] for note in notes(train)] == ["1 run(s) kept no box below the least s"[:37]]
+    assert [note[:37] for note in notes(train)] == ["1 run(s) lack boxes with the scores that"[:37]]
     Path(run, "model/model.json").write_text('{"operating_score": 0}')
     with pytest.raises(AnnotationError, match=r"model\.json: has changed since it was published: put the published"):
         stated(format="manifests", runs=[run])
@@ -179,6 +180,31 @@ def test_corrected_labels_stand_alone_and_only_these_may_leave_train(tmp_path: P
     again = read_sources(both, 1, tmp_path / "none", sides)
     assert not any("photos/copy.png" in split.files for split in again.splits.values())
     assert any(text.startswith("1 image(s) resemble images of val or test") for text in again.notices)
+
+
+def test_images_of_val_and_test_of_another_source_are_not_taken(tmp_path: Path) -> None:
+    """People have labelled three images of the bucket, which lie elsewhere and were compressed again."""
+    paths = [tmp_path / f"photos/{n}.png" for n in range(8)]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (5, 6, 3), np.uint8)).resize((60, 40)).save(path)
+    people: dict[str, Any] = {"format": "coco", "splits": {}}
+    for number, name in enumerate(("train", "val", "test")):
+        folder = tmp_path / name
+        source = labelled(folder, {f"{name}.png": paths[number]}, {f"{name}.png": [[1, 2, 30, 20]]})
+        Image.open(paths[number]).convert("L").convert("RGB").save(folder / f"images/{name}.png")
+        people["splits"][name] = source["splits"]["train"]
+    run = run_over(tmp_path, "run", [record(str(path), box("dog", 0.9)) for path in paths])
+    sources = [people, {"format": "manifests", "runs": [run]}]
+    joined = read_sources(FetchSettings.model_validate({"sources": sources}), 1, tmp_path / "none", {})
+    assert sorted(joined.splits["train"].files) == [
+        "photos/0.png",
+        *(f"photos/{n}.png" for n in range(3, 8)),
+        "train.png",
+    ]
+    assert "source 2: 2 image(s) of train resemble images of val or test of another source, and were left out" in (
+        joined.notices
+    )
 
 
 def test_a_correction_without_an_image_is_refused(tmp_path: Path) -> None:
