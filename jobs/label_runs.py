@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from detector.runtime.artifact import LabelRun
 from jobs.errors import JobError
 from jobs.published_run import PublishedRun
+
+# Labels whose least score is shown; --json has all.
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,21 @@ def _follow(recorded: LabelRun) -> Teacher:
         return Teacher(recorded, not_followed=str(error))
 
 
+def _scores(least: Mapping[str, float]) -> str:
+    """The least scores of a few labels, or the lowest and the highest of many."""
+    named = [f"{label} {score:g}" for label, score in sorted(least.items(), key=lambda item: item[1])]
+    return ", ".join(named) if len(named) <= MOST_NAMED else f"{named[0]} to {named[-1]}"
+
+
 def describe(found: tuple[Teacher, ...]) -> list[str]:
     """Lines for people; what is behind a run is indented below it."""
     lines = []
     for teacher in found:
         run = teacher.recorded
-        scores = ", ".join(f"{label} {score:g}" for label, score in run.least_scores.items())
         lines += [
             f"run {run.run} in {run.uri}, manifest sha256 {run.manifest_sha256}",
             f"  {run.images:,} images; {run.boxes:,} boxes became objects; people corrected {run.corrected:,} images",
-            f"  least scores: {scores}",
+            f"  least scores: {_scores(run.least_scores)}",
             f"  made by {run.artifact}, model.json sha256 {run.artifact_sha256}",
         ]
         if teacher.not_followed is not None:

@@ -87,7 +87,7 @@ def test_the_runs_behind_an_artifact_are_followed_while_they_are_there(
     text = boxcar("lineage", third).stdout
     lines = [line.strip() for line in text.split("came from:\n", 1)[1].splitlines()]
     assert lines[1] == "1,800 images; 4,200 boxes became objects; people corrected 200 images"
-    assert lines[2] == "least scores: cat 0.6, dog 0.4" and "no run is recorded behind it" in lines
+    assert lines[2] == "least scores: dog 0.4, cat 0.6" and "no run is recorded behind it" in lines
     names = [line.split()[1] for line in lines if line.startswith("run ")]
     assert names == [json.loads((run / "manifest.json").read_bytes())["run"] for run in (second, output)]
     content = json.loads(boxcar("lineage", third, "--json", "--image", "0001.png").stdout)

@@ -33,8 +33,8 @@ _GONE = "{{}} image(s) were left out, because the version that the run has seen 
 _SEVERAL = "{} image(s) are in several runs; their labels are those of the last one"
 _UNSURE = "{} box(es) with scores below the least are ignored: neither objects nor background"
 _CUT_OFF = (
-    "{} run(s) lack boxes with the scores that are ignored, so that an object of which the detector was not sure is "
-    "background there: make such a run with a lower --min-score, as half of the artifact's operating score"
+    "{} label(s) have no boxes below their least score, because the run kept none: an object of which the detector was "
+    "not sure is background there. Make the run with a lower --min-score, as half of the artifact's operating score"
 )
 # An ignored box with this IoU with an object is another reading of the same object.
 _SAME_OBJECT = 0.5
@@ -149,7 +149,8 @@ def _rows(
             label: score / 2 if source.ignore_from is None else source.ignore_from
             for label, score in least[number].items()
         }
-        notes[_CUT_OFF] += any(run.manifest.min_score > from_score[label] for label in from_score)
+        cut_off = [from_score[label] < score <= run.manifest.min_score for label, score in least[number].items()]
+        notes[_CUT_OFF] += sum(cut_off)
         records = progress(run.records(), run.manifest.images, f"read {run.place}")
         for record in records:
             if record.status != OK:

@@ -70,7 +70,7 @@ def test_an_artifact_that_states_little_and_a_run_that_kept_little(tmp_path: Pat
     run = run_over(tmp_path, "run", [record(one, box("cat", 0.5))], card="{}", min_score=0.5)
     (train,) = stated(format="manifests", runs=[run]).values()
     assert objects(train.dataset) == {"photos/a.png": [CAT]} and train.runs[0].least_scores == {"cat": 0.5, "dog": 0.5}
-    assert [note[:37] for note in notes(train)] == ["1 run(s) lack boxes with the scores that"[:37]]
+    assert [note[:37] for note in notes(train)] == ["2 label(s) have no boxes below their least"[:37]]
     Path(run, "model/model.json").write_text('{"operating_score": 0}')
     with pytest.raises(AnnotationError, match=r"model\.json: has changed since it was published: put the published"):
         stated(format="manifests", runs=[run])
