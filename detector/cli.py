@@ -138,11 +138,10 @@ def train() -> None:
 @_device("cpu")
 def evaluate(device: str) -> None:
     """Stage 4: export the network's graph, calibrate it on val and measure it on test, into build/evaluation."""
-    from detector.model.trained import load_making
+    from detector.model.trained import WEIGHTS_FILE, load_making
     from detector.stages import layout
     from detector.stages.evaluate import run
     from detector.stages.provenance import require_settings, save_settings, settings_in_force
-    from detector.stages.train import WEIGHTS_FILE
 
     weights = layout.TRAINING / WEIGHTS_FILE
     with settings_in_force("propose", "detect") as params:
@@ -156,14 +155,15 @@ def evaluate(device: str) -> None:
 
 @main.command()
 def export() -> None:
-    """Stage 5: write the artifact models/detector (model.onnx and model.json) from the evaluated graph."""
+    """Stage 5: write the artifact models/detector from the evaluated graph, with the weights to start from again."""
+    from detector.model.trained import WEIGHTS_FILE
     from detector.stages import layout
     from detector.stages.export import run
     from detector.stages.provenance import read_settings, require_settings, settings_in_force
 
     with settings_in_force("fetch", "propose", "model", "train", "detect") as params:
         require_settings(layout.EVALUATION, read_settings(layout.EVALUATION), params)
-        run(params, layout.DATASET, layout.EVALUATION, layout.ARTIFACT)
+        run(params, layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION, layout.ARTIFACT)
 
 
 @main.command("import")

@@ -17,8 +17,13 @@ from detector.model.family import build
 from detector.model.network import DetectionNetwork
 from detector.params import ModelSettings
 
+WEIGHTS_FILE = "weights.safetensors"
 # Smaller tensors are always stored in float32.
 _FEWEST = 1024
+
+
+# Settings of the section `model` that files of version 0.1 have under another name.
+_RENAMED = {"weights": "start_from", "weights_sha256": "start_sha256"}
 
 
 @dataclass(frozen=True)
@@ -30,21 +35,28 @@ class Making:
     precision: str = ""
 
 
-def save_trained(path: Path, network: torch.nn.Module, making: Making, *, half: bool = False) -> None:
-    """Write the network's weights and how they were made; equal networks give equal bytes.
+def save_trained(path: Path, network: torch.nn.Module, making: Making) -> None:
+    """Write the network's weights and how they were made; equal networks give equal bytes."""
+    _write(path, {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, making)
 
-    half: store large float32 weights as float16, which halves the file. `load_trained` reads both.
+
+def save_half(path: Path, trained: Path) -> None:
+    """Write the weights in the file `trained` with large ones as float16, which halves it; `load_trained` reads both.
+
+    Raises WeightsError as `load_trained` does.
     """
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    if half:
-        weights = {name: value.half() if _is_large(value) else value for name, value in weights.items()}
+    making, weights = read_trained(trained)
+    _write(path, {name: value.half() if _is_large(value) else value for name, value in weights.items()}, making)
+
+
+def _write(path: Path, weights: dict[str, torch.Tensor], making: Making) -> None:
     with replaced(path) as file:
         file.write(save(weights, {"making": json.dumps(asdict(making))}))
 
 
 def load_making(path: Path) -> Making:
     """Return how the network in `path` was made; raises WeightsError as `load_trained` does."""
-    return _read(path)[0]
+    return read_trained(path)[0]
 
 
 def load_trained(path: Path) -> tuple[DetectionNetwork, Making]:
@@ -52,7 +64,7 @@ def load_trained(path: Path) -> tuple[DetectionNetwork, Making]:
 
     Raises WeightsError if `path` is missing or damaged.
     """
-    making, weights = _read(path)
+    making, weights = read_trained(path)
     try:
         model = ModelSettings.model_validate(making.settings["model"])
         network = build(model, len(making.classes), weights="none")
@@ -69,12 +81,15 @@ def _is_large(value: torch.Tensor) -> bool:
     return value.dtype == torch.float32 and value.numel() >= _FEWEST
 
 
-def _read(path: Path) -> tuple[Making, dict[str, torch.Tensor]]:
+def read_trained(path: Path) -> tuple[Making, dict[str, torch.Tensor]]:
+    """Return how the network in `path` was made, and its weights by name; raises as `load_trained` does."""
     if not path.is_file():
         raise WeightsError(f"{path} is missing: run the stage `train`")
     try:
         with safe_open(path, framework="pt") as file:
             content = json.loads((file.metadata() or {})["making"])
+            model = content["settings"].get("model", {})
+            content["settings"]["model"] = {_RENAMED.get(name, name): value for name, value in model.items()}
             making = Making(**{**content, "classes": tuple(content["classes"])})
             return making, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from detector.common.errors import ArtifactError
+from detector.model.trained import WEIGHTS_FILE, save_half
 from detector.params import Params, params_digest
 from detector.runtime.artifact import MODEL_FILE, LabelRun, load_artifact, save_artifact
 from detector.stages.digests import data_digest
@@ -20,11 +21,12 @@ from detector.stages.layout import DRAFT_FILE, LABEL_RUNS
 _CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
 
 
-def run(params: Params, dataset: Path, evaluation: Path, out: Path) -> None:
-    """Write the artifact `out` (model.onnx and model.json) from the results of `evaluate` in `evaluation`.
+def run(params: Params, dataset: Path, weights: Path, evaluation: Path, out: Path) -> None:
+    """Write the artifact `out`: model.onnx and model.json from the results of `evaluate` in `evaluation`, and beside
+    them the training's `weights` in half precision, from which another training can start.
 
     `out` is replaced in one step when the new artifact is complete. Raises ArtifactError if the evaluation is missing
-    or its files do not belong together.
+    or its files do not belong together, and WeightsError if the weights cannot be read.
     """
     try:
         draft = load_artifact(evaluation, DRAFT_FILE)
@@ -40,6 +42,7 @@ def run(params: Params, dataset: Path, evaluation: Path, out: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     shutil.copyfile(evaluation / MODEL_FILE, new / MODEL_FILE)
+    save_half(new / WEIGHTS_FILE, weights)
     save_artifact(draft.model_copy(update=origin), new)
     shutil.rmtree(out, ignore_errors=True)
     new.replace(out)

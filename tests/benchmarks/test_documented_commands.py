@@ -37,7 +37,7 @@ SPLITS = {"train": 4, "val": 2, "test": 2}
 SETTINGS = {
     "fetch": {"sources": [{"format": "generated", "splits": SPLITS}]},
     "propose": {"max_boxes": 60},
-    "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
+    "model": {"start_from": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
     "train": {
         "device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 2, "image_sizes": [64],
         "average": 0.0, "proposals": 60, "regions": 8,

@@ -37,7 +37,7 @@ class Killed(BaseException):
 def test_the_params_know_every_member(model_settings: Callable[..., ModelSettings]) -> None:
     assert set(FAMILY) == set(get_args(ModelSettings.model_fields["name"].annotation))
     for name, member in FAMILY.items():
-        network = build(model_settings(name=name, weights="no/such/file"), 7, weights="none")
+        network = build(model_settings(name=name, start_from="no/such/file"), 7, weights="none")
         assert type(network) is member
 
 
@@ -49,7 +49,7 @@ def test_the_loss_falls(
     name: str,
 ) -> None:
     network, settings = new_network(name=name), train_settings()
-    images = TrainingImages(*training_set, limit=20, seed=0)
+    images = TrainingImages(*training_set, limit=20, seed=0, augment=("flip",))
     batch, examples = collate([images[index, 64, 0] for index in (0, 2, 3)])
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.003)
     history = []

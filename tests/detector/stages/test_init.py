@@ -85,7 +85,7 @@ class Project:
         """Make the settings small enough for seconds."""
         path = self.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        params["model"] |= {"weights": "none", "image_size": 64, "pyramid_channels": 8, "hidden": 16}
+        params["model"] |= {"start_from": "none", "image_size": 64, "pyramid_channels": 8, "hidden": 16}
         params["train"] |= {"epochs": 1, "image_sizes": [64], "precision": "fp32", "device": "cpu"}
         params["detect"] |= {"max_proposals": 50}
         path.write_text(yaml.safe_dump(params))
