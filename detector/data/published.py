@@ -18,7 +18,7 @@ from detector.data.objects import Objects
 
 SCHEMA = 1
 OK = "ok"
-MANIFEST, _PLAN, _CARD = "manifest.json", "plan.json", "model/model.json"
+_MANIFEST, _PLAN, _CARD = "manifest.json", "plan.json", "model/model.json"
 
 
 class _Versioned(BaseModel):
@@ -106,7 +106,7 @@ class PublishedRun:
         """
         place = place.rstrip("/")
         objects = Objects()
-        where = f"{place}/{MANIFEST}"
+        where = f"{place}/{_MANIFEST}"
         data = objects.read(where)
         if data is None:
             raise AnnotationError(f"{where}: is missing: name the OUTPUT of a published run (fetch.sources: runs)")

@@ -23,7 +23,7 @@ from detector.data.formats.corrections import Target, match, override, read_corr
 from detector.data.frames import FrameRules
 from detector.data.objects import AT_ONCE, LeftOut
 from detector.data.places import Places
-from detector.data.published import MANIFEST, OK, Box, PublishedRun, Record
+from detector.data.published import OK, Box, PublishedRun, Record
 from detector.data.settings import ManifestsSource
 from detector.data.stated import Drawn, LabelRun, Stated, Thing, state
 from detector.runtime.geometry.boxes import iou
@@ -98,9 +98,10 @@ def read(source: ManifestsSource, places: Places, seed: int, rules: FrameRules) 
 def recognise(data: Path) -> dict[str, Any] | None:
     """Return None if `data` is no published run. Raises AnnotationError if it is one: a detector's boxes alone make no
     project."""
-    if not (data / MANIFEST).is_file():
+    try:
+        PublishedRun.open(str(data), take_rejected=True)
+    except AnnotationError:  # there is none, or another program's
         return None
-    PublishedRun.open(str(data), take_rejected=True)
     raise AnnotationError(
         f"{data}: is a published run, whose boxes a detector has made. Val and test need labels that people have seen: "
         "begin with `detector init` and labelled images, and then add the run to fetch.sources as {format: manifests, "

@@ -187,7 +187,10 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"a_dot_jpg": None, "a_dot_xml": VOC}, {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}}),
+        (
+            {"a_dot_jpg": None, "a_dot_xml": VOC, "manifest_dot_json": {"name": "mine"}},
+            {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
         (
             {"a_dot_jpg": None, "a_dot_xml": VOC, "._a.jpg": "\0Mac", "._a.xml": "\0Mac",
              "._a.json": "\0Mac", "classes_dot_json": ["cat"], "names_dot_json": [{"id": 0, "name": "cat"}]},
