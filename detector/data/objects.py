@@ -14,7 +14,7 @@ from detector.common.s3_names import bucket_and_key, is_same_version
 
 # Images that are asked for at once: S3 answers after some 50 ms.
 AT_ONCE = 16
-# Tries of a request, with growing pauses between them.
+# Tries of a request, with growing pauses between them, unless AWS_MAX_ATTEMPTS or the profile says otherwise.
 _ATTEMPTS = 8
 # Tries of a download whose connection breaks after S3 has answered, which botocore does not repeat.
 _DOWNLOADS = 3
@@ -108,16 +108,19 @@ class Objects:
         from botocore.exceptions import BotoCoreError
 
         bucket, key = bucket_and_key(name)
-        for attempt in range(1, _DOWNLOADS + 1):
+        attempts = _DOWNLOADS
+        while True:
+            attempts -= 1
+            answered = False
             try:
                 answer = self._client().get_object(Bucket=bucket, Key=key, **self._payer)
+                answered = True
                 return _Object(answer["Body"].read(), answer.get("ETag"), answer.get("ContentEncoding", ""))
             except (BotoCoreError, OSError, ValueError) as error:  # a malformed bucket or endpoint is a ValueError
-                if attempt == _DOWNLOADS:
+                if not answered or not attempts:
                     raise ArchiveError(
                         f"{name}: {error}; check the name, the network and the AWS settings, then run again"
                     ) from error
-        raise AssertionError("the loop returns or raises")
 
     def _client(self) -> Any:
         with self._lock:
@@ -125,13 +128,16 @@ class Objects:
                 import boto3  # slow to import, and needed for s3:// only
                 from botocore import UNSIGNED
                 from botocore.config import Config
+                from botocore.session import get_session
 
+                settings = get_session()
+                attempts = settings.get_config_variable("max_attempts") or _ATTEMPTS
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    retries={"mode": "standard", "total_max_attempts": attempts},
                     max_pool_connections=AT_ONCE,
                     signature_version=UNSIGNED if self._no_sign_request else None,
                 )
-                self._made = boto3.session.Session().client("s3", config=config)
+                self._made = boto3.session.Session(botocore_session=settings).client("s3", config=config)
             return self._made
 
 

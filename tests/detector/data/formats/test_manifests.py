@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+import hashlib
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from detector.common.errors import AnnotationError
+from detector.common.errors import AnnotationError, ArchiveError
 from detector.data.formats.corrections import Correction, Target, match
+from detector.data.frames import FrameRules
+from detector.data.objects import Objects
 from detector.data.published import PublishedRun
 from detector.data.settings import FetchSettings
 from detector.data.sources import read_sources
@@ -263,8 +270,6 @@ def test_changed_parts_and_other_places_are_refused_and_a_rejected_run_can_be_ta
 
 
 def test_a_bucket_gives_each_version_once(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     monkeypatch.chdir(tmp_path)
     keys = ["a.png", "b c/ü#?.png", "c.png", "d.png"]
     records = []
@@ -282,7 +287,7 @@ def test_a_bucket_gives_each_version_once(tmp_path: Path, bucket: Bucket, monkey
     assert list(train.files) == ["in/a.png", "in/b c/ü#%3F.png"]
     assert all(path.is_relative_to("data/archives/images") for path in train.files.values())
     assert sorted(text[-10:] for text in notes(train)) == [" (changed)", " (missing)"]
-    assert objects(train.fit(_rules()).dataset)["in/a.png"] == [CAT]
+    assert objects(train.fit(FrameRules()).dataset)["in/a.png"] == [CAT]
     bucket.delete("in/a.png")
     (again,) = stated(**source).values()
     assert again.files == train.files  # downloads are kept
@@ -290,10 +295,43 @@ def test_a_bucket_gives_each_version_once(tmp_path: Path, bucket: Bucket, monkey
         stated(format="manifests", runs=[f"{bucket.uri}/nothing"])
 
 
-def _rules() -> Any:
-    from detector.data.frames import FrameRules
+def test_images_are_asked_for_as_the_run_did_and_a_server_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    plan = b'{"request_payer": true, "no_sign_request": false, "input": "s3://b/"}'
+    run = PublishedRun.open(run_over(tmp_path, "run", [record("s3://b/a.png", etag="x")]))
+    lineage = run.manifest.lineage.model_copy(update={"plan_sha256": hashlib.sha256(plan).hexdigest()})
+    planned = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"lineage": lineage}))
+    with pytest.raises(AnnotationError, match=r"plan\.json: is missing: put the published file back"):
+        planned.images()
+    (tmp_path / "run/plan.json").write_bytes(plan)
+    asked: dict[str, Any] = {}
+    body = io.BytesIO(b"pixels")
+    answer = {"Body": body, "ETag": 'W/"x-gzip"'}
+    images = planned.images()
+    client = SimpleNamespace(get_object=lambda **options: asked.update(options) or answer)
+    monkeypatch.setattr(images, "_client", lambda: client)
+    assert images.fetch("s3://b/a.png", "x", tmp_path / "cache").read_bytes() == b"pixels"
+    assert asked == {"Bucket": "b", "Key": "a.png", "RequestPayer": "requester"}
+    assert run.images() is run.objects
+    with pytest.raises(ArchiveError, match=r"s3://b/r/manifest\.json: Could not connect.*check the name, the network"):
+        PublishedRun.open("s3://b/r")
 
-    return FrameRules()
+
+def test_a_download_that_breaks_off_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def read(self) -> bytes:
+            raise ConnectionResetError("reset")
+
+    bodies: list[Any] = [Broken(), io.BytesIO(gzip.compress(b"pixels")), Broken(), Broken(), Broken()]
+    objects = Objects()
+    client = SimpleNamespace(get_object=lambda **_: {"Body": bodies.pop(0), "ETag": '"x"', "ContentEncoding": "gzip"})
+    monkeypatch.setattr(objects, "_client", lambda: client)
+    assert objects.fetch("s3://b/a.png", "x", tmp_path).read_bytes() == b"pixels"
+    with pytest.raises(ArchiveError, match=r"s3://b/b\.png: reset"):
+        objects.fetch("s3://b/b.png", "x", tmp_path)
+    assert not bodies
 
 
 def test_every_record_becomes_what_its_scores_say(tmp_path: Path) -> None:
