@@ -73,15 +73,19 @@ def fetch() -> None:
     from detector.stages import layout
     from detector.stages.fetch import fetch as run
     from detector.stages.provenance import save_settings, settings_in_force
+    from detector.stages.watched import unwatched
 
     with settings_in_force("fetch") as params:
         report = run(params.fetch, params.fetch.seed, layout.DATASET)
         save_settings(layout.DATASET, params, "fetch")
+        missing = unwatched(params.fetch, layout.PIPELINE)
     for name, split in report.splits.items():
         counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
     for notice in report.notices:
         click.echo(f"notice: {notice}", err=True)
+    for path in missing:
+        click.echo(f"notice: {path} can change unseen: add it to the deps of fetch in {layout.PIPELINE}", err=True)
     for finding in report.findings:
         if not finding.passed:
             click.echo(f"warning: {finding.rule.sentence} This is not so for: {', '.join(finding.examples)}", err=True)

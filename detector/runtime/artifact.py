@@ -66,6 +66,20 @@ class Baseline(_Frozen):
     )
 
 
+class LabelRun(_Frozen):
+    """A published run of the batch job, whose boxes were labels in the training."""
+
+    uri: str = Field(description="the run's OUTPUT, as the settings named it")
+    run: str = Field(description="the run's name")
+    manifest_sha256: str = Field(description="of the run's manifest.json")
+    artifact: str = Field(description="the name of the detector that made the run")
+    artifact_sha256: str = Field(description="of that detector's model.json")
+    images: int = Field(ge=0, description="images that were taken from the run")
+    boxes: int = Field(ge=0, description="boxes of the run that became objects")
+    corrected: int = Field(ge=0, description="images whose labels people corrected")
+    least_scores: dict[str, float] = Field(description="of a box that became an object, by label")
+
+
 class Artifact(_Frozen):
     """The content of `model.json`. What was measured may be missing: `metrics` and `class_ap` are empty then."""
 
@@ -107,6 +121,9 @@ class Artifact(_Frozen):
         default=None, description="sha256 over the annotation files and all images; null: not known"
     )
     params_digest: str | None = Field(default=None, description="sha256 of params.yaml's content; null: not known")
+    label_runs: tuple[LabelRun, ...] = Field(
+        default=(), description="the published runs whose boxes were labels in the training"
+    )
 
     @property
     def most_overlap(self) -> float:

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from detector.common.errors import ArtifactError
 from detector.model.trained import WEIGHTS_FILE, save_half
 from detector.params import Params, params_digest
-from detector.runtime.artifact import MODEL_FILE, load_artifact, save_artifact
+from detector.runtime.artifact import MODEL_FILE, LabelRun, load_artifact, save_artifact
 from detector.stages.digests import data_digest
-from detector.stages.layout import DRAFT_FILE
+from detector.stages.layout import DRAFT_FILE, LABEL_RUNS
 
 _CODE = ("--untracked-files=no", "--", ".", ":!params.yaml", ":!dvc.lock")
 
@@ -34,6 +36,7 @@ def run(params: Params, dataset: Path, weights: Path, evaluation: Path, out: Pat
         "git_revision": git_revision(),
         "data_digest": data_digest(dataset),
         "params_digest": params_digest(params),
+        "label_runs": read_label_runs(dataset / LABEL_RUNS),
     }
     new = out.with_name(f"{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -43,6 +46,11 @@ def run(params: Params, dataset: Path, weights: Path, evaluation: Path, out: Pat
     save_artifact(draft.model_copy(update=origin), new)
     shutil.rmtree(out, ignore_errors=True)
     new.replace(out)
+
+
+def read_label_runs(path: Path) -> tuple[LabelRun, ...]:
+    """Return the published runs that the labels come from; none of a dataset that an earlier version fetched."""
+    return TypeAdapter(tuple[LabelRun, ...]).validate_json(path.read_bytes()) if path.exists() else ()
 
 
 def git_revision() -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jobs.sampling.copies import copy_images
-from jobs.sampling.sample import EarlierRound, SampledRun, draw_sample, read_earlier
-from jobs.sampling.strata import WAYS
+from jobs.sampling.sample import WAYS, EarlierRound, SampledRun, draw_sample, read_earlier
 
 __all__ = ["WAYS", "EarlierRound", "SampledRun", "copy_images", "draw_sample", "read_earlier"]
