@@ -24,8 +24,9 @@ import numpy as np
 from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
 from detector.data.settings import FetchSettings
-from detector.model.trained import WEIGHTS_FILE, load_trained
+from detector.model.trained import load_trained
 from detector.model.validation import validation
+from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import ModelSettings, Params, TrainSettings, load_params
 from detector.proposals.store import load_proposals
 from detector.stages import fetch, layout, propose, train

@@ -24,10 +24,10 @@ from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.evaluation.doubts import KINDS, Kind, find_doubts
 from detector.evaluation.measure import detect_all
-from detector.runtime.artifact import SHIPPED
 from detector.runtime.detector import open_detector, read_for
 from detector.runtime.geometry.boxes import area, clip, iou
 from detector.runtime.postprocess import Detections
+from detector.runtime.shipped import SHIPPED
 from detector.stages import layout
 
 SHARE = 0.05

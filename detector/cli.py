@@ -138,7 +138,7 @@ def train() -> None:
 @_device("cpu")
 def evaluate(device: str) -> None:
     """Stage 4: export the network's graph, calibrate it on val and measure it on test, into build/evaluation."""
-    from detector.model.trained import WEIGHTS_FILE, load_making
+    from detector.model.weights_file import WEIGHTS_FILE, load_making
     from detector.stages import layout
     from detector.stages.evaluate import run
     from detector.stages.provenance import require_settings, save_settings, settings_in_force
@@ -156,7 +156,7 @@ def evaluate(device: str) -> None:
 @main.command()
 def export() -> None:
     """Stage 5: write the artifact models/detector from the evaluated graph, with the weights to start from again."""
-    from detector.model.trained import WEIGHTS_FILE
+    from detector.model.weights_file import WEIGHTS_FILE
     from detector.stages import layout
     from detector.stages.export import run
     from detector.stages.provenance import read_settings, require_settings, settings_in_force

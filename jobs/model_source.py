@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detector.common.dvc_project import get_declared
 from detector.common.errors import ProjectError
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from jobs.errors import ModelError, UsageError
 from jobs.model import FILES, Model, download_model, open_model
 from jobs.storage import open_store

@@ -24,7 +24,9 @@ from detector.evaluation.proposal_recall import RecallPoint
 from detector.runtime.geometry.boxes import iou
 
 FALSE_POSITIVES, MISSES = 30, 30
-DOUBTS_A_KIND = 10
+# Labels in doubt: at most this number of a kind, and only those that are probably wrong by the detector's calibrated
+# scores.
+DOUBTS_A_KIND, LEAST_DOUBT = 10, 0.5
 IMAGE_BYTES = 3_000_000
 GROUPS = (
     Group("wrong", "false positives"),
@@ -74,7 +76,7 @@ def evaluation_page(
     """
     mistakes = find_mistakes(truth, detections, score)
     wrong, missed = mistakes.false_positives[:FALSE_POSITIVES], mistakes.misses[:MISSES]
-    doubted = find_doubts(truth, detections)
+    doubted = [doubt for doubt in find_doubts(truth, detections) if doubt.suspicion >= LEAST_DOUBT]
     doubts = [doubt for kind in DOUBTS for doubt in [own for own in doubted if own.kind == kind][:DOUBTS_A_KIND]]
     budget = IMAGE_BYTES // (FALSE_POSITIVES + MISSES + DOUBTS_A_KIND * len(DOUBTS))
     numbers = sorted({item.image for items in (wrong, missed, doubts) for item in items})

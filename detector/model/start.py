@@ -19,9 +19,9 @@ from detector.model.checkpoint import get_file
 from detector.model.family import build
 from detector.model.heads import ClassLayer
 from detector.model.network import DetectionNetwork
-from detector.model.trained import WEIGHTS_FILE, read_trained
+from detector.model.weights_file import WEIGHTS_FILE, read_trained
 from detector.params import ModelSettings
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,6 @@ from detector.runtime.postprocess import Columns
 from detector.runtime.preprocess import MOST_SIDE, Preprocessing, own_preprocessing
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
-# The artifact in the package, for the 20 classes of PASCAL VOC; README.md beside it is its model card.
-SHIPPED = Path(__file__).parents[1] / "artifacts" / "voc20"
 
 
 class _Frozen(BaseModel):

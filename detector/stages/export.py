@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from detector.common.errors import ArtifactError
-from detector.model.trained import WEIGHTS_FILE, save_half
+from detector.model.weights_file import WEIGHTS_FILE, save_half
 from detector.params import Params, params_digest
 from detector.runtime.artifact import MODEL_FILE, LabelRun, load_artifact, save_artifact
 from detector.stages.digests import data_digest

@@ -22,8 +22,9 @@ from detector.model.learning import Lesson, learn
 from detector.model.network import DetectionNetwork
 from detector.model.precision import Precision, resolve_precision
 from detector.model.start import begin, weights_of
-from detector.model.trained import WEIGHTS_FILE, Making, save_trained
+from detector.model.trained import save_trained
 from detector.model.training import EpochReport
+from detector.model.weights_file import WEIGHTS_FILE, Making
 from detector.params import ModelSettings, TrainSettings
 from detector.stages import layout
 from detector.stages.computation import computation_digest

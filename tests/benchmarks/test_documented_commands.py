@@ -22,7 +22,8 @@ from PIL import Image
 from benchmarks.validation import make_run
 from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
-from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.artifact import load_artifact
+from detector.runtime.shipped import SHIPPED
 from jobs.rules.policy import DRIFT_IMAGES
 from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes

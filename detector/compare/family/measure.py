@@ -11,7 +11,7 @@ from typing import Any
 from detector.common.cores import cores
 from detector.common.digests import sha256_of
 from detector.model.device import choose_device
-from detector.model.trained import WEIGHTS_FILE
+from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import Params, params_digest
 from detector.proposals import METHODS
 from detector.stages import evaluate, propose, train

@@ -12,9 +12,10 @@ import torch
 from detector.data.annotations import CocoDataset
 from detector.model.family import FAMILY, build
 from detector.model.network import DetectionNetwork
-from detector.model.trained import Making, load_trained, save_trained
+from detector.model.trained import load_trained, save_trained
 from detector.model.training import EpochReport, train
 from detector.model.training_images import Example, TrainingImages, collate
+from detector.model.weights_file import Making
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 

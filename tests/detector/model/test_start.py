@@ -10,9 +10,10 @@ from detector.common.errors import TrainingError, WeightsError
 from detector.model.heads import ClassLayer
 from detector.model.network import DetectionNetwork
 from detector.model.start import begin, weights_of
-from detector.model.trained import WEIGHTS_FILE, Making, save_trained
+from detector.model.trained import save_trained
+from detector.model.weights_file import WEIGHTS_FILE, Making
 from detector.params import ModelSettings
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 
 OLD = ("cat", "dog", "tree")
 NEW = ("house", "dog", "cat", "bird")

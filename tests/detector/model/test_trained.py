@@ -6,7 +6,8 @@ import torch
 
 from detector.common.errors import WeightsError
 from detector.model.fast_rcnn import FastRCNN
-from detector.model.trained import Making, load_making, load_trained, save_half, save_trained
+from detector.model.trained import load_trained, save_trained
+from detector.model.weights_file import Making, load_making, save_half
 from detector.params import ModelSettings
 
 CLASSES = ("cat", "dog", "tree")

@@ -23,10 +23,11 @@ from detector.export.card import BEGIN, renewed, tables
 from detector.export.onnx_export import export_onnx
 from detector.model.trained import load_trained
 from detector.params import load_params
-from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
+from detector.runtime.shipped import SHIPPED
 from tests.support.detecting import detect
 
 ROOT = Path(__file__).parents[3]

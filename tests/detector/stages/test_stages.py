@@ -18,8 +18,8 @@ from detector.evaluation.detections import load_results, no_detections
 from detector.export.card import tables
 from detector.model import fast_rcnn
 from detector.model.family import FAMILY
-from detector.model.trained import WEIGHTS_FILE, load_making
 from detector.model.training import EpochReport
+from detector.model.weights_file import WEIGHTS_FILE, load_making
 from detector.params import Params, params_digest
 from detector.proposals import METHODS, selective_search
 from detector.proposals.store import load_proposals

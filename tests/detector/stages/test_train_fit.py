@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from detector.common.errors import AnnotationError, TrainingError
 from detector.data.annotations import CocoDataset, load_coco, save_coco
 from detector.model import feature_cache
-from detector.model.trained import WEIGHTS_FILE
+from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import Params
 from detector.proposals.store import save_proposals
 from detector.stages import fetch, train
