@@ -116,7 +116,7 @@ def test_voc_archives_become_coco_files(tmp_path: Path) -> None:
     chosen = voc_settings(tmp_path, {"train": 10, "val": 20, "test": 30})
     report = fetch(chosen, 1, tmp_path / "out")
     names = {"images/train.jpg", "images/val.jpg", "images/test.jpg"}
-    files = {"train.json", "val.json", "test.json", "report.json", "validation.json"}
+    files = {"train.json", "val.json", "test.json", "report.json", "validation.json", "runs.json"}
     assert set(contents(tmp_path / "out")) == names | files
     rules = json.loads((tmp_path / "out/validation.json").read_text())
     broken = {rule["rule"] for rule in rules if rule["verdict"] != "passed"}
