@@ -1,0 +1,60 @@
+"""The statements of an audit as tables of words, for the terminal and for the report."""
+
+from __future__ import annotations
+
+from jobs.audit.verdicts import NOT_JUDGED, UNCLEAR
+from jobs.formats import Audit, CountStatement, MissedStatement, PrecisionStatement
+
+RIGHT, FROM, MISSED, COUNTS = "Right boxes", "Scores to trust", "Missed objects", "How many objects"
+# What each table says.
+WORDS = {
+    RIGHT: "the share of the boxes that are right lies in this range.",
+    FROM: "from this score on, at least this share of the boxes is right.",
+    MISSED: "the share of the images in which at least one object was missed lies in this range.",
+    COUNTS: "the number of objects in all images lies in this range.",
+}
+ALL = "all labels"
+
+
+def statements(audit: Audit) -> dict[str, list[list[str]]]:
+    """The tables that are not empty, by title, each with a row of heads first."""
+    tables = {
+        RIGHT: [["label", "score from", "boxes", "judged", "right", "unclear", "share that is right"]],
+        FROM: [["label", "share", "score from", "boxes"]],
+        MISSED: [["label", "images judged", "with a missed object", "unclear", "share of images"]],
+        COUNTS: [["label", "boxes found", "objects"]],
+    }
+    tables[RIGHT] += [_precision(one) for one in audit.precision]
+    tables[FROM] += [
+        [
+            one.label or ALL,
+            f"{one.precision:.1%}",
+            "not shown" if one.score is None else f"{one.score:.4g}",
+            f"{one.boxes:,}",
+        ]
+        for one in audit.thresholds
+    ]
+    tables[MISSED] += [_missed(one) for one in audit.missed]
+    tables[COUNTS] += [_count(one) for one in audit.counts]
+    return {title: rows for title, rows in tables.items() if len(rows) > 1}
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _precision(one: PrecisionStatement) -> list[str]:
+    unclear = one.verdicts[UNCLEAR] + one.verdicts[NOT_JUDGED]
+    return [
+        one.label or ALL, f"{one.min_score:.4g}", f"{one.boxes:,}", f"{one.drawn - one.verdicts[NOT_JUDGED]:,}",
+        f"{one.verdicts['right']:,}", f"{unclear:,}", _range(one.low, one.high),
+    ]  # fmt: skip
+
+
+def _missed(one: MissedStatement) -> list[str]:
+    return [one.label or ALL, f"{one.drawn:,}", f"{one.with_missed:,}", f"{one.unclear:,}", _range(one.low, one.high)]
+
+
+def _count(one: CountStatement) -> list[str]:
+    said = one.reason or ("" if one.low is None or one.high is None else f"{one.low:,.0f} to {one.high:,.0f}")
+    return [one.label or ALL, f"{one.detected:,}", said]
