@@ -526,13 +526,13 @@ class BoxVerdict(FileModel):
 
 
 class MissedObject(FileModel):
-    """An object without a right box, as a point or as a box, in pixels of the image after its EXIF orientation."""
+    """An object without a right box, as a point or as a box, in the image after its EXIF orientation."""
 
     label: str = Field(description="One of the sample's labels.")
-    x: float = Field(description="The point, or the left edge of the box.")
-    y: float = Field(description="The point, or the top edge of the box.")
-    width: Annotated[float, Field(ge=0)] = Field(default=0, description="0: a point.")
-    height: Annotated[float, Field(ge=0)] = Field(default=0, description="0: a point.")
+    x: float = Field(description="The point, or the left edge of the box: pixels from the image's left edge.")
+    y: float = Field(description="The point, or the top edge of the box: pixels from the image's top edge.")
+    width: Annotated[float, Field(ge=0)] = Field(default=0, description="Pixels; 0: a point.")
+    height: Annotated[float, Field(ge=0)] = Field(default=0, description="Pixels; 0: a point.")
     sure: bool = Field(default=True, description="False where the person cannot tell whether it is such an object.")
 
 
@@ -577,7 +577,7 @@ class PrecisionStatement(FileModel):
     """The share of boxes that are right: it lies from `low` to `high`, with the audit's confidence."""
 
     label: str | None = Field(description="The label; null: all labels of the audit together.")
-    min_score: float = Field(description="Boxes with at least this score are meant.")
+    min_score: float = Field(description="Boxes with at least this score, 0 to 1, are meant.")
     boxes: int = Field(description="Number of such boxes in the run.")
     drawn: int = Field(description="Number of those that were drawn.")
     verdicts: dict[str, int] = Field(
@@ -593,7 +593,7 @@ class ThresholdStatement(FileModel):
 
     label: str | None = Field(description="The label; null: all labels of the audit together.")
     precision: float = Field(description="The precision that was asked for, between 0 and 1.")
-    score: float | None = Field(description="The score; null: the sample shows none.")
+    score: float | None = Field(description="The score, 0 to 1; null: the sample shows none.")
     boxes: int = Field(description="Number of boxes in the run with at least this score; 0 when none is shown.")
 
 

@@ -42,9 +42,12 @@ def interval(strata: Sequence[Stratum], confidence: float = CONFIDENCE) -> tuple
     Each limit fails with probability at most (1 - confidence) / 2. Unclear items count as not good in the lower limit
     and as good in the upper one.
     """
+    total = sum(stratum.size for stratum in strata)
+    if not total:
+        return 0.0, 1.0
     alpha = (1 - confidence) / 2
     bad = [Stratum(s.size, s.drawn, s.drawn - s.good - s.unclear) for s in strata]
-    return lower_limit(strata, alpha), 1 - lower_limit(bad, alpha)
+    return _least(strata, alpha) / total, (total - _least(bad, alpha)) / total
 
 
 def lower_limit(strata: Sequence[Stratum], alpha: float) -> float:
@@ -53,14 +56,16 @@ def lower_limit(strata: Sequence[Stratum], alpha: float) -> float:
     Unclear items, and all items of a stratum that nothing was drawn from, count as not good.
     """
     total = sum(stratum.size for stratum in strata)
+    return _least(strata, alpha) / total if total else 0.0
+
+
+def _least(strata: Sequence[Stratum], alpha: float) -> float:
+    """A lower limit of the number of good items."""
     known = sum(stratum.good for stratum in strata if stratum.drawn == stratum.size)
     sampled = [stratum for stratum in strata if 0 < stratum.drawn < stratum.size]
-    if not total:
-        return 0.0
     if not sampled:
-        return known / total
-    least = _exact(sampled[0], alpha) if len(sampled) == 1 else _chernoff(sampled, alpha)
-    return (known + least) / total
+        return known
+    return known + (_exact(sampled[0], alpha) if len(sampled) == 1 else _chernoff(sampled, alpha))
 
 
 def _exact(stratum: Stratum, alpha: float) -> int:

@@ -227,7 +227,7 @@ def _count(judged: Judged, label: str | None) -> CountStatement:
     if len(found) < len(sample.images):  # they may be those with the most objects
         reason = f"{len(sample.images) - len(found):,} of {len(sample.images):,} images are not judged, or not clear"
     elif errors < LEAST_ERRORS:
-        reason = f"too few to say: errors in {errors:,} images, and {LEAST_ERRORS} are needed"
+        reason = f"too few to say: errors in {errors:,} of {len(found):,} images, and {LEAST_ERRORS} are needed"
     else:
         low = corrected_total(least, found, sample.population, detected)
         high = corrected_total(most, found, sample.population, detected)

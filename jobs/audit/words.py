@@ -9,9 +9,9 @@ RIGHT, FROM, MISSED, COUNTS = "Right boxes", "Scores to trust", "Missed objects"
 # What each table says.
 WORDS = {
     RIGHT: "the share of the boxes that are right lies in this range.",
-    FROM: "from this score on, at least this share of the boxes is right.",
+    FROM: "from this score on, at least this share of the boxes is right. Labels that are not here: not shown.",
     MISSED: "the share of the images in which at least one object was missed lies in this range.",
-    COUNTS: "the number of objects in all images lies in this range.",
+    COUNTS: "the number of objects in all images lies in this range. Labels that are not here: too few to say.",
 }
 ALL = "all labels"
 
@@ -28,14 +28,15 @@ def statements(audit: Audit) -> dict[str, list[list[str]]]:
     tables[FROM] += [
         [
             one.label or ALL,
-            f"{one.precision:.1%}",
+            f"{100 * one.precision:.4g} %",
             "not shown" if one.score is None else f"{one.score:.4g}",
             f"{one.boxes:,}",
         ]
         for one in audit.thresholds
+        if one.label is None or one.score is not None
     ]
     tables[MISSED] += [_missed(one) for one in audit.missed]
-    tables[COUNTS] += [_count(one) for one in audit.counts]
+    tables[COUNTS] += [_count(one) for one in audit.counts if one.label is None or one.reason is None]
     return {title: rows for title, rows in tables.items() if len(rows) > 1}
 
 

@@ -88,7 +88,9 @@
     picture.replaceChildren();
     picture.setAttribute("viewBox", area.join(" "));
     element("image", { href: uri, ...rectangle(area), preserveAspectRatio: "none" }, picture);
-    for (const box of others) element("rect", { class: "other", ...rectangle(box) }, picture);
+    // A drawing of its own ends at the image's edge.
+    const inner = element("svg", { ...rectangle(area), viewBox: area.join(" ") }, picture);
+    for (const box of others) element("rect", { class: "other", ...rectangle(box) }, inner);
     if (step.box) drawBox(step.box.box, null, step.box.colour);
     else {
       for (const box of step.whole.boxes) {
@@ -260,6 +262,8 @@
   at("unclear").addEventListener("click", () => finishImage(true));
   for (const button of document.querySelectorAll(".undo")) button.addEventListener("click", undo);
   data.labels.forEach((label, number) => at("label").append(new Option(label.shown, number)));
+  const frequency = (label) => data.boxes.filter((box) => box.label === label).length;
+  at("label").value = data.labels.reduce((best, _, label) => (frequency(label) > frequency(best) ? label : best), 0);
 
   // ---- the file
   const raw = (label) => (label === null ? null : data.labels[label].name);

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from jobs.report.thumbnails import Thumbnails
 
 from jobs.errors import ItemError, StorageError
 from jobs.formats import Validation, sha256
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
 from jobs.report import Samples, render
-from jobs.report.thumbnails import Thumbnails
 from jobs.storage import Content, Entry, FolderStore, open_store
 from jobs.tally import Tally
 from tests.conftest import Bucket

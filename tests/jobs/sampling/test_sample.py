@@ -8,8 +8,7 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.formats import BoxRecord, Manifest, Record, Sample, read, sha256
+from jobs.formats import Sample, read, sha256
 from jobs.published_run import PublishedRun
 from jobs.sampling import WAYS, EarlierRound, SampledRun, draw_sample
 from jobs.sampling.strata import FAR, NEAR, NOTHING
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
+from tests.jobs.sampling.listed import box, listed
 
 PHOTOS = 20
 
@@ -191,37 +191,6 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one/sample.json").read_bytes() == written
 
 
-@dataclass(frozen=True)
-class Listed(PublishedRun):
-    """A run whose records are in memory."""
-
-    listed: tuple[Record, ...]
-
-    def records(self) -> Generator[Record]:
-        yield from self.listed
-
-    def operating_score(self) -> float:
-        return 0.3
-
-
-def _box(label: str, score: float) -> BoxRecord:
-    return BoxRecord(label=label, score=score, x=0, y=0, width=9, height=9)
-
-
-def _listed(world: Path, boxes: list[list[BoxRecord]]) -> Listed:
-    run = PublishedRun.open(str(world / "run"))
-    one = next(run.records())
-    records = [
-        one.model_copy(update={"image": f"{run.manifest.input}{n:04d}", "status": "ok", "boxes": found})
-        for n, found in enumerate(boxes)
-    ]
-    counts: dict[str, int] = {}
-    for box in (box for found in boxes for box in found):
-        counts[box.label] = counts.get(box.label, 0) + 1
-    manifest: Manifest = run.manifest.model_copy(update={"boxes": counts})
-    return Listed(run.store, manifest, run.digest, tuple(records))
-
-
 def test_the_command_and_the_schema_name_every_way_to_draw() -> None:
     (option,) = (option for option in main.commands["sample"].params if option.name == "by")
     assert isinstance(option.type, click.Choice) and list(option.type.choices) == list(WAYS)
@@ -229,8 +198,8 @@ def test_the_command_and_the_schema_name_every_way_to_draw() -> None:
 
 
 def test_strata_by_label_and_by_doubt(world: Path) -> None:
-    cat, dog = _box("cat", 0.9), _box("dog", 0.4)
-    run = _listed(world, [[dog]] * 60 + [[dog, cat]] * 6 + [[cat]] * 6 + [[]] * 8)
+    cat, dog = box("cat", 0.9), box("dog", 0.4)
+    run = listed(world / "run", [[dog]] * 60 + [[dog, cat]] * 6 + [[cat]] * 6 + [[]] * 8)
     by_label = draw_sample(run, 20, "label", 0)
     assert {s.name: (s.images, s.drawn) for s in by_label.strata} == {
         "label cat": (12, 3), "label dog": (60, 15), NOTHING: (8, 2),
@@ -246,7 +215,7 @@ def test_strata_by_label_and_by_doubt(world: Path) -> None:
 
 def test_a_second_round_with_the_same_seed_is_a_fair_draw_of_what_is_left(world: Path) -> None:
     """The first round takes most doubtful images; a draw by the same ranks would hardly find the others of them."""
-    run = _listed(world, [[_box("cat", 0.3)]] * 30 + [[_box("cat", 0.9)]] * 30)
+    run = listed(world / "run", [[box("cat", 0.3)]] * 30 + [[box("cat", 0.9)]] * 30)
     left, drawn, rounds, variance = 0.0, 0, 300, 0.0
     for seed in range(rounds):
         first = draw_sample(run, 25, "doubtful", seed)
@@ -263,7 +232,7 @@ def test_a_second_round_with_the_same_seed_is_a_fair_draw_of_what_is_left(world:
 
 
 def test_a_new_version_of_an_image_may_be_drawn_again(world: Path) -> None:
-    run = _listed(world, [[]] * 5)
+    run = listed(world / "run", [[]] * 5)
     first = draw_sample(run, 5, "random", 0)
     changed = dataclasses.replace(run, listed=(run.listed[0].model_copy(update={"etag": "new"}), *run.listed[1:]))
     second = draw_sample(changed, 5, "random", 0, [EarlierRound(first, sha256(first.pretty()))])

@@ -1,0 +1,59 @@
+"""A published run whose records are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from jobs.cli import main
+from jobs.formats import BoxRecord, Record
+from jobs.published_run import PublishedRun
+from tests.jobs.helpers import write_photos
+
+
+@dataclass(frozen=True)
+class Listed(PublishedRun):
+    """A run whose records are in memory. Its artifact's operating score is .3."""
+
+    listed: tuple[Record, ...]
+
+    def records(self) -> Generator[Record]:
+        yield from self.listed
+
+    def operating_score(self) -> float:
+        return 0.3
+
+
+def box(label: str, score: float) -> BoxRecord:
+    """A box of 9 by 9 pixels in the corner."""
+    return BoxRecord(label=label, score=score, x=0, y=0, width=9, height=9)
+
+
+def listed(output: Path, boxes: list[list[BoxRecord]], min_score: float | None = None) -> Listed:
+    """A run with one image for each list of boxes; output: a published run, for everything else."""
+    run = PublishedRun.open(str(output))
+    one = next(run.records())
+    records = [
+        one.model_copy(update={"image": f"{run.manifest.input}{n:04d}", "status": "ok", "boxes": found})
+        for n, found in enumerate(boxes)
+    ]
+    counts: dict[str, int] = {}
+    for item in (item for found in boxes for item in found):
+        counts[item.label] = counts.get(item.label, 0) + 1
+    least = run.manifest.min_score if min_score is None else min_score
+    manifest = run.manifest.model_copy(update={"boxes": counts, "min_score": least})
+    return Listed(run.store, manifest, run.digest, tuple(records))
+
+
+@pytest.fixture(scope="module")
+def small_run(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The OUTPUT of a run of three images."""
+    folder = tmp_path_factory.mktemp("small")
+    arguments = ["run", write_photos(folder / "photos", 3), folder / "run", "--model", artifact]
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return folder / "run"
