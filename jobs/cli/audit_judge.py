@@ -45,7 +45,7 @@ class Precision(Share):
 @click.option(
     "--corrected",
     metavar="FOLDER",
-    help="Also write the images that were audited completely, as people corrected them: labels in COCO's format.",
+    help="Also write images that were audited completely, with labels as people corrected them, in COCO's format.",
 )
 def judge(
     output: str, verdicts: tuple[Path, ...], precision: float | None, reject_below: float | None, corrected: str | None
@@ -59,11 +59,10 @@ def judge(
     Example:
       boxcar audit judge s3://boxes/2024/ verdicts-ana.json verdicts-ben.json --precision 0.9
     """
-    from jobs.audit.corrected import CorrectedRun
+    from jobs.audit.corrected import write_corrected
     from jobs.audit.judge import collect, make_audit
     from jobs.audit.record import AUDIT
     from jobs.audit.verdicts import read_verdicts
-    from jobs.convert import convert
     from jobs.plan import require_plan
     from jobs.publish import write_report
     from jobs.report import REPORT
@@ -80,10 +79,8 @@ def judge(
     write_report(run.store, require_plan(run.store))
     _show(made)
     if corrected is not None:
-        whole = CorrectedRun.of(run, judged)
-        paths = convert(whole, "coco-annotations", Path(corrected))
-        complete = sum(1 for _ in whole.records())
-        print_lines({"corrected": f"{complete:,} of {len(judged.records):,} images, {', '.join(map(str, paths))}"})
+        count, paths = write_corrected(run, judged, Path(corrected))
+        print_lines({"corrected": f"{count:,} of {len(judged.records):,} images, {', '.join(map(str, paths))}"})
     print_lines({"audit": made.status, "written": f"{run.store.uri}{AUDIT}, {run.store.uri}{REPORT}"})
     if made.status == "rejected":
         raise RejectedError(
