@@ -115,6 +115,12 @@ def _chernoff(strata: Sequence[Stratum], alpha: float) -> float:
         largest = drawn * np.log1p(p * growth) - b * weights * p
         return -float((math.log(alpha) + a * observed - largest.sum()) / b)
 
-    # The set of all a and b that are better than others is convex, so that one start is enough.
-    found = minimize(negative, (-1.0, 0.0), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
-    return max(seen, -float(found.fun) * total)
+    # The best a and b of one stratum with this share, whose limit is taken from the normal distribution, are near.
+    share = min(observed, 1 - 1 / count)
+    limit = max(share - math.sqrt(-2 * math.log(alpha) * share * (1 - share) / count), share / 20)
+    growth = share * (1 - limit) / (limit * (1 - share)) - 1
+    start = np.log([math.log1p(growth), growth / (1 + limit * growth)])
+    simplex = start + 0.3 * np.array([[0, 0], [1, 0], [0, 1]])
+    options = {"initial_simplex": simplex, "xatol": 1e-2, "fatol": 1e-4}
+    found = minimize(negative, start, method="Nelder-Mead", options=options)
+    return max(seen, -float(found.fun) * float(total))

@@ -53,13 +53,15 @@ def least_score(strata: Sequence[ScoredStratum], precision: float, confidence: f
     """
     tried = _sequence(strata, precision, confidence)
     starts = sorted({number * len(tried) // _STARTS for number in range(_STARTS)}) if tried else []
-    accepted = []
+    accepted: set[int] = set()
     for start in starts:
         for score in tried[start:]:
             alpha = (1 - confidence) / len(starts)
+            if score in accepted:
+                continue
             if lower_limit([stratum.above(score) for stratum in strata], alpha) < precision:
                 break
-            accepted.append(score)
+            accepted.add(score)
     return min(accepted, default=None)
 
 

@@ -10,7 +10,8 @@ RIGHT, FROM, MISSED, COUNTS = "Right boxes", "Scores to trust", "Missed objects"
 WORDS = {
     RIGHT: "the share of the boxes that are right lies in this range.",
     FROM: "from this score on, at least this share of the boxes is right. Labels that are not here: not shown.",
-    MISSED: "the share of the images in which at least one object was missed lies in this range.",
+    MISSED: "the share of the images in which at least one object was missed lies in this range. Labels that are not "
+    "here: none was missed in the sample.",
     COUNTS: "the number of objects in all images lies in this range. Labels that are not here: too few to say.",
 }
 ALL = "all labels"
@@ -35,13 +36,14 @@ def statements(audit: Audit) -> dict[str, list[list[str]]]:
         for one in audit.thresholds
         if one.label is None or one.score is not None
     ]
-    tables[MISSED] += [_missed(one) for one in audit.missed]
+    tables[MISSED] += [_missed(one) for one in audit.missed if one.label is None or one.with_missed or one.unclear]
     tables[COUNTS] += [_count(one) for one in audit.counts if one.label is None or one.reason is None]
     return {title: rows for title, rows in tables.items() if len(rows) > 1}
 
 
 def _range(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    ends = dict.fromkeys(f"{100 * end:.1f}" for end in (low, high))
+    return f"{' to '.join(ends)} %"
 
 
 def _precision(one: PrecisionStatement) -> list[str]:

@@ -54,6 +54,8 @@ SMOKE = {
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
+    "python -m benchmarks.audit": "--draws 2",
+    "python -m benchmarks.audit --dataset build/dataset": "--dataset voc --seeds 1",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
