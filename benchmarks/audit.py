@@ -1,8 +1,8 @@
 """Does what an audit says hold? Draw samples of made-up runs and of a real one, whose truth is known.
 
-    python -m benchmarks.audit                            # 1,000 draws of each made-up run
-    python -m benchmarks.audit --dataset build/dataset    # the shipped detector on the photographs of a test split
+    python -m benchmarks.audit --dataset build/dataset
 
+It draws 1,000 samples of each made-up run, and 20 of the shipped detector's run over a test split, which `fetch` made.
 A statement covers when the truth lies in its range; 95 % of the statements must, within three standard errors of the
 number of draws. The command ends with an error where fewer do.
 """
@@ -233,18 +233,17 @@ def _audits(tally: Tally, run: PublishedRun, known: Mapping[str, Sequence[Known]
 
 @click.command()
 @click.option("--draws", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--dataset", type=click.Path(path_type=Path), help="Only photographs: a folder that `fetch` has written.")
+@click.option("--dataset", type=click.Path(path_type=Path), help="A folder that `fetch` has written.  [default: none]")
 @click.option("--split", default="test", show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
 def main(draws: int, dataset: Path | None, split: str, seeds: int) -> None:
     """Count how often the statements of audits cover the truth."""
     tally = Tally()
+    dice = np.random.default_rng(0)
+    for part in (shares, counts, thresholds):
+        part(tally, draws, dice)
     if dataset is not None:
         photographs(tally, dataset, split, seeds)
-    else:
-        dice = np.random.default_rng(0)
-        for part in (shares, counts, thresholds):
-            part(tally, draws, dice)
     if tally.failed:
         sys.exit("some statements cover the truth too rarely")
 

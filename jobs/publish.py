@@ -207,6 +207,9 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
 def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
     """Write the files that people read beside the manifest."""
     output.write(VALIDATION, examination.validation.pretty())
+    audit = None
+    with contextlib.suppress(UsageError):  # a damaged audit keeps no run from being published
+        audit = published_audit(output, sha256(manifest.pretty()))
     page = render(
         output,
         plan,
@@ -215,7 +218,7 @@ def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: 
         examination.tally,
         examination.samples,
         manifest,
-        published_audit(output, sha256(manifest.pretty())),
+        audit,
     )
     output.write(REPORT, page)
 

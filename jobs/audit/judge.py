@@ -74,9 +74,14 @@ def collect(run: PublishedRun, given: Sequence[Given]) -> Judged:
         for number, box in enumerate(record.boxes):
             for stratum in by_label.get(box.label, ()):
                 if box.score >= stratum.low and (stratum.high is None or box.score < stratum.high):
-                    sizes[stratum.name][round(box.score * STEPS)] += 1
+                    sizes[stratum.name][min(round(box.score * STEPS), STEPS)] += 1  # a rejected run may exceed 1
             there = drawn.get((record.image, number))
             found += there is not None and there.box == box
+    judged = answers(given)
+    for image, number in judged:
+        boxes = records[image].boxes if image in records else None
+        if boxes is not None and (number >= len(boxes) or boxes[number].label not in by_label):
+            raise UsageError(f"{image}: has no box {number} to judge; save the verdicts again on the page of the audit")
     wrong = any(sizes[stratum.name].sum() != stratum.boxes for stratum in sample.box_strata)
     if wrong or found != len(drawn) or len(records) != len(wholes):
         raise UsageError(f"{run.store.uri}: does not have what was sampled from it; draw a new sample")
@@ -84,7 +89,7 @@ def collect(run: PublishedRun, given: Sequence[Given]) -> Judged:
         sample,
         sizes,
         records,
-        {name: settle(said) for name, said in answers(given).items()},
+        {name: settle(said) for name, said in judged.items()},
         missed_objects(sample, given),
     )
 

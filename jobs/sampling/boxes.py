@@ -51,7 +51,7 @@ def draw_boxes(run: PublishedRun, sample: Sample, count: int, labels: Sequence[s
         for record in run.records():
             for number, box in enumerate(record.boxes):
                 name = above.get((box.label, split is None or box.score >= split))
-                if name is not None:
+                if name is not None and box.score >= least:  # a rejected run may have lower scores
                     yield f"{number} {record.image}", name, (record, number, box)
 
     emphasis = {name: EMPHASIS for name, bounds in strata.items() if split is not None and bounds.high is None}

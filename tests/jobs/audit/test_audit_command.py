@@ -239,6 +239,8 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
     sample = read(Sample, (world / "audit/sample.json").read_bytes())
     strata = [one.model_copy(update={"boxes": one.boxes + 1}) for one in sample.box_strata]
     other = _said(world).model_copy(update={"sample": sample.model_copy(update={"box_strata": strata})})
+    more = BoxVerdict(image=sample.images[0].image, number=99, verdict="right")
+    beyond = _said(world).model_copy(update={"boxes": [more]})
     for arguments, reason in (
         ((*draw, "--count", 0), "Invalid value for '--count'"),
         ((*draw, "--images", -1), "Invalid value for '--images'"),
@@ -253,6 +255,7 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
         (("audit", "judge", run, file, "--reject-below", "nan"), "nan is not a number"),
         (("audit", "judge", run, file, "--corrected", "s3://x/"), "give a folder of this machine"),
         (("audit", "judge", run, _write(tmp_path / "b.json", other)), "does not have what was sampled from it"),
+        (("audit", "judge", run, _write(tmp_path / "c.json", beyond)), "has no box 99 to judge"),
     ):
         out = () if "draw" not in arguments or "--out" in arguments else ("--out", tmp_path / "refused")
         assert reason in boxcar(*arguments, *out, code=2).stderr, arguments
