@@ -31,7 +31,8 @@ def corrected_total(
     """The number of objects in `images` images.
 
     people, detector: (n,) the numbers of objects that people counted, and that the detector found, in each image of a
-    simple random sample without replacement, n at least 3; detected: what the detector found in all images.
+    simple random sample without replacement, n at least 3 unless these are all; detected: what the detector found in
+    all images.
 
     The estimate is images x (mean(people) - tuning x (mean(detector) - detected / images)). Tuning is the slope of
     people's counts over the detector's: a detector whose counts say nothing about people's gets 0, and the estimate is
@@ -39,6 +40,8 @@ def corrected_total(
     """
     counted, found = np.asarray(people, np.float64), np.asarray(detector, np.float64)
     count = len(counted)
+    if count == images:
+        return Total(*[float(counted.sum())] * 3)
     spread = found - found.mean()
     variation = float(spread @ spread)
     tuning = float(spread @ counted) / variation if variation else 0.0

@@ -231,7 +231,7 @@ def _count(judged: Judged, label: str | None) -> CountStatement:
     reason = None
     if len(found) < len(sample.images):  # they may be those with the most objects
         reason = f"{len(sample.images) - len(found):,} of {len(sample.images):,} images are not judged, or not clear"
-    elif errors < LEAST_ERRORS:
+    elif errors < LEAST_ERRORS and len(found) < sample.population:
         reason = f"too few to say: errors in {errors:,} of {len(found):,} images, and {LEAST_ERRORS} are needed"
     else:
         low = corrected_total(least, found, sample.population, detected)

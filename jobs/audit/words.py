@@ -12,7 +12,8 @@ WORDS = {
     FROM: "from this score on, at least this share of the boxes is right. Labels that are not here: not shown.",
     MISSED: "the share of the images in which at least one object was missed lies in this range. Labels that are not "
     "here: none was missed in the sample.",
-    COUNTS: "the number of objects in all images lies in this range. Labels that are not here: too few to say.",
+    COUNTS: "the number of objects in all images lies in this range. Labels that are not here: too few to say, or "
+    "none.",
 }
 ALL = "all labels"
 
@@ -37,11 +38,14 @@ def statements(audit: Audit) -> dict[str, list[list[str]]]:
         if one.label is None or one.score is not None
     ]
     tables[MISSED] += [_missed(one) for one in audit.missed if one.label is None or one.with_missed or one.unclear]
-    tables[COUNTS] += [_count(one) for one in audit.counts if one.label is None or one.reason is None]
+    tables[COUNTS] += [
+        _count(one) for one in audit.counts if one.label is None or (one.reason is None and (one.detected or one.high))
+    ]
     return {title: rows for title, rows in tables.items() if len(rows) > 1}
 
 
-def _range(low: float, high: float) -> str:
+def share_range(low: float, high: float) -> str:
+    """The range of a share, in percent."""
     ends = dict.fromkeys(f"{100 * end:.1f}" for end in (low, high))
     return f"{' to '.join(ends)} %"
 
@@ -50,14 +54,20 @@ def _precision(one: PrecisionStatement) -> list[str]:
     unclear = one.verdicts[UNCLEAR] + one.verdicts[NOT_JUDGED]
     return [
         one.label or ALL, f"{one.min_score:.4g}", f"{one.boxes:,}", f"{one.drawn - one.verdicts[NOT_JUDGED]:,}",
-        f"{one.verdicts['right']:,}", f"{unclear:,}", _range(one.low, one.high),
+        f"{one.verdicts['right']:,}", f"{unclear:,}", share_range(one.low, one.high),
     ]  # fmt: skip
 
 
 def _missed(one: MissedStatement) -> list[str]:
-    return [one.label or ALL, f"{one.drawn:,}", f"{one.with_missed:,}", f"{one.unclear:,}", _range(one.low, one.high)]
+    return [
+        one.label or ALL,
+        f"{one.drawn:,}",
+        f"{one.with_missed:,}",
+        f"{one.unclear:,}",
+        share_range(one.low, one.high),
+    ]
 
 
 def _count(one: CountStatement) -> list[str]:
-    said = one.reason or ("" if one.low is None or one.high is None else f"{one.low:,.0f} to {one.high:,.0f}")
-    return [one.label or ALL, f"{one.detected:,}", said]
+    ends = dict.fromkeys(f"{end:,.0f}" for end in (one.low, one.high) if end is not None)
+    return [one.label or ALL, f"{one.detected:,}", one.reason or " to ".join(ends)]

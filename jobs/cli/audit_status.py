@@ -21,6 +21,7 @@ def status(output: str) -> None:
       boxcar audit status s3://boxes/2024/ && next-step
     """
     from jobs.audit.record import AUDIT, published_audit
+    from jobs.audit.words import share_range
 
     run = open_published(output)
     audit = published_audit(run.store, run.digest)
@@ -34,7 +35,7 @@ def status(output: str) -> None:
             "run": audit.run,
             "audit": audit.status,
             "reviewers": ", ".join(reviewer.name for reviewer in audit.reviewers),
-            "right boxes": f"{every.low:.1%} to {every.high:.1%}",
+            "right boxes": share_range(every.low, every.high),
         }
     )
     if audit.status == "rejected":
