@@ -46,6 +46,9 @@ def draw(output: str, count: int, images: int, labels: tuple[str, ...], seed: in
       boxcar audit draw s3://boxes/2024/ --out audit/
       boxcar audit draw s3://boxes/2024/ --labels car --count 385 --images 0 --out cars/
     """
+    from jobs.rules.review import check_installed
+
+    check_installed("the run cannot be audited")
     from jobs.audit.page import make_page
     from jobs.convert.files import appearing
     from jobs.sampling import draw_boxes, draw_sample

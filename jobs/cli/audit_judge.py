@@ -59,6 +59,9 @@ def judge(
     Example:
       boxcar audit judge s3://boxes/2024/ verdicts-ana.json verdicts-ben.json --precision 0.9
     """
+    from jobs.rules.review import check_installed
+
+    check_installed("the run cannot be audited")
     from jobs.audit.corrected import write_corrected
     from jobs.audit.judge import collect, make_audit
     from jobs.audit.record import AUDIT

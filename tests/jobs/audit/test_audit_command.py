@@ -238,7 +238,7 @@ def test_images_that_are_gone_are_not_shown_and_count_as_not_judged(
     assert audit.missed[0].unclear == 2
 
 
-def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
+def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, draw = world / "run", ("audit", "draw", world / "run")
     (tmp_path / "empty").mkdir()
     file = _write(tmp_path / "a.json", _said(world))
@@ -265,4 +265,7 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
     ):
         out = () if "draw" not in arguments or "--out" in arguments else ("--out", tmp_path / "refused")
         assert reason in boxcar(*arguments, *out, code=2).stderr, arguments
+    monkeypatch.setattr("jobs.rules.review.missing_package", lambda: "great_expectations")
+    for arguments in ((*draw, "--out", tmp_path / "refused"), ("audit", "judge", run, file)):
+        assert "pip install '.[quality]'" in boxcar(*arguments, code=2).stderr
     assert not (tmp_path / "refused").exists() and not (run / "quality/audit.json").exists()
