@@ -53,10 +53,10 @@ def least_score(strata: Sequence[ScoredStratum], precision: float, confidence: f
     """
     tried = _sequence(strata, precision, confidence)
     starts = sorted({number * len(tried) // _STARTS for number in range(_STARTS)}) if tried else []
+    alpha = (1 - confidence) / max(1, len(starts))
     accepted: set[int] = set()
     for start in starts:
         for score in tried[start:]:
-            alpha = (1 - confidence) / len(starts)
             if score in accepted:
                 continue
             if lower_limit([stratum.above(score) for stratum in strata], alpha) < precision:
