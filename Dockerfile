@@ -109,6 +109,8 @@ ARG PROPOSALS=
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
+    # Only a training reads the weights.
+    && find /opt/boxcar -name weights.safetensors -delete \
     && if [ -n "$PROPOSALS" ]; then python -m detector.proposals.warm_up; fi
 USER 10001:10001
 WORKDIR /data
@@ -120,6 +122,8 @@ ARG PROPOSALS=
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
     /opt/tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/boxcar --no-deps /wheels/*.whl \
+    # Only a training reads the weights.
+    && find /opt/boxcar -name weights.safetensors -delete \
     && if [ -n "$PROPOSALS" ]; then python -m detector.proposals.warm_up; fi
 USER 10001:10001
 WORKDIR /data

@@ -26,7 +26,7 @@ import click
 from PIL import Image
 
 from demo.photographs import choose
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from tests.support.faults import damage, disks, hostile, inputs, kills, network, refusals, together
 from tests.support.faults.corpus import corpus
 from tests.support.faults.proxy import FAULTS

@@ -50,8 +50,10 @@ def main(images: int, image_size: int, turns: int, device: str) -> None:
         truth = load_coco(data / "train.json")
         learner = new_learner(build(params.model, len(truth.classes)), truth, params.train, where, precision, World())
         proposals = load_proposals(boxes / "train.npz", images)
-        examples = TrainingImages(data / "images", truth, proposals, params.train.proposals, params.train.seed)
-        order = LikeShapes(truth, params.train.batch_size, params.train.image_sizes, params.train.seed, 0, World())
+        examples = TrainingImages(
+            data / "images", truth, proposals, params.train.proposals, params.train.seed, ("flip",)
+        )
+        order = LikeShapes(truth, params.train, 0, World())
         loader = batches(examples, order, where)
         ways: dict[str, Batches] = {"from files": loader, "in memory": list(loader)}
         rates: dict[str, list[float]] = {way: [] for way in ways}

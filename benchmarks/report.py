@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks.synthetic import write_parts
 from detector.data.generated import draw_scene
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from jobs.formats import BoxRecord, Plan, PlannedImage, Record, RuleResult, Validation
 from jobs.model import open_model
 from jobs.plan import make_plan, plan_options

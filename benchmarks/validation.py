@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 from benchmarks.synthetic import write_parts
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from jobs.formats import BoxRecord, PlannedImage, Record
 from jobs.model import open_model
 from jobs.plan import make_plan, plan_options

@@ -19,9 +19,10 @@ from PIL import Image
 
 from detector.common.drawing import draw_detections
 from detector.common.files import lies_in
-from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.artifact import load_artifact
 from detector.runtime.geometry.boxes import xywh_to_xyxy
 from detector.runtime.images import decode_image
+from detector.runtime.shipped import SHIPPED
 from jobs.plan import IMAGE_EXTENSIONS
 
 # A run takes a folder, and the packages' folders hold other files too. So there is a folder of links to photographs.

@@ -73,15 +73,19 @@ def fetch() -> None:
     from detector.stages import layout
     from detector.stages.fetch import fetch as run
     from detector.stages.provenance import save_settings, settings_in_force
+    from detector.stages.watched import unwatched
 
     with settings_in_force("fetch") as params:
         report = run(params.fetch, params.fetch.seed, layout.DATASET)
         save_settings(layout.DATASET, params, "fetch")
+        missing = unwatched(params.fetch, layout.PIPELINE)
     for name, split in report.splits.items():
         counts = f", {split.clipped} clipped, {split.dropped} dropped" if split.clipped or split.dropped else ""
         click.echo(f"{name}: {split.images} images, {split.boxes} boxes{counts}")
     for notice in report.notices:
         click.echo(f"notice: {notice}", err=True)
+    for path in missing:
+        click.echo(f"notice: {path} can change unseen: add it to the deps of fetch in {layout.PIPELINE}", err=True)
     for finding in report.findings:
         if not finding.passed:
             click.echo(f"warning: {finding.rule.sentence} This is not so for: {', '.join(finding.examples)}", err=True)
@@ -134,11 +138,10 @@ def train() -> None:
 @_device("cpu")
 def evaluate(device: str) -> None:
     """Stage 4: export the network's graph, calibrate it on val and measure it on test, into build/evaluation."""
-    from detector.model.trained import load_making
+    from detector.model.weights_file import WEIGHTS_FILE, load_making
     from detector.stages import layout
     from detector.stages.evaluate import run
     from detector.stages.provenance import require_settings, save_settings, settings_in_force
-    from detector.stages.train import WEIGHTS_FILE
 
     weights = layout.TRAINING / WEIGHTS_FILE
     with settings_in_force("propose", "detect") as params:
@@ -152,14 +155,41 @@ def evaluate(device: str) -> None:
 
 @main.command()
 def export() -> None:
-    """Stage 5: write the artifact models/detector (model.onnx and model.json) from the evaluated graph."""
+    """Stage 5: write the artifact models/detector from the evaluated graph, with the weights to start from again."""
+    from detector.model.weights_file import WEIGHTS_FILE
     from detector.stages import layout
     from detector.stages.export import run
     from detector.stages.provenance import read_settings, require_settings, settings_in_force
 
     with settings_in_force("fetch", "propose", "model", "train", "detect") as params:
         require_settings(layout.EVALUATION, read_settings(layout.EVALUATION), params)
-        run(params, layout.DATASET, layout.EVALUATION, layout.ARTIFACT)
+        run(params, layout.DATASET, layout.TRAINING / WEIGHTS_FILE, layout.EVALUATION, layout.ARTIFACT)
+
+
+@main.command("check-labels")
+@click.argument("artifact", type=_FOLDER)
+@click.option("--dataset", type=_FOLDER, default=Path("build/dataset"), show_default=True, help="What `fetch` wrote.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="val", show_default=True)
+@click.option("--out", type=_FOLDER, default=Path("build/labels"), show_default=True, help="labels.html, labels.json.")
+@_device("auto")
+def check_labels(artifact: Path, dataset: Path, split: str, out: Path, device: str) -> None:
+    """List the labels of a split that ARTIFACT contradicts most: overlooked objects, swapped classes, misplaced boxes.
+
+    The detector must not have learnt from these labels, or it repeats their faults. To check training labels, train on
+    another part of the data: another fetch.seed splits it differently.
+
+    Example: detector check-labels models/detector --split test
+    """
+    from collections import Counter
+
+    from detector.stages.check_labels import LIST_FILE, PAGE_FILE, run
+
+    if split == "train":
+        click.echo("notice: a detector that was trained on these labels repeats most of their faults", err=True)
+    counts = Counter(doubt.kind for doubt in run(artifact, dataset, split, out, cores(), device))
+    listed = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
+    click.echo(f"labels in doubt: {listed}; the first of each kind are the most doubtful")
+    click.echo(f"written to {out}: {PAGE_FILE}, {LIST_FILE}")
 
 
 @main.command("import")

@@ -38,9 +38,12 @@ class ModelSettings(_Frozen):
         "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50", "resnet101",
         "resnet152", "efficientnet_lite0",
     ]  # fmt: skip
-    weights: str = Field(description='"imagenet", "none" or a file')
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="digest of that file"
+    start_from: str = Field(
+        description='the first weights: "imagenet" or a file, of the backbone; those of an artifact, as "voc20", a '
+        'folder, s3:// or REPO:REV; or "none"'
+    )
+    start_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="digest of that file, or of the artifact's weights.safetensors"
     )
     image_size: Side = Field(description="pixels of the longer side in use")
     crop_size: int = Field(
@@ -65,8 +68,8 @@ class ModelSettings(_Frozen):
 
     @model_validator(mode="after")
     def _digest_belongs_to_a_file(self) -> Self:
-        if self.weights_sha256 is not None and self.weights in ("imagenet", "none"):
-            raise ValueError(f"weights_sha256 is for a file, but weights is {self.weights}: set it to null")
+        if self.start_sha256 is not None and self.start_from in ("imagenet", "none"):
+            raise ValueError(f"start_sha256 is for a file, but start_from is {self.start_from}: set it to null")
         return self
 
 
@@ -89,6 +92,18 @@ class TrainSettings(_Frozen):
     proposals: int = Field(ge=1, description="the number of an image's best proposals from which regions are drawn")
     regions: int = Field(ge=1, description="the number of regions drawn from an image in a step")
     box_weight: float = Field(ge=0, description="lambda of the multi-task loss")
+    patience: int = Field(
+        default=0, ge=0, description="epochs without a better AP on val after which the training ends; 0 means never"
+    )
+    repeat_below: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the images: those with a class that fewer have are shown more often; 0 means none",
+    )
+    augment: tuple[Literal["flip", "flip_vertical", "colour", "scale"], ...] = Field(
+        default=("flip",), description="random changes of training images; docs/own-data.md says what each does"
+    )
 
 
 class DetectSettings(_Frozen):
@@ -149,6 +164,23 @@ class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
         return super().construct_mapping(node, deep)
 
 
+# Earlier names of sections and keys.
+_RENAMED = {
+    "evaluate": "detect",
+    "model.weights": "model.start_from",
+    "model.weights_sha256": "model.start_sha256",
+}
+
+
+def _has(content: Any, name: str) -> bool:
+    """Return whether the content of params.yaml has a section, or a `section.key`."""
+    for step in name.split("."):
+        if not isinstance(content, dict) or step not in content:
+            return False
+        content = content[step]
+    return True
+
+
 def load_params(path: Path) -> Params:
     """Read `params.yaml`. Raises ParamsError, which names the key."""
     try:
@@ -160,8 +192,9 @@ def load_params(path: Path) -> Params:
         raise ParamsError(f"{path}: {where}{error.problem}: remove one of them") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not YAML: {error}") from error
-    if isinstance(content, dict) and "evaluate" in content and "detect" not in content:
-        raise ParamsError(f"{path}: the section `evaluate` is now called `detect`: rename it")
+    for old, new in _RENAMED.items():
+        if _has(content, old) and not _has(content, new):
+            raise ParamsError(f"{path}: `{old}` is now called `{new}`: rename it")
     try:
         return Params.model_validate(content)
     except ValidationError as error:

@@ -481,7 +481,13 @@ class Sample(VersionedModel):
     manifest_sha256: str = Field(description="SHA-256 of the run's manifest.json, in hex.")
     input: str = Field(description="The folder or S3 prefix that the run listed.")
     by: str = Field(
-        description="How images were divided into strata.", json_schema_extra={"enum": ["random", "label", "doubtful"]}
+        description="How images were divided into strata.",
+        json_schema_extra={"enum": ["random", "label", "doubtful", "drift"]},
+    )
+    reference: str | None = Field(
+        default=None,
+        description="SHA-256 of the manifest.json of the run that drift was measured from; null: the artifact's "
+        "baseline, or another way to draw.",
     )
     seed: int = Field(description="Another seed draws other images.")
     count: int = Field(description="Number of images that was asked for.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
+from detector.runtime.artifact import LabelRun
 from jobs.errors import IncompleteError, ModelError, UsageError
 from jobs.formats import Manifest, OtherSchemaError, PartEntry, Record, decode_lines, parse, sha256, summary
 from jobs.storage import Store, open_store, read_ahead
@@ -40,11 +41,21 @@ def published_records(entry: PartEntry, data: bytes | None) -> list[Record]:
     return decode_lines(Record, data)
 
 
+class BaselineCounts(BaseModel):
+    """The number of test images, and of their detections by label: ten counts each, by the score."""
+
+    images: int
+    boxes: dict[str, list[int]]
+
+
 class _Card(BaseModel):
     """The part of the artifact's description that is needed here, whichever version it has."""
 
     classes: tuple[str, ...]
     operating_score: float | None = None
+    least_score: float = 0.0
+    baseline: BaselineCounts | None = None
+    label_runs: tuple[LabelRun, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,20 @@ class PublishedRun:
         stated = self._card().operating_score
         return self.manifest.min_score if stated is None else stated
 
+    def baseline(self) -> BaselineCounts | None:
+        """What the artifact found on its test images; None where it was not measured. Raises ModelError as `labels`
+        does."""
+        found = self._card().baseline
+        return found if found is not None and found.images else None
+
+    def label_runs(self) -> tuple[LabelRun, ...]:
+        """The runs whose boxes trained the artifact, as it records them. Raises ModelError as `labels` does."""
+        return self._card().label_runs
+
+    def least_counted(self) -> float:
+        """The score from which the artifact's baseline counts boxes. Raises ModelError as `labels` does."""
+        return self._card().least_score
+
     def _card(self) -> _Card:
         name = self.store.uri + CARD
         data = self.store.read(CARD)
@@ -116,6 +141,6 @@ class PublishedRun:
             reason = "missing" if data is None else "not that of the artifact that made the run"
             raise ModelError(f"{name}: {reason}; put the planned artifact back")
         try:
-            return _Card.model_validate_json(data)
+            return _Card.model_validate_json(data, extra="ignore")
         except ValidationError as error:
             raise ModelError(f"{name}: names no classes: {summary(error)}; use a newer boxcar") from error

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from detector.cli import main as detector
+from detector.data.settings import FetchSettings
 from detector.params import Params, load_params
 from detector.stages import layout
 from jobs.cli import main as boxcar
@@ -89,6 +90,44 @@ def test_dvc_and_the_layout_name_the_same_paths() -> None:
 def test_every_link_leads_somewhere(path: str) -> None:
     for link in LINK.findall((ROOT / path).read_text()):
         assert ((ROOT / path).parent / link).exists(), link
+
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    pages = [*PAGES, *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
+    found = [(page, block) for page in pages for block in BLOCK.findall((ROOT / page).read_text())]
+    return [(page, text) for page, (name, text) in found if name == language]
+
+
+def test_every_documented_command_has_the_options_that_it_is_shown_with() -> None:
+    seen = 0
+    for page, text in _blocks("sh"):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = re.sub(r"\s#.*", "", line).split()
+            group = next((word for word in words if word in ("detector", "boxcar")), None)
+            rest = words[words.index(group) + 1 :] if group else []
+            if group is None or not rest or rest[0] not in {"detector": detector, "boxcar": boxcar}[group].commands:
+                continue
+            command = _command(group, rest[0])
+            if isinstance(command, click.Group):
+                command = command.commands[rest[1]]
+            known = {name for param in command.params for name in param.opts} | {"--help"}
+            options = {word.split("=")[0] for word in rest if word.startswith("--")}
+            assert options <= known, (page, line, options - known)
+            seen += 1
+    assert seen > 50
+
+
+def test_every_documented_source_is_valid() -> None:
+    shown = [(page, text) for page, text in _blocks("yaml") if text.startswith("fetch:")]
+    assert len(shown) == 3
+    for page, text in shown:
+        try:
+            FetchSettings.model_validate(yaml.safe_load(text)["fetch"])
+        except ValueError as error:
+            raise AssertionError(f"{page}: {error}") from error
 
 
 @pytest.mark.parametrize(

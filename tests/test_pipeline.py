@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 SMALL = {
     "fetch.sources": [{"format": "generated", "splits": {"train": 4, "val": 2, "test": 2}}],
     "propose.max_boxes": 200,
-    "model.weights": "none",
+    "model.start_from": "none",
     "model.image_size": 64,
     "model.pyramid_channels": 8,
     "model.hidden": 16,

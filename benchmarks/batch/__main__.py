@@ -22,7 +22,7 @@ from pathlib import Path
 import click
 
 from detector.common.cores import cores
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from detector.stages import layout
 from tests.support.local_s3 import LocalS3, serve
 

@@ -30,7 +30,15 @@ class DeviceError(DetectorError):
 
 
 class WeightsError(DetectorError):
-    """A backbone's weights are not available; the message says which file to put where."""
+    """A backbone's or a detector's weights are not available; the message says which file to put where."""
+
+
+class ProjectError(DetectorError):
+    """A DVC project does not give the artifact that was asked for; wrong_usage: the project is not the reason."""
+
+    def __init__(self, reason: str, *, wrong_usage: bool = False) -> None:
+        super().__init__(reason)
+        self.wrong_usage = wrong_usage
 
 
 class TrainingError(DetectorError):

@@ -11,7 +11,7 @@ import codecs
 import json
 import reprlib
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, TypeVar
@@ -41,7 +41,8 @@ class ImageInfo:
 
     boxes: float32 (N, 4) xyxy; labels: int64 (N,), indices into the dataset's classes; ignore, crowd: bool (N,).
     A detector need not find an ignored truth, and finding it is no mistake. A crowd is a region of many objects.
-    weight: how often an epoch of the training shows the image.
+    weight: how often an epoch of the training shows the image. group: images of one group belong into one split; None
+    where the source groups them by file or folder.
     """
 
     id: int
@@ -53,6 +54,7 @@ class ImageInfo:
     ignore: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
     weight: float = field(default=1.0, kw_only=True)
+    group: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +208,22 @@ def read_json(path: Path, kind: TypeAdapter[Content]) -> Content:
         reason = first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], dict | list) else f", not {reprlib.repr(first['input'])}"
         raise AnnotationError(f"{path}: {where or 'the document'}: {reason}{given}") from error
+
+
+def group_of(where: str, fields: Mapping[str, Any], field: str | None) -> str | None:
+    """Return the value of the field by which an image is grouped, as text; None without a field.
+
+    Raises AnnotationError, which begins with `where` and names the fields that are there, if there is no such value.
+    """
+    if field is None:
+        return None
+    known = {name: value for name, value in fields.items() if isinstance(value, str | int | float)}
+    if field not in known:
+        raise AnnotationError(
+            f"{where}: has no value for the field {field!r} (split.by); its fields are "
+            f"{', '.join(sorted(known)) or 'none'}; name one that every image has, or group by file or folder"
+        )
+    return str(known[field])
 
 
 def _refuse_repeated(path: Path, what: str, values: Iterable[Hashable]) -> None:

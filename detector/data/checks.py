@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +56,19 @@ class Repairs:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split as it was read: the dataset, the path of each `file_name`, and the numbers of repairs."""
+    """One split as it was read: the dataset, the path of each `file_name`, and the numbers of repairs.
+
+    checked: the images whose labels people have seen; None: all.
+    """
 
     dataset: CocoDataset
     files: dict[str, Path]
     repairs: Repairs = field(default_factory=Repairs)
+    checked: Collection[str] | None = None
+
+    def is_checked(self, file_name: str) -> bool:
+        """Return whether people have seen the labels of an image."""
+        return self.checked is None or file_name in self.checked
 
 
 def fit_boxes(boxes: Boxes, height: int, width: int) -> tuple[Boxes, NDArray[np.bool_], Repairs]:

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from detector.common.errors import AnnotationError
+from detector.common.errors import AnnotationError, ImageError
 from detector.common.quality.engine import Engine, start
 from detector.common.quality.judge import SUBJECT, Finding, Judge, Rule
 from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
+from detector.data.near import NEAR, distances, quick_hash
 from detector.runtime.geometry.boxes import Boxes, empty
 
 # Rows that are judged at a time; an image has up to two thousand proposals.
@@ -59,12 +60,14 @@ def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
     import pandas as pd
 
     images = [(name, file, path) for name, split in splits.items() for file, path in split.files.items()]
-    digests = [hashlib.sha256(path.read_bytes()).digest() for _, _, path in images]
+    contents = (path.read_bytes() for _, _, path in images)
+    digests, hashes = zip(*((hashlib.sha256(data).digest(), _hash(data)) for data in contents), strict=True)
     by_name: dict[str, set[str]] = {}
     by_content: dict[bytes, list[tuple[str, str]]] = {}
     for (split, file, _), digest in zip(images, digests, strict=True):
         by_name.setdefault(file, set()).add(split)
         by_content.setdefault(digest, []).append((split, file))
+    near = _near_in_other_splits([split for split, _, _ in images], digests, hashes)
     within = Counter((digest, split) for (split, _, _), digest in zip(images, digests, strict=True))
     between = engine.expectations.ExpectColumnValuesToBeBetween
 
@@ -75,25 +78,55 @@ def _judge_apart(engine: Engine, splits: Mapping[str, Split]) -> list[Finding]:
         Rule("names_apart", "No two splits hold an image of the same name.", once("splits_by_name")),
         Rule("contents_apart", "No two splits hold the same image.", once("splits_by_content")),
         Rule("contents_once", "No split holds an image twice.", once("copies"), "warn"),
+        Rule(
+            "near_apart", "No two splits hold nearly the same image, such as a smaller copy.",
+            [between(column="near", max_value=0)], "warn",
+        ),
     ])  # fmt: skip
     frame = pd.DataFrame({
         SUBJECT: np.arange(len(images)),
         "splits_by_name": [len(by_name[file]) for _, file, _ in images],
         "splits_by_content": [len({split for split, _ in by_content[digest]}) for digest in digests],
         "copies": [within[digest, split] for (split, _, _), digest in zip(images, digests, strict=True)],
+        "near": [len(own) for own in near],
     })  # fmt: skip
 
-    def subject(split: str, file: str, digest: bytes) -> str:
+    def subject(split: str, file: str, digest: bytes, like: list[int]) -> str:
         twins = by_content[digest]
         others = [f"{theirs} ({other})" for other, theirs in twins[: NAMED + 1] if (other, theirs) != (split, file)]
         more = f" and {len(twins) - 1 - NAMED} more" if len(twins) - 1 > NAMED else ""
         same = f" and {', '.join(others[:NAMED])}{more} are the same image" if others else ""
         others = [other for other in sorted(by_name[file]) if other != split]
-        return f"{file} ({split}){same}" + (f", also in {', '.join(others)}" if others else "")
+        also = f", also in {', '.join(others)}" if others else ""
+        alike = f", nearly as {images[like[0]][1]} ({images[like[0]][0]})" if like else ""
+        return f"{file} ({split}){same}{also}{alike}"
 
-    named = [subject(split, file, digest) for (split, file, _), digest in zip(images, digests, strict=True)]
+    named = [
+        subject(split, file, digest, like) for (split, file, _), digest, like in zip(images, digests, near, strict=True)
+    ]
     judge.judge(frame, named)
     return list(judge.findings.values())
+
+
+def _hash(data: bytes) -> int | None:
+    """Return the difference hash of an encoded image, or None if it has none; another rule refuses damaged images."""
+    try:
+        return quick_hash(data)
+    except ImageError:
+        return None
+
+
+def _near_in_other_splits(
+    splits: Sequence[str], digests: Sequence[bytes], hashes: Sequence[int | None]
+) -> list[list[int]]:
+    """Return the near-duplicates of each image in other splits, equal files aside: these have a rule of their own."""
+    known = np.array([index for index, own in enumerate(hashes) if own is not None], np.int64)
+    every = np.array([hashes[index] for index in known], np.uint64)
+    found: list[list[int]] = []
+    for split, digest, own in zip(splits, digests, hashes, strict=True):
+        close = known[distances(own, every) <= NEAR].tolist() if own is not None else []
+        found.append([other for other in close if splits[other] != split and digests[other] != digest])
+    return found
 
 
 def _judge_boxes(engine: Engine, datasets: Mapping[str, CocoDataset]) -> list[Finding]:

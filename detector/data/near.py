@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detector.runtime.images import Pixels
+from detector.runtime.images import Pixels, decode
 
 Hashes = NDArray[np.uint64]
 
@@ -14,6 +14,8 @@ Hashes = NDArray[np.uint64]
 # halved in size, compressed with quality 30, made 20 % brighter or cut by 5 pixels on the left; of copies cut by 2 % on
 # each side, 81 % are. Of 1,500 photographs of VOC 2007, 7 have another one that near.
 NEAR = 6
+# Height and width in pixels from which on a hash at 9x8 pixels changes little.
+_QUICK = (72, 72)
 
 
 def difference_hash(pixels: Pixels) -> int:
@@ -24,6 +26,15 @@ def difference_hash(pixels: Pixels) -> int:
     small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def quick_hash(data: bytes) -> int | None:
+    """Return the difference hash of an encoded image, of a JPEG at a fraction of its size; None if it has no contrast.
+
+    It differs in few bits from the hash of the whole image. Raises ImageError as `decode_image` does.
+    """
+    pixels = decode(data, _QUICK).pixels
+    return difference_hash(pixels) if pixels.min() < pixels.max() else None
 
 
 def distances(one: int, others: Hashes) -> NDArray[np.int64]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detector.common.errors import AnnotationError, ArchiveError
+from detector.common.file_names import escaped
 from detector.data.archives import fetch_archive, unpack
 from detector.data.settings import FileSource
 
@@ -61,6 +62,13 @@ class Places:
             for archive, folder in self._unpacked.items():
                 text = text.replace(f"{folder}/", f"{archive}: ").replace(str(folder), archive)
             raise AnnotationError(text) from error
+
+
+def image_file(folder: Path, name: str | PurePosixPath) -> Path:
+    """Return the path of an image below a folder. Where no file has its name, it is that of a copy by `boxcar sample`,
+    which has characters as %XX that are not allowed in every file system."""
+    path = folder / name
+    return path if path.is_file() else folder / escaped(str(name))
 
 
 def images_below(folder: Path) -> list[Path]:

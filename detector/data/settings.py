@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,12 +32,20 @@ class ArchiveSettings(_Frozen):
     checksum: str = Field(pattern="^(md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64})$")
 
 
+class FieldGroup(_Frozen):
+    """Images that have the same value of a field stay together: those of one camera, patient or day."""
+
+    field: str = Field(min_length=1)
+
+
 class SplitSettings(_Frozen):
     """How training images are split by the stage. val, test: the shares of these splits, if the source lacks them."""
 
     val: float = Field(default=0.15, ge=0, lt=0.5)
     test: float = Field(default=0.15, ge=0, lt=0.5)
-    by: Literal["file", "folder"] = Field(default="file", description="what stays together, with near-duplicates")
+    by: Literal["file", "folder"] | FieldGroup = Field(
+        default="file", description="what stays together, with near-duplicates"
+    )
     near_duplicates: bool = Field(default=True, description="look for near-duplicates, which stay together")
 
 
@@ -60,6 +69,13 @@ class _Source(_Frozen):
         """Return the name of the source in splits.csv: the first file or folder that it names."""
         return next((value for key, value in self.named() if key != "cache"), "")
 
+    def dependencies(self) -> Iterator[str]:
+        """Yield the files and folders whose change must run the stage again. Labels and images lie beside a file, such
+        as data.yaml, so that its folder counts."""
+        for key, value in self.named():
+            if key != "cache":
+                yield str(Path(value).parent) if Path(value).is_file() else value
+
 
 class GeneratedCounts(_Frozen):
     """The number of scenes to draw for each split."""
@@ -79,10 +95,25 @@ class GeneratedSource(_Source):
 class _Fetched(_Source):
     """A source of files, some of which may be downloaded."""
 
+    # Formats whose images may have fields, by which `split` may group them.
+    has_fields: ClassVar[bool] = False
+
     cache: str = Field(default="data/archives", min_length=1, description="folder for downloads")
     split: SplitSettings | None = Field(
         default=None, description="takes missing splits from train; a source without splits is split in any case"
     )
+
+    @model_validator(mode="after")
+    def _fields_exist(self) -> Self:
+        if self.group_field is not None and not self.has_fields:
+            raise ValueError("split.by: images of this format have no fields; group them by file or by folder")
+        return self
+
+    @property
+    def group_field(self) -> str | None:
+        """The field whose value groups images, if there is one."""
+        by = None if self.split is None else self.split.by
+        return by.field if isinstance(by, FieldGroup) else None
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield the key and the value of each setting that names a file, a folder or an archive."""
@@ -104,6 +135,8 @@ class CocoFiles(_Frozen):
 class CocoSource(_Fetched):
     """COCO JSON, one file of each split. An archive that several splits name is fetched and unpacked once."""
 
+    has_fields = True
+
     format: Literal["coco"]
     splits: dict[SplitName, CocoFiles] = Field(min_length=1)
 
@@ -113,6 +146,10 @@ class CocoSource(_Fetched):
         for name, files in self.splits.items():
             yield f"splits.{name}.annotations", files.annotations
             yield f"splits.{name}.images", files.images
+
+    def dependencies(self) -> Iterator[str]:
+        """Yield the annotation files and the folders of images."""
+        yield from (value for key, value in self.named() if key != "cache")
 
 
 class FileSource(_Fetched):
@@ -165,7 +202,9 @@ class YoloSource(_SplitSource):
 
 
 class _ImagesApart(FileSource):
-    """Files whose images may lie in a folder of their own."""
+    """Files whose images may lie in a folder of their own, and may have fields."""
+
+    has_fields = True
 
     images: str | None = Field(
         default=None, min_length=1, description="folder of the images, if they are not beside the labels"
@@ -190,7 +229,64 @@ class LabelStudioSource(_ImagesApart):
     format: Literal["labelstudio"]
 
 
-SourceSettings = GeneratedSource | CocoSource | VocSource | YoloSource | CvatSource | LabelStudioSource
+LabelledSource = CocoSource | VocSource | YoloSource | CvatSource | LabelStudioSource
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class ManifestsSource(_Fetched):
+    """Published runs of the batch job, whose boxes become labels."""
+
+    format: Literal["manifests"]
+    runs: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="OUTPUTs, folders or s3://; an image that several have takes its labels from the last"
+    )
+    min_score: Score | dict[str, Score] | None = Field(
+        default=None,
+        description="least score of a box that becomes an object, for all labels or for each by its name; by default "
+        "the label's score in the artifact that made the run, or else the artifact's operating score",
+    )
+    ignore_from: Score | None = Field(
+        default=None,
+        description="boxes from here to the least score are ignored; default: half the least score",
+    )
+    corrections: tuple[Annotated[LabelledSource, Field(discriminator="format")], ...] = Field(
+        default=(), description="labels that people corrected; their images take no label from the runs"
+    )
+    take_rejected: bool = Field(default=False, description="read also runs that a rule has rejected")
+
+    @model_validator(mode="after")
+    def _only_corrections_are_split(self) -> Self:
+        if any(source.split is not None for source in self.corrections):
+            raise ValueError("corrections: `split` belongs to the source of the runs, and divides its corrected images")
+        if self.split is not None and not self.corrections:
+            raise ValueError(
+                "split: it divides the images that people have corrected, and there are no `corrections`: take val and "
+                "test from another source, because a detector must not be measured with labels that a detector made"
+            )
+        return self
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield the key and the value of each setting that names a file, a folder or an archive."""
+        yield from super().named()
+        for run in self.runs:
+            yield "runs", run
+        for source in self.corrections:
+            for key, value in source.named():
+                yield f"corrections.{key}", value
+
+    def name(self) -> str:
+        """Return the name of the source in splits.csv: the first run, so that runs are added at the end."""
+        return self.runs[0]
+
+    def dependencies(self) -> Iterator[str]:
+        """Yield the runs' manifests, which have the digests of all parts, and what the corrections depend on."""
+        for run in self.runs:
+            yield f"{run.rstrip('/')}/manifest.json"
+        for source in self.corrections:
+            yield from source.dependencies()
+
+
+SourceSettings = GeneratedSource | LabelledSource | ManifestsSource
 
 
 class FetchSettings(_Frozen):

@@ -13,22 +13,25 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Repairs, Split
+from detector.data.copies import without_copies
 from detector.data.formats import READERS
 from detector.data.frames import FrameRules
 from detector.data.places import Places
 from detector.data.settings import SPLITS, FetchSettings
 from detector.data.sides import Sides
 from detector.data.splitting import divide
+from detector.data.stated import LabelRun
 
 
 @dataclass(frozen=True)
 class Joined:
     """The splits over all sources. left_out: the number of objects of each split by classes that the settings do not
-    list; notices: sentences about what was decided for the user."""
+    list; notices: sentences about what was decided for the user; runs: the published runs that labels come from."""
 
     splits: dict[str, Split]
     left_out: dict[str, Counter[str]]
     notices: list[str]
+    runs: list[LabelRun]
 
 
 def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides) -> Joined:
@@ -41,6 +44,7 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
     rules = FrameRules(settings.boxes_frame, settings.scale_boxes)
     notices: list[str] = []
     parts: list[dict[str, Split]] = []
+    runs: list[LabelRun] = []
     for number, source in enumerate(settings.sources, start=1):
         prefix = f"source {number} ({source.format}), " if len(settings.sources) > 1 else ""
         with places.named():
@@ -50,6 +54,7 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
                 raise AnnotationError(_unknown(f"fetch.sources, source {number}: rename", unknown[0], list(known)))
             read = {}
             for name, part in stated.items():
+                runs += part.runs
                 read[name] = _renamed(part.fit(rules), source.rename, source.weight if name == "train" else 1.0)
                 sentences = [note.format(f"{count:,}") for note, count in part.notes.items() if count]
                 notices += [f"{prefix}{name}: {text}" for text in [*read[name].repairs.notices(), *sentences]]
@@ -64,16 +69,18 @@ def read_sources(settings: FetchSettings, seed: int, scratch: Path, sides: Sides
             raise AnnotationError(
                 f"no source has images for the split {split}: name it in the `splits` of a source, or add a source"
             )
-    classes, found = _classes(settings.classes, parts)
+    kept, copies = without_copies(parts)
+    notices += copies
+    classes, found = _classes(settings.classes, kept)
     notices += found
-    apart, kept_apart = _apart(parts)
+    apart, kept_apart = _apart(kept)
     notices += kept_apart
     splits, left_out = {}, {}
     for split in SPLITS:
         own = [part[split] for part in apart if split in part]
         splits[split], left_out[split] = _join(own, classes)
         notices += [f"{split}: {n:,} object(s) of class {c} were left out" for c, n in sorted(left_out[split].items())]
-    return Joined(splits, left_out, notices)
+    return Joined(splits, left_out, notices, runs)
 
 
 def _renamed(split: Split, names: Mapping[str, str], weight: float) -> Split:
@@ -83,7 +90,11 @@ def _renamed(split: Split, names: Mapping[str, str], weight: float) -> Split:
     kept = tuple(dict.fromkeys(new))
     label_of = np.array([kept.index(name) for name in new], np.int64)
     images = tuple(
-        replace(image, labels=label_of[image.labels] if len(image.labels) else image.labels, weight=weight)
+        replace(
+            image,
+            labels=label_of[image.labels] if len(image.labels) else image.labels,
+            weight=weight * image.weight,
+        )
         for image in split.dataset.images
     )
     return replace(split, dataset=CocoDataset(kept, images))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.common.errors import AnnotationError
 from detector.common.progress import progress
-from detector.data.checks import Split
+from detector.data.checks import Repairs, Split
 from detector.data.near import NEAR, Hashes, difference_hash, distances
 from detector.data.settings import SplitSettings
 from detector.data.sides import LEFT_OUT, Side, Sides
@@ -20,6 +20,9 @@ from detector.runtime.images import decode_image
 
 _LEFT_OUT = (
     "{:,} image(s) resemble images of two splits and are in none of them: in train they would give away the others"
+)
+_UNCHECKED = (
+    "{:,} image(s) resemble images of val or test, and no person has corrected their labels: they are in no split"
 )
 _TOGETHER = "{:,} new image(s) resemble others of their source, and are in one split with them"
 _CAMERA = (
@@ -38,8 +41,9 @@ def divide(
 
     stated: the splits that the source has of its own, which get none of these images. An image in `sides` keeps its
     side. A new one joins its nearest old near-duplicate, and is left out if it is near two sides. The side of the
-    others is a hash of the seed and their group: the file or its folder, with its near-duplicates. A split that would
-    be empty gets the new group with the smallest hash.
+    others is a hash of the seed and their group: the file, its folder or the images with its value of a field, with its
+    near-duplicates. A split that would be empty gets the new group with the smallest hash. Of a source with labels that
+    no person has seen (`pool.checked`), those are in train or in no split.
     Raises AnnotationError if a split that was asked for gets no image.
     """
     shares = {"val": settings.val, "test": settings.test}
@@ -52,15 +56,17 @@ def divide(
     alone = {index for camera in cameras for index in camera} if settings.near_duplicates else range(len(new))
     near = list(_near(hashes, alone))
     kept = {name: side for name, side in old.items() if side.split != LEFT_OUT}
-    known = _known_sides(new, hashes, kept, settings.by, alone)
-    groups = _groups([*near, *(_folders(new) if settings.by == "folder" else [])], len(new))
+    group_of = _grouping(pool, settings)
+    known = _known_sides(new, hashes, kept, group_of, alone)
+    groups = _groups([*near, *_same_group(new, group_of)], len(new))
     free: list[tuple[float, list[str]]] = []
     for group in groups:
         members = [new[index] for index in group]
         nearest = min((found for index in group for found in known[index]), default=None)
         number = _number(seed, min(members))
-        side = nearest[1] if nearest else _drawn(number, shares)
-        if nearest is None:
+        is_free = nearest is None and any(map(pool.is_checked, members))
+        side = nearest[1] if nearest else _drawn(number, shares) if is_free else "train"
+        if is_free:
             free.append((number, members))
         for index in group:
             is_near_both = {split for _, split in known[index]} - {side}
@@ -76,9 +82,11 @@ def divide(
                 "if they resemble each other and are no copies, add images, or edit its lines in splits.csv if it has "
                 "some"
             )
-    left_out = len(_part(pool, source, LEFT_OUT, sides).files)
+    left_out = sum(sides[source, name].split == LEFT_OUT for name in pool.files)
+    unchecked = sum(sides[source, name].split in shares and not pool.is_checked(name) for name in pool.files)
     together = len({index for pair in near for index in pair})
-    counted = [(_LEFT_OUT, left_out), (_TOGETHER, together), *((_CAMERA, len(camera)) for camera in cameras)]
+    counted = [(_LEFT_OUT, left_out), (_UNCHECKED, unchecked), (_TOGETHER, together)]
+    counted += [(_CAMERA, len(camera)) for camera in cameras]
     return splits, [text.format(n) for text, n in counted if n]
 
 
@@ -109,11 +117,21 @@ def _near(hashes: Hashes, alone: Collection[int]) -> Iterator[tuple[int, int]]:
             yield index, index + 1 + other
 
 
-def _folders(names: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield pairs that join the images of each folder."""
-    first: dict[PurePosixPath, int] = {}
+def _grouping(pool: Split, settings: SplitSettings) -> Callable[[str], str | None]:
+    """Return the function from an image's name to its group; None: it is alone, or no longer in the source."""
+    if settings.by == "file":
+        return lambda name: None
+    if settings.by == "folder":
+        return lambda name: PurePosixPath(name).parent.as_posix()
+    return {image.file_name: image.group for image in pool.dataset.images}.get
+
+
+def _same_group(names: Sequence[str], group_of: Callable[[str], str | None]) -> Iterator[tuple[int, int]]:
+    """Yield pairs that join the images of each group."""
+    first: dict[str, int] = {}
     for index, name in enumerate(names):
-        yield first.setdefault(PurePosixPath(name).parent, index), index
+        if (group := group_of(name)) is not None:
+            yield first.setdefault(group, index), index
 
 
 def _groups(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
@@ -135,22 +153,27 @@ def _groups(pairs: Iterable[tuple[int, int]], count: int) -> list[list[int]]:
 
 
 def _known_sides(
-    new: Sequence[str], hashes: Hashes, old: Mapping[str, Side], by: str, alone: Collection[int]
+    new: Sequence[str],
+    hashes: Hashes,
+    old: Mapping[str, Side],
+    group_of: Callable[[str], str | None],
+    alone: Collection[int],
 ) -> list[list[tuple[int, str]]]:
     """Return, for each new image, the distance and the side of the old images that it belongs to.
 
-    It belongs to those that are near it, unless it is in `alone`, and, where folders stay together, to those of its
-    folder.
+    It belongs to those that are near it, unless it is in `alone`, and to those of its group.
     """
     sides = [side.split for side in old.values()]
     old_hashes = np.array([side.dhash for side in old.values()], np.uint64)
-    folders = np.array([PurePosixPath(name).parent.as_posix() for name in old], np.str_)
+    in_group: dict[str | None, list[int]] = {}
+    for index, name in enumerate(old):
+        in_group.setdefault(group_of(name), []).append(index)
     found = []
     for own, (name, dhash) in enumerate(zip(new, hashes.tolist(), strict=True)):
         bits = distances(dhash, old_hashes)
         belongs = (bits <= NEAR) & (own not in alone)
-        if by == "folder":
-            belongs |= folders == PurePosixPath(name).parent.as_posix()
+        if (group := group_of(name)) is not None:
+            belongs[in_group.get(group, [])] = True
         found.append([(int(bits[index]), sides[index]) for index in np.flatnonzero(belongs)])
     return found
 
@@ -170,7 +193,14 @@ def _drawn(number: float, shares: Mapping[str, float]) -> str:
 
 
 def _part(pool: Split, source: str, name: str, sides: Sides) -> Split:
-    """Return the images of one side. The repairs are counted with the images of train."""
-    images = tuple(image for image in pool.dataset.images if sides[source, image.file_name].split == name)
+    """Return the images of one side, in val and test those whose labels people have seen. The repairs are counted with
+    the images of train."""
+    images = tuple(
+        image
+        for image in pool.dataset.images
+        if sides[source, image.file_name].split == name and (name == "train" or pool.is_checked(image.file_name))
+    )
     files = {image.file_name: pool.files[image.file_name] for image in images}
-    return Split(replace(pool.dataset, images=images), files, *([pool.repairs] if name == "train" else []))
+    return Split(
+        replace(pool.dataset, images=images), files, pool.repairs if name == "train" else Repairs(), pool.checked
+    )

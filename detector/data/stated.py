@@ -37,30 +37,54 @@ class Thing(NamedTuple):
     ignore: bool = False
 
 
+@dataclass(frozen=True)
+class LabelRun:
+    """A published run whose boxes became labels: where it was found, and what was taken.
+
+    images: those that it gave; boxes: its boxes that became objects; corrected: images whose labels people have
+    corrected; least_scores: of a box that becomes an object, by label.
+    """
+
+    uri: str
+    run: str
+    manifest_sha256: str
+    artifact: str
+    artifact_sha256: str
+    images: int
+    boxes: int
+    corrected: int
+    least_scores: dict[str, float]
+
+
 class Drawn(NamedTuple):
-    """One annotated image: where it lies, its name in the dataset, and what was drawn. 0 x 0 is no stated size."""
+    """One annotated image: where it lies, its name in the dataset, and what was drawn. 0 x 0 is no stated size; group:
+    as in ImageInfo."""
 
     path: Path
     file_name: str
     width: int
     height: int
     things: list[Thing]
+    group: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Stated:
     """One split as a source states it. name: for messages; files: the path of each `file_name`; notes: sentences with
-    a gap for the number of cases that they speak of."""
+    a gap for the number of cases that they speak of; checked: the images whose labels people have seen, None for all;
+    runs: the published runs that the labels come from."""
 
     name: str
     dataset: CocoDataset
     files: dict[str, Path]
     notes: Counter[str] = field(default_factory=Counter)
+    checked: frozenset[str] | None = None
+    runs: tuple[LabelRun, ...] = ()
 
     def fit(self, rules: FrameRules) -> Split:
         """Decode the images, and return them with real sizes and fitted boxes; raises as `fit_images` does."""
         fitted, repairs = fit_images(self.name, self.dataset.images, list(self.files.values()), rules)
-        return Split(CocoDataset(self.dataset.classes, fitted), self.files, repairs)
+        return Split(CocoDataset(self.dataset.classes, fitted), self.files, repairs, self.checked)
 
 
 def state(
@@ -88,6 +112,7 @@ def state(
             labels=np.array([label_of[thing.name] for thing in image.things], np.int64),
             ignore=np.array([thing.ignore for thing in image.things], np.bool_),
             crowd=np.zeros(len(image.things), np.bool_),
+            group=image.group,
         )
         for number, image in enumerate(ordered, start=1)
     )

@@ -6,27 +6,33 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.common.pages import Box, Curve, Figure, Group, Row, curve, drawn_first, render_template, rows, thumbnail
+from detector.common.pages import Curve, Figure, Group, Row, curve, render_template, rows, thumbnail
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.average_precision import IOU_THRESHOLDS, VocResult
 from detector.evaluation.detections import DetectionSet, no_detections
+from detector.evaluation.doubts import KINDS as DOUBTS
+from detector.evaluation.doubts import find_doubts
+from detector.evaluation.figures import Figures
+from detector.evaluation.labels_page import DOUBT_GROUPS, doubt_figure
 from detector.evaluation.mistakes import KINDS, TOUCHED, FalsePositive, Miss, find_mistakes
 from detector.evaluation.plots import precision_recall_rows
 from detector.evaluation.proposal_recall import RecallPoint
 from detector.runtime.geometry.boxes import iou
 
 FALSE_POSITIVES, MISSES = 30, 30
-MOST_BOXES = 30
+# Labels in doubt: at most this number of a kind, and only those that are probably wrong by the detector's calibrated
+# scores.
+DOUBTS_A_KIND, LEAST_DOUBT = 10, 0.5
 IMAGE_BYTES = 3_000_000
 GROUPS = (
     Group("wrong", "false positives"),
     *(Group(kind, f"false positives: {kind}") for kind in KINDS),
     Group("missed", "misses"),
+    *DOUBT_GROUPS,
 )
 Pixels = NDArray[np.uint8]
 
@@ -70,10 +76,15 @@ def evaluation_page(
     """
     mistakes = find_mistakes(truth, detections, score)
     wrong, missed = mistakes.false_positives[:FALSE_POSITIVES], mistakes.misses[:MISSES]
-    budget = IMAGE_BYTES // (FALSE_POSITIVES + MISSES)
-    numbers = sorted({item.image for item in wrong} | {item.image for item in missed})
-    draw = _Figures(truth, detections, score, {i: thumbnail(read(truth.images[i]), budget) for i in numbers})
+    doubted = [doubt for doubt in find_doubts(truth, detections) if doubt.suspicion >= LEAST_DOUBT]
+    doubts = [doubt for kind in DOUBTS for doubt in [own for own in doubted if own.kind == kind][:DOUBTS_A_KIND]]
+    budget = IMAGE_BYTES // (FALSE_POSITIVES + MISSES + DOUBTS_A_KIND * len(DOUBTS))
+    numbers = sorted({item.image for items in (wrong, missed, doubts) for item in items})
+    thumbnails = {i: thumbnail(read(truth.images[i]), budget) for i in numbers}
+    gallery = Figures(truth, detections, score, thumbnails)
+    draw = _Mistakes(truth, detections, score, gallery)
     figures = [draw.wrong(item) for item in wrong] + [draw.missed(item) for item in missed]
+    figures += [doubt_figure(gallery, truth, detections, doubt) for doubt in doubts]
     used = {box.label for figure in figures for box in figure.boxes}
     groups = {group for figure in figures for group in figure.groups}
     return render_template(
@@ -89,6 +100,7 @@ def evaluation_page(
         recall=_recall_curves(recall),
         most_proposals=recall[-1]["proposals"] if recall else 0,
         meanings=KINDS,
+        doubts=DOUBTS,
         kinds=_kind_rows(mistakes.false_positives),
         mistakes=mistakes,
         figures=figures,
@@ -97,16 +109,11 @@ def evaluation_page(
     )
 
 
-class _Figures:
+class _Mistakes:
     """Makes the figures of mistakes: each shows the marked mistake with the truths and the confident detections."""
 
-    def __init__(
-        self, truth: CocoDataset, detections: DetectionSet, score: float, thumbnails: Mapping[int, str]
-    ) -> None:
-        self._truth = truth
-        self._detections = detections
-        self._score = score
-        self._thumbnails = thumbnails
+    def __init__(self, truth: CocoDataset, detections: DetectionSet, score: float, figures: Figures) -> None:
+        self._truth, self._detections, self._score, self._figures = truth, detections, score, figures
 
     def wrong(self, item: FalsePositive) -> Figure:
         name = self._truth.classes[item.label]
@@ -115,11 +122,11 @@ class _Figures:
             note += f" with {self._truth.classes[item.confused]}"
         if item.kind != "background":
             note += f", IoU {item.overlap:.2f}"
-        return self._figure(item.image, ["wrong", item.kind], note, detection=item.detection)
+        return self._figures.figure(item.image, ["wrong", item.kind], note, detection=item.detection)
 
     def missed(self, item: Miss) -> Figure:
         note = f"{self._truth.classes[item.label]} missed, {100 * item.share:.0f} % of the image"
-        return self._figure(item.image, ["missed"], f"{note}: {self._instead(item)}", truth=item.truth)
+        return self._figures.figure(item.image, ["missed"], f"{note}: {self._instead(item)}", truth=item.truth)
 
     def _instead(self, item: Miss) -> str:
         """Say what the detector found in the place of a truth."""
@@ -136,38 +143,6 @@ class _Figures:
         return (
             f"{self._truth.classes[found.labels[index]]} {found.scores[index]:.2f} is there, IoU {overlaps[best]:.2f}"
         )
-
-    def _figure(
-        self, image: int, groups: list[str], note: str, *, detection: int | None = None, truth: int | None = None
-    ) -> Figure:
-        info = self._truth.images[image]
-        boxes = [
-            self._box(label, None, corners, marked=index == truth)
-            for index, (label, corners) in enumerate(zip(info.labels.tolist(), info.boxes.tolist(), strict=True))
-        ]
-        found = self._detections.get(info.id, no_detections())
-        boxes += [
-            self._box(int(found.labels[i]), float(found.scores[i]), found.boxes[i].tolist(), marked=i == detection)
-            for i in np.flatnonzero(found.scores >= self._score).tolist()
-        ]
-        drawn = drawn_first(boxes)[-MOST_BOXES:]
-        return Figure(
-            name=f"{groups[0]}-{image}-{detection if truth is None else truth}",
-            title=info.file_name,
-            width=info.width,
-            height=info.height,
-            picture=self._thumbnails[image],
-            reason=None,
-            boxes=drawn,
-            groups=groups,
-            notes=[note],
-            more=len(boxes) - len(drawn),
-        )
-
-    def _box(self, label: int, score: float | None, corners: Sequence[float], *, marked: bool) -> Box:
-        x1, y1, x2, y2 = corners
-        kind: Literal["truth", "found"] = "truth" if score is None else "found"
-        return Box(self._truth.classes[label], label, score, x1, y1, x2 - x1, y2 - y1, kind, marked)
 
 
 def _number(value: float) -> str:

@@ -55,6 +55,19 @@ def load_checkpoint(place: str, identity: str) -> dict[str, Any] | None:
     return state if state.get("identity") == identity else None
 
 
+def get_file(place: str, target: Path) -> None:
+    """Copy a file or object at `place`, a path or an s3:// URI, to `target`; nothing if there is none.
+
+    Raises TrainingError if the place cannot be read.
+    """
+    try:
+        files, path = _files(place)
+        if files.exists(path):
+            files.get_file(path, str(target))
+    except (OSError, BotoCoreError) as error:
+        raise TrainingError(f"{place}: cannot be read: {error}; check the place and the credentials") from error
+
+
 def remove_others(folder: str, kept: str) -> None:
     """Delete all checkpoints in `folder` except `kept`; a finished training calls this."""
     files, path = _files(folder)

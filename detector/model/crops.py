@@ -25,10 +25,10 @@ class CropNetwork(DetectionNetwork):
     batch = 64
 
     def __init__(self, settings: ModelSettings, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
-        self.backbone = backbone.build(weights, settings.weights_sha256)
+        self.backbone = backbone.build(weights, settings.start_sha256)
         self.channels, self.crop_size = backbone.channels[-1], settings.crop_size
         self.dropout = nn.Dropout(settings.dropout)
 

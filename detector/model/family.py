@@ -22,5 +22,5 @@ FAMILY: dict[str, Callable[[ModelSettings, int, str], DetectionNetwork]] = {
 
 
 def build(settings: ModelSettings, classes: int, weights: str | None = None) -> DetectionNetwork:
-    """Return a new network for `classes` classes; weights: replaces `model.weights` unless it is None."""
-    return FAMILY[settings.name](settings, classes, settings.weights if weights is None else weights)
+    """Return a new network for `classes` classes; weights: replaces `model.start_from` unless it is None."""
+    return FAMILY[settings.name](settings, classes, settings.start_from if weights is None else weights)

@@ -26,11 +26,11 @@ class FastRCNN(DetectionNetwork):
     """A backbone, a pyramid, RoIAlign and a head of two hidden layers."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.strides = backbone.strides
-        self.backbone = backbone.build(weights, settings.weights_sha256)
+        self.backbone = backbone.build(weights, settings.start_sha256)
         self.pyramid = FeaturePyramid(backbone.channels, settings.pyramid_channels)
         self.head = RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout)
 

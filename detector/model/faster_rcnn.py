@@ -26,7 +26,7 @@ class FasterRCNN(FastRCNN):
     makes_proposals = True
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__(settings, classes, weights)
         self.rpn = ProposalNetwork(settings.pyramid_channels, self.strides)
 

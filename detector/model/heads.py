@@ -15,12 +15,22 @@ _SVM_SLOPE = 4.0
 _SVM_NOTHING = -10.0
 
 
-def output_layer(inputs: int, outputs: int, deviation: float) -> nn.Linear:
-    """Return a last layer whose outputs start near zero: its weights have this standard deviation, its bias is 0."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=deviation)
-    nn.init.zeros_(layer.bias)
-    return layer
+class ClassLayer(nn.Linear):
+    """A last layer with `rows` outputs for each class, after one for the background if there is one.
+
+    Its outputs start near zero: its weights have this standard deviation, and its bias is 0.
+    """
+
+    def __init__(self, inputs: int, classes: int, deviation: float, *, rows: int = 1, background: bool = False) -> None:
+        super().__init__(inputs, background + rows * classes)
+        self.rows, self.background = rows, background
+        nn.init.normal_(self.weight, std=deviation)
+        nn.init.zeros_(self.bias)
+
+    def rows_of(self, label: int) -> slice:
+        """Return which outputs belong to the class with this index."""
+        start = self.background + self.rows * label
+        return slice(start, start + self.rows)
 
 
 def hidden_layers(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
@@ -44,8 +54,8 @@ class LinearHead(nn.Module):
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.classes = output_layer(inputs, classes + 1, 0.01)
-        self.deltas = output_layer(inputs, classes * 4, 0.001)
+        self.classes = ClassLayer(inputs, classes, 0.01, background=True)
+        self.deltas = ClassLayer(inputs, classes, 0.001, rows=4)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
         deltas = self.deltas(vectors)
@@ -73,10 +83,9 @@ class SvmHead(nn.Module):
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.margins = nn.Linear(inputs, classes)
-        self.deltas = nn.Linear(inputs, classes * 4)
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter).requires_grad_(False)
+        self.margins = ClassLayer(inputs, classes, 0.0)
+        self.deltas = ClassLayer(inputs, classes, 0.0, rows=4)
+        self.requires_grad_(False)
         nn.init.constant_(self.margins.bias, _SVM_NOTHING)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)

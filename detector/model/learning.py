@@ -10,11 +10,12 @@ from pathlib import Path
 from detector.data.annotations import load_coco
 from detector.model.device import choose_device, make_deterministic
 from detector.model.distributed import World, join, local_device
-from detector.model.family import build
 from detector.model.network import DetectionNetwork
 from detector.model.precision import Precision
+from detector.model.start import begin
 from detector.model.training import EpochReport, train
 from detector.model.training_images import TrainingImages
+from detector.model.validation import Validate, validation
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import load_proposals
 
@@ -24,7 +25,8 @@ class Lesson:
     """The description of one training, which each of its processes gets.
 
     checkpoint: a file or an s3:// URI for the state after each epoch; identity: a digest of everything that decides the
-    weights. scratch: a folder for expensive intermediate results.
+    weights. scratch: a folder for expensive intermediate results. start: the weights of an earlier detector, or None if
+    `model.start_from` names none.
     """
 
     model: ModelSettings
@@ -35,6 +37,7 @@ class Lesson:
     checkpoint: str
     identity: str
     scratch: Path
+    start: Path | None = None
 
 
 def learn(
@@ -53,7 +56,7 @@ def learn(
     truth = load_coco(lesson.dataset / "train.json")
     stored = load_proposals(lesson.proposals / "train.npz", len(truth.images))
     images = lesson.dataset / "images"
-    network = build(lesson.model, len(truth.classes))
+    network = begin(lesson.model, truth.classes, lesson.start).network
     world: World
     with join(device) as world:
         trained = train(
@@ -67,11 +70,21 @@ def learn(
             checkpoint=lesson.checkpoint,
             identity=lesson.identity,
             report=report,
+            validate=_validation(lesson, network) if world.first else None,
             world=world,
         ).eval()
         if not world.first:
             return
-        upright = TrainingImages(images, truth, stored, settings.proposals, settings.seed, flip=False)
+        upright = TrainingImages(images, truth, stored, settings.proposals, settings.seed)
         features = lesson.scratch / f"{lesson.identity[:12]}.features"
         finish(trained, trained.fit(upright, settings, features))
         shutil.rmtree(features, ignore_errors=True)
+
+
+def _validation(lesson: Lesson, network: DetectionNetwork) -> Validate | None:
+    """Return what measures the network on val; None if val has no boxes, or nothing is found before a fit."""
+    truth = load_coco(lesson.dataset / "val.json")
+    if network.needs_fit or all((image.ignore | image.crowd).all() for image in truth.images):
+        return None
+    stored = load_proposals(lesson.proposals / "val.npz", len(truth.images))
+    return validation(lesson.dataset / "images", truth, stored, lesson.model.image_size)

@@ -25,6 +25,8 @@ class DetectionNetwork(nn.Module, ABC):
     batch: int | None = None
     # Whether `detect` makes its own proposals, and takes a batch of images.
     makes_proposals: bool = False
+    # Whether `detect` finds nothing before `fit`.
+    needs_fit: bool = False
 
     @abstractmethod
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:

@@ -30,11 +30,12 @@ class RCNN(CropNetwork):
     """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__(settings, weights)
         self.image_size = settings.image_size
         self.head = LinearHead(self.channels, classes)
         self.svm = SvmHead(self.channels, classes) if settings.head == "svm" else None
+        self.needs_fit = self.svm is not None
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
         proposals = [example.proposals.to(images.device) for example in examples]

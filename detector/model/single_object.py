@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.ops import box_area, roi_align
 
 from detector.model.backbones import BACKBONES
-from detector.model.heads import hidden_layers, output_layer
+from detector.model.heads import ClassLayer, hidden_layers
 from detector.model.network import DetectionNetwork, Losses
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
@@ -38,16 +38,17 @@ class SingleObject(DetectionNetwork):
     """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__()
         backbone = BACKBONES[settings.backbone]
         self.stride = backbone.strides[-1]
-        self.backbone = backbone.build(weights, settings.weights_sha256)
+        self.backbone = backbone.build(weights, settings.start_sha256)
         # As many channels as the pyramid of other members has, because the first hidden layer reads 49 cells of each.
         self.reduce = nn.Sequential(nn.Conv2d(backbone.channels[-1], settings.pyramid_channels, 1), nn.ReLU())
         self.layers = hidden_layers(settings.pyramid_channels * _BINS * _BINS, settings.hidden, settings.dropout)
-        self.classes = output_layer(settings.hidden, classes + 1, 0.01)
-        self.box = output_layer(settings.hidden, 4, 0.001)
+        self.classes = ClassLayer(settings.hidden, classes, 0.01, background=True)
+        self.box = nn.Linear(settings.hidden, 4)
+        nn.init.normal_(self.box.weight, std=0.001)
         with torch.no_grad():
             self.box.bias.copy_(torch.tensor(_FIRST_BOX))
 

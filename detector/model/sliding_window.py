@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from detector.model.crops import CropNetwork
-from detector.model.heads import output_layer
+from detector.model.heads import ClassLayer
 from detector.model.network import Losses
 from detector.model.targets import concatenate, draw_regions
 from detector.model.training_images import Example
@@ -23,9 +23,9 @@ class SlidingWindow(CropNetwork):
     """R-CNN's classifier without the refinement: the boxes are the windows, and are only as exact as the grid."""
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
-        """Build the network; weights: as `model.weights`, or "none" if a checkpoint is loaded afterwards."""
+        """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__(settings, weights)
-        self.classes = output_layer(self.channels, classes + 1, 0.01)  # as R-CNN's
+        self.classes = ClassLayer(self.channels, classes, 0.01, background=True)  # as R-CNN's
 
     def logits(self, images: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         """Return logits float32 (R, C + 1) for images (B, 3, H, W) and boxes B x (R_b, 4) xyxy in pixels."""

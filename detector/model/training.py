@@ -1,4 +1,7 @@
-"""The training loop: AdamW with one cycle, mixed precision and averaged weights; it can resume after every epoch."""
+"""The training loop: AdamW with one cycle, mixed precision and averaged weights; it can resume after every epoch.
+
+After each epoch the network is measured on the validation split. The result is the best epoch's network.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from detector.model.network import DetectionNetwork
 from detector.model.pointwise import multiply_pointwise
 from detector.model.precision import Precision
 from detector.model.training_images import Example, LikeShapes, TrainingImages, collate
+from detector.model.validation import Figures, Validate
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 
@@ -52,6 +56,17 @@ class EpochReport:
     learning_rate: float
     seconds: float
     cpu_seconds: float  # of all training processes; other work on the machine does not change it
+    validation: dict[str, float]  # the fields of Figures; empty if nothing is validated
+    validation_cpu_seconds: float  # not among the others
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far: its number, its AP on the validation split, and its weights on the CPU."""
+
+    epoch: int
+    ap: float
+    weights: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,11 @@ class Learner:
     def _parts(self) -> dict[str, Any]:
         own = {"network": self.network, "optimiser": self.optimiser, "schedule": self.schedule, "average": self.average}
         return {name: part for name, part in own.items() if part is not None}
+
+    @property
+    def product(self) -> DetectionNetwork:
+        """Return the network to use: that of the averaged weights, if there is one."""
+        return cast(DetectionNetwork, self.average.module) if self.average else self.network
 
     def state(self) -> dict[str, Any]:
         """Return the state that a resumed training needs."""
@@ -92,9 +112,13 @@ def train(
     checkpoint: str,
     identity: str,
     report: Callable[[EpochReport], None],
+    validate: Validate | None = None,
     world: World = World(),  # noqa: B008 (frozen)
 ) -> DetectionNetwork:
-    """Train `network` in place and return the network to use: its averaged weights, or itself.
+    """Train `network` in place and return the network to use, with its averaged weights or its own.
+
+    validate: measures a network after each epoch. The weights are those of the epoch with the highest AP, of equal ones
+    the last; the training ends after `settings.patience` epochs without a higher one. None: those of the last epoch.
 
     folder: holds the images. world: the processes that train together, each of which calls this function. Each uses
     `settings.batch_size` images in a step. If all images have the same size and number of regions, the losses are those
@@ -108,8 +132,10 @@ def train(
         raise TrainingError("there are no images to train on: the split `train` is empty")
     learner = new_learner(network, truth, settings, device, precision, world)
     reports: list[EpochReport] = []
+    best: Best | None = None
     if state := load_checkpoint(checkpoint, identity):
         reports = [EpochReport(**values) for values in state["reports"]]
+        best = Best(**state["best"]) if state["best"] else None
         learner.restore(state)
     if world.sum({"epochs": float(len(reports))})["epochs"] != world.size * len(reports):
         raise TrainingError(
@@ -118,19 +144,42 @@ def train(
         )
     for earlier in reports if world.first else ():
         report(earlier)
-    images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed)
+    images = TrainingImages(folder, truth, proposals, settings.proposals, settings.seed, settings.augment)
     for epoch in range(len(reports), settings.epochs):
+        if _lost_patience(len(reports), best, settings, world):
+            break
         start, cpu_start = time.monotonic(), time.process_time()
-        sampler = LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, epoch, world)
+        sampler = LikeShapes(truth, settings, epoch, world)
         losses = train_one_epoch(learner, batches(images, sampler, device), sampler.weights, settings, epoch, world)
         rate, seconds = float(learner.schedule.get_last_lr()[-1]), time.monotonic() - start
         cpu_seconds = world.sum({"cpu": time.process_time() - cpu_start})["cpu"]
-        reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds))
+        cpu_start = time.process_time()
+        measured = validate(learner.product) if validate and world.first else None
+        figures, validating = asdict(measured) if measured else {}, time.process_time() - cpu_start
+        reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds, figures, validating))
         if world.first:
-            kept = {"precision": precision, "reports": [asdict(item) for item in reports]}
-            save_checkpoint(checkpoint, {"identity": identity, **kept, **learner.state()})
+            best = _better(best, epoch + 1, measured, learner.product)
+            kept = {"identity": identity, "precision": precision, "best": vars(best) if best else None}
+            save_checkpoint(checkpoint, kept | {"reports": [asdict(item) for item in reports]} | learner.state())
             report(reports[-1])
-    return cast(DetectionNetwork, learner.average.module) if learner.average else network
+    if best:
+        learner.product.load_state_dict(best.weights)
+    return learner.product
+
+
+def _better(best: Best | None, epoch: int, measured: Figures | None, network: DetectionNetwork) -> Best | None:
+    """Return the better of the best epoch so far and this one, which is the network's."""
+    if measured is None or (best is not None and best.ap > measured.ap):
+        return best
+    weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+    return Best(epoch, measured.ap, weights)
+
+
+def _lost_patience(epochs: int, best: Best | None, settings: TrainSettings, world: World) -> bool:
+    """Return whether the last `settings.patience` epochs were not better than the best, in all processes alike."""
+    waited = float(epochs - best.epoch) if best and settings.patience else 0.0
+    # Only the first process knows the best epoch.
+    return 0 < settings.patience <= world.sum({"waited": waited})["waited"]
 
 
 def batches(images: TrainingImages, sampler: LikeShapes, device: torch.device) -> Batches:
@@ -202,7 +251,7 @@ def new_learner(
         multiply_pointwise(network)
     groups = _groups(network, settings)
     optimiser = torch.optim.AdamW(groups, fused=True)
-    steps = len(LikeShapes(truth, settings.batch_size, settings.image_sizes, settings.seed, 0, world))
+    steps = len(LikeShapes(truth, settings, 0, world))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=[group["lr"] for group in groups],  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Training images for torch: decoded, resized and flipped, in batches of similar shape.
+"""Training images for torch: decoded, resized and changed at random, in batches of similar shape.
 
 Everything random depends on the seed, the epoch and the image's index, and not on the number of loader processes or on
 a resume.
@@ -7,7 +7,7 @@ a resume.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from detector.data.annotations import CocoDataset
+from detector.model.augmentations import CHANGES, Pictured, draw_scale, view
 from detector.model.distributed import World
+from detector.model.rare_classes import repeat_factors
+from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 from detector.runtime.images import frame_size, normalise
 from detector.runtime.preprocess import own_preprocessing, resized_size
@@ -44,14 +47,20 @@ class Example:
 
 
 class TrainingImages(Dataset[Example]):
-    """A dataset whose item (index, image_size, epoch) is an Example; half of them are flipped left to right."""
+    """A dataset whose item (index, image_size, epoch) is an Example."""
 
     def __init__(
-        self, folder: Path, truth: CocoDataset, proposals: Proposals, limit: int, seed: int, *, flip: bool = True
+        self,
+        folder: Path,
+        truth: CocoDataset,
+        proposals: Proposals,
+        limit: int,
+        seed: int,
+        augment: Sequence[str] = (),
     ) -> None:
-        """Use the images in `folder`, with at most `limit` proposals each; flip: False flips no image."""
+        """Use the images in `folder`, with at most `limit` proposals each; augment: names of random changes."""
         self._folder, self._truth, self._proposals = folder, truth, proposals
-        self._limit, self._seed, self._flip = limit, seed, flip
+        self._limit, self._seed, self._augment = limit, seed, tuple(augment)
 
     def __len__(self) -> int:
         return len(self._truth.images)
@@ -67,22 +76,26 @@ class TrainingImages(Dataset[Example]):
         data = (self._folder / info.file_name).read_bytes()
         settings = own_preprocessing(image_size)
         height, width = resized_size(settings, *frame_size(data))
-        read = read_image(data, Reading(height, width, settings.interpolation))
-        scale = np.array([width / read.width, height / read.height] * 2, np.float32)
-        boxes = [self._proposals[index][: self._limit] * scale, info.boxes * scale]
-        image = read.pixels
         random = np.random.default_rng([self._seed, epoch, index])
-        if random.random() < 0.5 and self._flip:
-            image = image[:, ::-1]
-            width = image.shape[1]
-            boxes = [np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], axis=1) for b in boxes]
+        factor = draw_scale(self._augment, random)
+        rows, columns = max(1, round(factor * height)), max(1, round(factor * width))
+        read = read_image(data, Reading(rows, columns, settings.interpolation))
+        scale = np.array([columns / read.width, rows / read.height] * 2, np.float32)
+        proposals = (self._proposals[index][: self._limit] * scale).astype(np.float32)
+        truth = (info.boxes * scale).astype(np.float32)
+        image = Pictured(read.pixels, truth, info.labels, info.ignore, info.crowd, proposals)
+        if (rows, columns) != (height, width):
+            image = view(image, height, width, random)
+        for name, change in CHANGES.items():
+            if name in self._augment:
+                image = change(image, random)
         return Example(
-            torch.from_numpy(normalise(image)),
-            torch.from_numpy(boxes[0].astype(np.float32)),
-            torch.from_numpy(boxes[1].astype(np.float32)),
-            torch.from_numpy(info.labels + 1),
-            torch.from_numpy(info.ignore | info.crowd),  # a crowd is not one object
-            torch.from_numpy(info.crowd),
+            torch.from_numpy(normalise(image.pixels)),
+            torch.from_numpy(image.proposals),
+            torch.from_numpy(image.truth),
+            torch.from_numpy(image.labels + 1),
+            torch.from_numpy(image.ignore | image.crowd),  # a crowd is not one object
+            torch.from_numpy(image.crowd),
             int(random.integers(2**63)),
         )
 
@@ -101,31 +114,30 @@ def _shown(group: NDArray[np.intp], weights: NDArray[np.float64], generator: np.
 
 
 class LikeShapes(Sampler[list[tuple[int, int, int]]]):
-    """The batches of one epoch, in seeded random order; each has one size, drawn from `image_sizes`.
+    """The batches of one epoch, in seeded random order; each has one size, drawn from `train.image_sizes`.
 
-    Landscape and portrait images are in different batches, so that there is little padding. A batch has `batch_size`
-    images for each process, and each process gets its own slice of it. `weights` has, for each batch, the weight of the
-    slice in a mean over the processes.
+    Landscape and portrait images are in different batches, so that there is little padding. A batch has
+    `train.batch_size` images for each process, and each process gets its own slice of it. `weights` has, for each
+    batch, the weight of the slice in a mean over the processes.
     """
 
     def __init__(
         self,
         truth: CocoDataset,
-        batch_size: int,
-        image_sizes: tuple[int, ...],
-        seed: int,
+        settings: TrainSettings,
         epoch: int,
         world: World = World(),  # noqa: B008 (frozen)
     ) -> None:
-        batch_size *= world.size
-        generator = np.random.default_rng([seed, epoch])
+        batch_size = settings.batch_size * world.size
+        generator = np.random.default_rng([settings.seed, epoch])
         wide = np.array([image.width >= image.height for image in truth.images], bool)
         batches = []
         weights = np.array([image.weight for image in truth.images])
+        weights = weights * repeat_factors(truth.images, len(truth.classes), settings.repeat_below)
         for group in (np.flatnonzero(wide), np.flatnonzero(~wide)):
             shuffled = generator.permutation(_shown(group, weights[group], generator))
             batches += [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
-        sizes = generator.choice(np.asarray(image_sizes), len(batches))
+        sizes = generator.choice(np.asarray(settings.image_sizes), len(batches))
         self._batches: list[list[tuple[int, int, int]]] = []
         self.weights: list[float] = []
         for batch in generator.permutation(len(batches)):

@@ -25,8 +25,6 @@ from detector.runtime.postprocess import Columns
 from detector.runtime.preprocess import MOST_SIDE, Preprocessing, own_preprocessing
 
 MODEL_FILE, DESCRIPTION_FILE = "model.onnx", "model.json"
-# The artifact in the package, for the 20 classes of PASCAL VOC; README.md beside it is its model card.
-SHIPPED = Path(__file__).parents[1] / "artifacts" / "voc20"
 
 
 class _Frozen(BaseModel):
@@ -64,6 +62,20 @@ class Baseline(_Frozen):
         description="the same detections, a row for each tenth of the score: ten counts, of the square root of the "
         "box's share of its image, 0 to .1, .1 to .2, ...",
     )
+
+
+class LabelRun(_Frozen):
+    """A published run of the batch job, whose boxes were labels in the training."""
+
+    uri: str = Field(description="the run's OUTPUT, as the settings named it")
+    run: str = Field(description="the run's name")
+    manifest_sha256: str = Field(description="of the run's manifest.json")
+    artifact: str = Field(description="the name of the detector that made the run")
+    artifact_sha256: str = Field(description="of that detector's model.json")
+    images: int = Field(ge=0, description="images that were taken from the run")
+    boxes: int = Field(ge=0, description="boxes of the run that became objects")
+    corrected: int = Field(ge=0, description="images whose labels people corrected")
+    least_scores: dict[str, float] = Field(description="of a box that became an object, by label")
 
 
 class Artifact(_Frozen):
@@ -107,6 +119,9 @@ class Artifact(_Frozen):
         default=None, description="sha256 over the annotation files and all images; null: not known"
     )
     params_digest: str | None = Field(default=None, description="sha256 of params.yaml's content; null: not known")
+    label_runs: tuple[LabelRun, ...] = Field(
+        default=(), description="the published runs whose boxes were labels in the training"
+    )
 
     @property
     def most_overlap(self) -> float:

@@ -1,6 +1,7 @@
 """Stage `fetch`: turns any sources into three COCO files and a folder of images.
 
-Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json` and `validation.json`.
+Writes `train.json`, `val.json`, `test.json`, `images/`, `report.json`, `validation.json` and `runs.json`, the published
+runs that labels come from.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from detector.data.expectations import judge_splits, require
 from detector.data.settings import FetchSettings
 from detector.data.sides import load_sides, save_sides
 from detector.data.sources import read_sources
-from detector.stages.layout import PRODUCTS, SIDES, SPLITS
+from detector.stages.layout import LABEL_RUNS, PRODUCTS, SIDES, SPLITS
 from detector.stages.metrics_file import write_json
 
 # The folder of unfinished work, on the disk of the result so that finished files are renamed.
@@ -115,7 +116,7 @@ def _refuse_own_images(splits: dict[str, Split], out: Path, scratch: Path) -> No
 
 def _replace(out: Path, new: Path, old: Path) -> None:
     """Put everything in `new` into `out`, and an earlier result into `old`: renames leave little time for a kill."""
-    for name in ("images", *(f"{name}.json" for name in (*SPLITS, "report", "validation", "settings"))):
+    for name in ("images", *(f"{name}.json" for name in (*SPLITS, "report", "validation", "runs", "settings"))):
         if os.path.lexists(out / name):
             (out / name).rename(old / name)
     for path in new.iterdir():
@@ -165,6 +166,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path, sides_file: Path = SIDE
         )
         for name, split in splits.items():
             save_coco(split.dataset, new / f"{name}.json")
+        write_json(new / LABEL_RUNS, [asdict(run) for run in joined.runs])
         (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
         if sides != before:
             save_sides(sides, sides_file)

@@ -23,11 +23,10 @@ from detector.data.places import Places
 from detector.data.settings import SPLITS, FetchSettings, SourceSettings, SplitSettings
 from detector.data.stated import Stated
 from detector.runtime.images import frame_size
-from detector.stages.layout import PARAMS, SIDES
+from detector.stages.layout import PARAMS, PIPELINE, SIDES
 
 # DVC reads every file named dvc.yaml, so that the template must have another name.
 _TEMPLATES = Path(__file__).with_name("project")
-_PIPELINE = Path("dvc.yaml")
 _IGNORED = {
     ".gitignore": ["/build/", "/models/", "/data/archives/", "/dvc_plots/", "/.venv/", "__pycache__/"],
     ".dvcignore": ["/.venv/", "__pycache__/"],
@@ -61,7 +60,7 @@ def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
     Raises ParamsError if a file is there already, `data` contains the project, or DVC cannot be set up, and
     AnnotationError if the format is not recognised or as its reader does. Then nothing was written.
     """
-    for path in (PARAMS, _PIPELINE, SIDES):
+    for path in (PARAMS, PIPELINE, SIDES):
         if path.exists():
             raise ParamsError(f"{path} is there already: `detector init` overwrites nothing; use an empty folder")
     if Path.cwd().is_relative_to(data.resolve() if data.is_dir() else data.resolve().parent):
@@ -173,16 +172,13 @@ def _write(
         classes=yaml.safe_dump(classes, default_flow_style=True, allow_unicode=True, width=100_000).strip(),
         image_sizes=[side - _STEP, side, side + _STEP],
     )
-    named = [value for key, value in source.named() if key != "cache"]
-    if source.format != "coco":  # labels and images lie beside a file, such as data.yaml
-        named = [str(path.parent if path.is_file() else path) for path in map(Path, named)]
-    deps = yaml.safe_dump(list(dict.fromkeys(named)), allow_unicode=True, width=1000)
+    deps = yaml.safe_dump(list(dict.fromkeys(source.dependencies())), allow_unicode=True, width=1000)
     sides = f"- {SIDES}: {{cache: false, persist: true}} # git tracks it; an edited line runs the stage again"
     pipeline = Template((_TEMPLATES / "pipeline.yaml").read_text("utf-8")).substitute(
         data=_indented(deps, 6), sides=_indented(sides if with_sides else "", 6)
     )
     PARAMS.write_text(params, "utf-8")
-    _PIPELINE.write_text("\n".join(line for line in pipeline.split("\n") if line.strip() or not line), "utf-8")
+    PIPELINE.write_text("\n".join(line for line in pipeline.split("\n") if line.strip() or not line), "utf-8")
 
 
 def _indented(text: str, by: int) -> str:
@@ -219,7 +215,7 @@ def _first_commit() -> None:
         path.write_text(before + "".join(f"{line}\n" for line in new), "utf-8")
     if shutil.which("git") is not None and not _git("rev-parse", "--verify", "--quiet", "HEAD"):
         # DVC's log and its experiments need a commit to compare with.
-        made = [str(PARAMS), str(_PIPELINE), *_IGNORED, ".dvc/config", ".dvc/.gitignore"]
+        made = [str(PARAMS), str(PIPELINE), *_IGNORED, ".dvc/config", ".dvc/.gitignore"]
         identity = (
             [] if _git("config", "user.email") else ["-c", "user.name=boxcar", "-c", "user.email=boxcar@localhost"]
         )

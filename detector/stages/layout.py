@@ -6,10 +6,12 @@ from pathlib import Path
 
 from detector.data.settings import SPLITS as SPLITS
 
-PARAMS = Path("params.yaml")
+PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
 # Which split each image of a source without splits belongs to; git tracks it.
 SIDES = Path("splits.csv")
 DATASET = Path("build/dataset")
+# In DATASET: the published runs whose boxes became labels.
+LABEL_RUNS = "runs.json"
 PROPOSALS = Path("build/proposals")
 PROPOSAL_METRICS = Path("build/proposals.json")
 TRAINING = Path("build/train")

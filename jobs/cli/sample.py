@@ -19,11 +19,14 @@ from jobs.errors import UsageError
 )
 @click.option(
     "--by",
-    type=click.Choice(["random", "label", "doubtful"]),
+    type=click.Choice(["random", "label", "doubtful", "drift"]),
     default="random",
     show_default=True,
     help="Draw from all images alike, from the images of each label in proportion, or more often from images whose "
-    "best score is near the operating score.",
+    "best score is near the operating score, or which show labels or scores whose share has moved.",
+)
+@click.option(
+    "--reference", metavar="RUN", help="With --by drift: OUTPUT of an earlier run.  [default: the artifact's baseline]"
 )
 @click.option(
     "--to",
@@ -42,7 +45,15 @@ from jobs.errors import UsageError
 @click.option("--copy-images", is_flag=True, help="Copy the drawn images to images/ too.")
 @click.option("--out", default=".", metavar="FOLDER", help="Where the files are written.  [default: this folder]")
 def sample(
-    output: str, count: int, by: str, to: str, seed: int, earlier: tuple[Path, ...], copy_images: bool, out: str
+    output: str,
+    count: int,
+    by: str,
+    reference: str | None,
+    to: str,
+    seed: int,
+    earlier: tuple[Path, ...],
+    copy_images: bool,
+    out: str,
 ) -> None:
     """Draw images of a published run for people to check: sample.json, and their labels.
 
@@ -55,6 +66,7 @@ def sample(
     """
     from jobs.convert import convert
     from jobs.convert.files import appearing
+    from jobs.published_run import PublishedRun
     from jobs.sampling import SampledRun, draw_sample, read_earlier
     from jobs.sampling import copy_images as copy
 
@@ -64,10 +76,13 @@ def sample(
         raise UsageError(f"--out {out}: give a folder of this machine, and copy the files from there")
     if file.exists():
         raise UsageError(f"{file}: holds an earlier sample; choose another folder with --out")
+    if reference is not None and by != "drift":
+        raise UsageError("--reference is that of --by drift; give both, or neither")
     run = open_published(output)
+    before = None if reference is None else PublishedRun.open(reference)
     rounds = read_earlier(run, earlier)
     say(f"reading {run.manifest.images:,} records")
-    made = draw_sample(run, count, by, seed, rounds)
+    made = draw_sample(run, count, by, seed, rounds, before)
     if copy_images:
         say(f"copying {len(made.images):,} images")
         made = copy(run, made, folder / "images")

@@ -38,10 +38,17 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
         for record, height, width in detected(run, classes):
             name, extension = names.name(run.key(record))
             lines = [f"{classes[box.label]} {_fractions(box, height, width)}\n" for box in record.boxes]
-            made.add(f"labels/{name}.txt", "".join(lines).encode())
+            made.add(_label_file(name), "".join(lines).encode())
             rows.writerow((f"images/{name}{extension}", record.image, plain(record.etag or ""), width, height))
         table.detach()
         made.add_file("images.csv", listed)
+
+
+def _label_file(name: str) -> str:
+    """The path of the labels of images/NAME: readers look in labels/ in the place of the last images/ of its path."""
+    *folders, stem = f"images/{name}".split("/")
+    last = len(folders) - 1 - folders[::-1].index("images")
+    return "/".join([*folders[:last], "labels", *folders[last + 1 :], f"{stem}.txt"])
 
 
 def _fractions(box: BoxRecord, height: int, width: int) -> str:

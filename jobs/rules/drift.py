@@ -20,14 +20,26 @@ class Drift:
     text: str
 
 
-def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
-    """Population stability index of two histograms (B,): sum of (p - q) * ln(p / q) over their shares.
+def shifts(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The part of each bin (B,) in the population stability index of two histograms (B,): (p - q) * ln(p / q) of its
+    shares, which is 0 where the share did not move, and above 0 elsewhere.
 
     Half a count is added to every bin, because an empty bin has no logarithm.
     """
     p, q = (counts + 0.5 for counts in (run, baseline))
     p, q = p / p.sum(), q / q.sum()
-    return float(((p - q) * np.log(p / q)).sum())
+    found: NDArray[np.float64] = (p - q) * np.log(p / q)
+    return found
+
+
+def psi(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> float:
+    """Population stability index of two histograms (B,): the sum of their `shifts`."""
+    return float(shifts(run, baseline).sum())
+
+
+def score_bins(first: int) -> list[str]:
+    """The names of the tenths of the scores, from bin `first` on."""
+    return [f"score {i / BINS:g} to {(i + 1) / BINS:g}" for i in range(first, BINS)]
 
 
 def measure(
@@ -66,7 +78,7 @@ def measure(
     if few < DRIFT_BOXES:
         short = Drift(None, f"{few:,.0f} boxes; needs {DRIFT_BOXES} here and on test")
         return found | dict.fromkeys(names[1:], short)
-    bins = [f"score {i / BINS:g} to {(i + 1) / BINS:g}" for i in range(first, BINS)]
+    bins = score_bins(first)
     for name, axis, titles in ((names[1], 1, artifact.classes), (names[2], 0, bins)):
         ours, theirs = run.sum(axis), known.sum(axis)
         shares, before = ours / ours.sum(), theirs / theirs.sum()

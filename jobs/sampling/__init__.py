@@ -5,8 +5,7 @@ from __future__ import annotations
 from jobs.sampling.boxes import draw_boxes
 from jobs.sampling.copies import copy_images
 from jobs.sampling.planned import published_plan
-from jobs.sampling.sample import EarlierRound, SampledRun, draw_sample, read_earlier
-from jobs.sampling.strata import WAYS
+from jobs.sampling.sample import WAYS, EarlierRound, SampledRun, draw_sample, read_earlier
 
 __all__ = [
     "WAYS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,16 @@ from jobs.errors import UsageError
 from jobs.formats import DrawnImage, EarlierSample, Record, Sample, Stratum, parse, sha256
 from jobs.published_run import PublishedRun
 from jobs.sampling.draw import draw
-from jobs.sampling.strata import WAYS
+from jobs.sampling.drift import by_drift
+from jobs.sampling.strata import Strata, by_doubt, by_label, random
+
+# What --by takes, from the run and, for drift, the run that it is compared with.
+WAYS: dict[str, Callable[[PublishedRun, PublishedRun | None], Strata]] = {
+    "random": lambda run, _: random(run),
+    "label": lambda run, _: by_label(run),
+    "doubtful": lambda run, _: by_doubt(run),
+    "drift": by_drift,
+}
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,21 @@ def read_earlier(run: PublishedRun, paths: Sequence[Path]) -> list[EarlierRound]
     return rounds
 
 
-def draw_sample(run: PublishedRun, count: int, by: str, seed: int, earlier: Sequence[EarlierRound] = ()) -> Sample:
-    """Draw `count` images with status ok that are in no earlier round, or all if there are fewer; by: a key of WAYS.
+def draw_sample(
+    run: PublishedRun,
+    count: int,
+    by: str,
+    seed: int,
+    earlier: Sequence[EarlierRound] = (),
+    reference: PublishedRun | None = None,
+) -> Sample:
+    """Draw `count` images with status ok that are in no earlier round, or all if there are fewer; by: a key of WAYS;
+    reference: the run that drift is measured from, in place of the artifact's baseline.
 
-    An image is a URI with an ETag. Raises UsageError when no image is left, and what `PublishedRun.records` raises.
+    An image is a URI with an ETag. Raises UsageError when no image is left, and what `PublishedRun.records` and the way
+    to draw raise.
     """
-    strata = WAYS[by](run)
+    strata = WAYS[by](run, reference)
     drawn_before = {(image.image, image.etag) for before in earlier for image in before.sample.images}
     population, left = 0, 0
 
@@ -86,6 +104,7 @@ def draw_sample(run: PublishedRun, count: int, by: str, seed: int, earlier: Sequ
         manifest_sha256=run.digest,
         input=run.manifest.input,
         by=by,
+        reference=None if reference is None else reference.digest,
         seed=seed,
         count=count,
         population=population,

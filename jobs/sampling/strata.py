@@ -1,4 +1,4 @@
-"""The ways to divide a run's images into strata."""
+"""Ways to divide a run's images into strata."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Strata:
     emphasis: Mapping[str, float]
 
 
-def _random(_: PublishedRun) -> Strata:
+def random(_: PublishedRun) -> Strata:
     """One stratum."""
     return Strata(lambda record: "all", {})
 
 
-def _by_label(run: PublishedRun) -> Strata:
+def by_label(run: PublishedRun) -> Strata:
     """By the label of an image that has the fewest boxes in the run. With its most frequent label, images of a rare one
     would hide among those of the label that they mostly show."""
     counts = run.manifest.boxes
@@ -41,7 +41,7 @@ def _by_label(run: PublishedRun) -> Strata:
     return Strata(of, {})
 
 
-def _by_doubt(run: PublishedRun) -> Strata:
+def by_doubt(run: PublishedRun) -> Strata:
     """By the distance of an image's best score from the artifact's operating score."""
     operating = run.operating_score()
 
@@ -52,6 +52,3 @@ def _by_doubt(run: PublishedRun) -> Strata:
         return NEAR if round(abs(best - operating), 4) <= MOST_DOUBT else FAR
 
     return Strata(of, {NEAR: EMPHASIS})
-
-
-WAYS: dict[str, Callable[[PublishedRun], Strata]] = {"random": _random, "label": _by_label, "doubtful": _by_doubt}

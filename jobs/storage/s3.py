@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from detector.common.s3_names import bucket_and_key, is_same_version, unquoted
 from jobs.errors import ItemError, StorageError, UsageError
 from jobs.storage.s3_errors import (
     CREDENTIAL_ERRORS,
@@ -44,10 +45,6 @@ CONNECTIONS = 48
 
 # Directory buckets and their access points list in another order, and only from the beginning.
 UNSORTED = ("--x-s3", "--xa-s3")
-# An access point's ARN, which stands in place of a bucket's name, and the prefix after it.
-ACCESS_POINT = re.compile(r"(arn:[^/]+(?:/[^/]+/|:)accesspoint[:/][^/]+)(?:/(.*))?", re.DOTALL)
-# What web servers between us and S3 add to an ETag when they compress an answer.
-COMPRESSED_SUFFIX = re.compile(r"[-:;+_.]{1,2}(gzip|gz|br|zstd|deflate|df)$")
 # Signs of a pattern, in a prefix below which nothing lies.
 PATTERN = re.compile(r"[*?\[{]")
 # Endpoints that refused a conditional write. One refusal is enough to know that they support none.
@@ -65,9 +62,7 @@ class S3Store:
     def __init__(self, uri: str, *, request_payer: bool = False, no_sign_request: bool = False) -> None:
         """request_payer: pay for requests to a requester-pays bucket; no_sign_request: send no credentials, as public
         buckets allow."""
-        path = uri.removeprefix("s3://")
-        point = ACCESS_POINT.fullmatch(path)
-        self.bucket, prefix = (point[1], point[2] or "") if point else path.partition("/")[::2]
+        self.bucket, prefix = bucket_and_key(uri)
         if not self.bucket:
             raise UsageError(f"{uri}: names no bucket; give s3://bucket/prefix")
         self.prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
@@ -85,7 +80,7 @@ class S3Store:
                 if "ETag" not in found:
                     raise not_s3(self.uri)
                 # Some servers have no ETags, and list an empty one.
-                etag = _unquoted(found["ETag"]) or None
+                etag = unquoted(found["ETag"]) or None
                 yield Entry(found["Key"].removeprefix(self.prefix), found["Size"], etag)
         if found is None:
             self._refuse_other_names()
@@ -126,13 +121,13 @@ class S3Store:
                 content = self._get(image.key, **self._payer, **condition)
             except ClientError as error:
                 # A gateway that changes ETags refuses the condition for every object.
-                if not is_other_version(error) or not _is_same(image.etag, self._etag(image.key)):
+                if not is_other_version(error) or not is_same_version(image.etag, self._etag(image.key)):
                     raise
                 content = self._get(image.key, **self._payer)
         except ClientError as error:
             raise item_error(error, self.uri + image.key) from error
         # Not every server knows If-Match, and not every plan has the ETag.
-        if image.etag and not _is_same(image.etag, content.etag):
+        if image.etag and not is_same_version(image.etag, content.etag):
             raise ItemError("changed", f"planned with ETag {image.etag}, now {content.etag}")
         # A gateway may compress an answer on the way.
         if len(content.data) != image.size and len(content.decoded()) != image.size:
@@ -145,7 +140,7 @@ class S3Store:
 
         def ask() -> str | None:
             try:
-                return _unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
+                return unquoted(self._call("head_object", Key=self.prefix + key, **self._payer).get("ETag", ""))
             except ClientError as error:
                 if error_code(error) in ("404", "403"):  # the answer to a HEAD has no body that could be lost
                     return None
@@ -253,7 +248,7 @@ class S3Store:
             version = answer.get("VersionId")
             return Content(
                 data,
-                _unquoted(answer["ETag"]),
+                unquoted(answer["ETag"]),
                 None if version == "null" else version,
                 answer.get("ContentEncoding", ""),
             )
@@ -347,20 +342,3 @@ def _content_type(key: str) -> str:
     """The media type of a key, so that a browser shows a page in place of saving it."""
     kind, _ = mimetypes.guess_type(key)
     return "text/html; charset=utf-8" if kind == "text/html" else kind or "application/octet-stream"
-
-
-def _unquoted(etag: str) -> str:
-    """The ETag without quotes, and without W/, which some servers and gateways put before it: HTTP quotes ETags, but
-    some servers list them without."""
-    return etag.removeprefix("W/").strip('"')
-
-
-def _is_same(planned: str | None, found: str | None) -> bool:
-    """Whether two ETags name the same bytes, whatever a gateway has made of them."""
-    if planned is None or found is None:
-        return False
-    return _plain(planned) == _plain(found)
-
-
-def _plain(etag: str) -> str:
-    return COMPRESSED_SUFFIX.sub("", _unquoted(etag).lower())

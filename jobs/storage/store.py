@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from detector.common.content_coding import unpacked
 from jobs.errors import ItemError, JobError
-
-# Photographs hardly shrink when they are compressed. An object that grows beyond this is not unpacked any further.
-MAX_UNPACKED = 128 * 2**20
 
 
 class ImageVersion(Protocol):
@@ -52,45 +49,11 @@ class Content:
 
     def decoded(self) -> bytes:
         """The bytes after the Content-Encoding is undone, as browsers do; raises ItemError `too_large` where they
-        are more than `MAX_UNPACKED`."""
-        data = self.data
-        for coding in reversed(self.encoding.lower().split(",")):
-            unpack = _CODINGS.get(coding.strip())
-            if unpack is not None:
-                data = unpack(data)
-        return data
-
-
-def _gunzip(data: bytes) -> bytes:
-    """The members of a gzip file, one after the other; the bytes as they are where they are no such file."""
-    found, rest = b"", data
-    try:
-        while rest.startswith(b"\x1f\x8b"):
-            unpacking = zlib.decompressobj(wbits=31)
-            found += unpacking.decompress(rest, MAX_UNPACKED - len(found) + 1)
-            if len(found) > MAX_UNPACKED:
-                raise ItemError("too_large")
-            rest = unpacking.unused_data
-    except zlib.error:
-        return data  # the decoder of images will say that they are damaged
-    return found or data
-
-
-def _inflate(data: bytes) -> bytes:
-    for bits in (15, -15):  # with the header of zlib, as HTTP demands, or without
-        unpacking = zlib.decompressobj(wbits=bits)
+        are too many."""
         try:
-            found = unpacking.decompress(data, MAX_UNPACKED + 1)
-        except zlib.error:
-            continue
-        if len(found) > MAX_UNPACKED:
-            raise ItemError("too_large")
-        return found
-    return data
-
-
-# Codings of HTTP that are undone. Others, and aws-chunked, which is a coding of the transfer only, stay.
-_CODINGS: dict[str, Callable[[bytes], bytes]] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _inflate}
+            return unpacked(self.data, self.encoding)
+        except OverflowError as error:
+            raise ItemError("too_large") from error
 
 
 def is_hidden(key: str) -> bool:

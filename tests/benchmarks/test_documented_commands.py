@@ -22,7 +22,8 @@ from PIL import Image
 from benchmarks.validation import make_run
 from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
-from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.artifact import load_artifact
+from detector.runtime.shipped import SHIPPED
 from jobs.rules.policy import DRIFT_IMAGES
 from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes
@@ -37,7 +38,7 @@ SPLITS = {"train": 4, "val": 2, "test": 2}
 SETTINGS = {
     "fetch": {"sources": [{"format": "generated", "splits": SPLITS}]},
     "propose": {"max_boxes": 60},
-    "model": {"weights": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
+    "model": {"start_from": "none", "image_size": 64, "crop_size": 32, "pyramid_channels": 8, "hidden": 16},
     "train": {
         "device": "cpu", "precision": "fp32", "epochs": 1, "batch_size": 2, "image_sizes": [64],
         "average": 0.0, "proposals": 60, "regions": 8,
@@ -53,6 +54,8 @@ SMOKE = {
     "detector compare family --member fast_rcnn --member faster_rcnn": "--out build/two",
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
+    "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
+        "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "python -m benchmarks.audit --dataset build/dataset": "--dataset voc --draws 2 --seeds 1",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
@@ -64,6 +67,7 @@ SMOKE = {
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
     "python -m benchmarks.planning": "--count 3000 --latency 0",
@@ -140,7 +144,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     (folder / "detector").mkdir()
     (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
     write_scenes(folder / "build/dataset", SPLITS)
-    write_scenes(folder / "voc", {"test": 2, "train": 2}, load_artifact(SHIPPED).classes)
+    write_scenes(folder / "voc", {"test": 2, "train": 6, "val": 4}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")

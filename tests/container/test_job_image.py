@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from jobs.formats import Manifest
 from tests.conftest import Bucket
 from tests.container.engine import ROOT, Container, Image

@@ -137,5 +137,5 @@ def test_a_key_that_is_given_twice_is_refused_with_its_line(tmp_path: Path) -> N
 
 
 def test_the_former_name_of_a_section_is_explained(changed: Callable[..., Path]) -> None:
-    with pytest.raises(ParamsError, match="the section `evaluate` is now called `detect`"):
+    with pytest.raises(ParamsError, match="`evaluate` is now called `detect`"):
         load_params(changed(lambda c: c.update(evaluate=c.pop("detect"))))

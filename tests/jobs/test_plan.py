@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from detector.runtime.artifact import SHIPPED
+from detector.runtime.shipped import SHIPPED
 from jobs.errors import StorageError, UsageError
 from jobs.formats import Plan, PlannedImage, PlanOptions, decode_lines, sha256
 from jobs.model import Model, open_model, run_model

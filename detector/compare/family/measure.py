@@ -11,6 +11,7 @@ from typing import Any
 from detector.common.cores import cores
 from detector.common.digests import sha256_of
 from detector.model.device import choose_device
+from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import Params, params_digest
 from detector.proposals import METHODS
 from detector.stages import evaluate, propose, train
@@ -63,7 +64,7 @@ def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Pat
     if _of(trained, identity) is None:
         train.run(params.model, params.train, dataset, found, out / "train", out / "log", out / "checkpoints")
         _save(trained, identity, {})
-    weights = out / "train" / train.WEIGHTS_FILE
+    weights = out / "train" / WEIGHTS_FILE
     evaluate.run(params.detect, params.propose, dataset, found, weights, out / "evaluation")
     cost = _cost(title, params, found, out)
     _save(report, identity, asdict(cost))
@@ -114,7 +115,7 @@ def _cost(title: str, params: Params, proposals: Path, out: Path) -> Cost:
     timing, svm = _read(out / "evaluation/timing.json"), log.get("svm", {})
     windows = _read(proposals / "metrics.json").get("test", {}).get("windows", {})
     own = METHODS[params.model.name] is None
-    files = [out / "train" / train.WEIGHTS_FILE, *([] if own else sorted(proposals.glob("*.npz")))]
+    files = [out / "train" / WEIGHTS_FILE, *([] if own else sorted(proposals.glob("*.npz")))]
     return Cost(
         title=title,
         epochs=params.train.epochs,

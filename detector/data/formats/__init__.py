@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from detector.data.formats import coco, cvat, generated, labelstudio, voc, yolo
-from detector.data.frames import FrameRules
-from detector.data.places import Places
-from detector.data.stated import Stated
+from detector.data.formats import coco, cvat, generated, labelstudio, manifests, voc, yolo
+from detector.data.formats.labelled import LABELLED, Reader
 
 # What each format makes of a folder or a file: the settings of a source, or None. VOC comes last: it looks at any XML.
 RECOGNISERS: Mapping[str, Callable[[Path], dict[str, Any] | None]] = {
+    "manifests": manifests.recognise,
     "cvat": cvat.recognise,
     "labelstudio": labelstudio.recognise,
     "coco": coco.recognise,
@@ -24,12 +23,4 @@ RECOGNISERS: Mapping[str, Callable[[Path], dict[str, Any] | None]] = {
     "voc": voc.recognise,
 }
 
-# By the name in `fetch.sources`: source, opened places, seed, rules about frames.
-READERS: Mapping[str, Callable[[Any, Places, int, FrameRules], dict[str, Stated]]] = {
-    "coco": coco.read,
-    "cvat": cvat.read,
-    "generated": generated.read,
-    "labelstudio": labelstudio.read,
-    "voc": voc.read,
-    "yolo": yolo.read,
-}
+READERS: Mapping[str, Reader] = {**LABELLED, "generated": generated.read, "manifests": manifests.read}

@@ -7,13 +7,17 @@ import dataclasses
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from detector.common.errors import AnnotationError
-from detector.data.annotations import CocoDataset, load_coco
+from detector.data.annotations import CocoDataset, group_of, load_coco, read_json
 from detector.data.checks import Split
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, shown
+from detector.data.places import Places, image_file, shown
 from detector.data.settings import CocoSource, split_named
 from detector.data.stated import Stated
+
+_ROWS = TypeAdapter(dict[str, Any])
 
 
 def _image_root(folder: Path, first: PurePosixPath) -> tuple[Path, PurePosixPath]:
@@ -28,7 +32,7 @@ def _image_root(folder: Path, first: PurePosixPath) -> tuple[Path, PurePosixPath
     for skipped in range(len(first.parts)):
         for root in (folder, *inside) if len(inside) == 1 else (folder,):
             is_known = not skipped or len(first.parts) - skipped > 1 or first.parts[skipped - 1] == root.resolve().name
-            if is_known and root.joinpath(*first.parts[skipped:]).is_file():
+            if is_known and image_file(root, PurePosixPath(*first.parts[skipped:])).is_file():
                 return root, PurePosixPath(*first.parts[:skipped])
     raise AnnotationError(f"{folder}: does not hold the image {first}, the first that the annotations list")
 
@@ -47,7 +51,7 @@ def read(source: CocoSource, places: Places, seed: int, rules: FrameRules) -> di
     splits: dict[str, Stated] = {}
     for name, files in source.splits.items():
         folder = places.folder(files.images, files.checksum, source.cache, f"fetch.sources: coco.splits.{name}")
-        splits[name] = state_coco(Path(files.annotations), folder)
+        splits[name] = state_coco(Path(files.annotations), folder, source.group_field)
         first, *_ = source.splits
         if splits[name].dataset.classes != splits[first].dataset.classes:
             raise AnnotationError(
@@ -104,10 +108,18 @@ def _images_of(path: Path, split: str, home: Path) -> Path:
     raise AnnotationError(f"{path}: the image {first} is not found below {home}: put the images beside the file")
 
 
-def state_coco(annotations: Path, images: Path) -> Stated:
+def _groups(annotations: Path, field: str) -> dict[int, str | None]:
+    """Return the group of each image by its id. Rows have been checked before, without keys that only some tools
+    write."""
+    rows = read_json(annotations, _ROWS)["images"]
+    return {row["id"]: group_of(f"{annotations}: image {row['file_name']}", row, field) for row in rows}
+
+
+def state_coco(annotations: Path, images: Path, group_field: str | None = None) -> Stated:
     """Return what an annotation JSON states about the images in a folder.
 
-    Categories become labels in the order of their ids; images keep their order and get ids from 1.
+    Categories become labels in the order of their ids; images keep their order and get ids from 1. group_field: the key
+    of each image's row that groups images.
     Raises AnnotationError as `load_coco` does, if there are no images, the first one is missing, or all boxes are
     fractions.
     """
@@ -125,9 +137,10 @@ def state_coco(annotations: Path, images: Path) -> Stated:
                 f"{annotations}: image {name} lies outside {before}, where {names[0]} lies: put both below one folder, "
                 f"as they were, and name it instead of {images}"
             )
+    groups = _groups(annotations, group_field) if group_field else {}
     renamed = [
-        dataclasses.replace(image, id=number, file_name=name.relative_to(before).as_posix())
+        dataclasses.replace(image, id=number, file_name=name.relative_to(before).as_posix(), group=groups.get(image.id))
         for number, (image, name) in enumerate(zip(stated.images, names, strict=True), start=1)
     ]
-    files = {image.file_name: root / image.file_name for image in renamed}
+    files = {image.file_name: image_file(root, image.file_name) for image in renamed}
     return Stated(annotations.name, CocoDataset(stated.classes, tuple(renamed)), files)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.common.errors import AnnotationError
+from detector.data.annotations import group_of
 from detector.data.formats.xml import as_number, read_xml
 from detector.data.frames import FrameRules, refuse_fractions
-from detector.data.places import Places, shown
+from detector.data.places import Places, image_file, shown
 from detector.data.settings import CvatSource, split_named
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -41,7 +42,7 @@ def read(source: CvatSource, places: Places, seed: int, rules: FrameRules) -> di
             for image in document.findall("image"):
                 subset = image.get("subset") or "default"
                 own = notes.setdefault(subset, Counter())
-                drawn.setdefault(subset, []).append(_image(path, folder, image, subset, own))
+                drawn.setdefault(subset, []).append(_image(path, folder, image, subset, own, source.group_field))
     if not drawn:
         raise AnnotationError(f"{source.name()}: lists no images")
     wanted: Mapping[Any, str] = source.splits or {"train": ""}
@@ -78,20 +79,31 @@ def annotation_files(root: Path) -> list[Path]:
     return found
 
 
-def _image(path: Path, folder: Path, image: Element, subset: str, notes: Counter[str]) -> Drawn:
+def _image(
+    path: Path, folder: Path, image: Element, subset: str, notes: Counter[str], group_field: str | None
+) -> Drawn:
     name = image.get("name") or ""
     where = f"{path}: image {name!r}"
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise AnnotationError(f"{where}: its name must be a path below the folder of images")
-    tried = [folder / "images" / name, folder / "images" / subset / name, folder / subset / name, folder / name]
-    file = next((file for file in tried if file.is_file()), None)
+    tried = [folder / "images", folder / "images" / subset, folder / subset, folder]
+    file = next((file for root in tried if (file := image_file(root, name)).is_file()), None)
     if file is None:
         raise AnnotationError(
             f"{where} is not in {folder}, nor in its folder images: export with images, or name their folder (images)"
         )
     things = [thing for shape in image for thing in _things(where, shape, notes)]
     width, height = (int(as_number(image.get(side) or "0", f"{where}: {side}")) for side in ("width", "height"))
-    return Drawn(file, name if subset == "default" else f"{subset}/{name}", width, height, things)
+    group = group_of(where, _fields(image), group_field)
+    return Drawn(file, name if subset == "default" else f"{subset}/{name}", width, height, things, group)
+
+
+def _fields(image: Element) -> dict[str, str]:
+    """Return what CVAT knows of an image: the attributes of its element, and those of its tags, by their names."""
+    of_tags = {
+        str(own.get("name")): (own.text or "").strip() for tag in image.iter("tag") for own in tag.iter("attribute")
+    }
+    return dict(image.attrib) | of_tags
 
 
 def _things(where: str, shape: Element, notes: Counter[str]) -> list[Thing]:

@@ -15,9 +15,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from detector.common.errors import AnnotationError
-from detector.data.annotations import read_json
+from detector.common.s3_names import bucket_and_key
+from detector.data.annotations import group_of, read_json
 from detector.data.frames import FrameRules
-from detector.data.places import IMAGE_SUFFIXES, Places, shown
+from detector.data.places import IMAGE_SUFFIXES, Places, image_file, shown
 from detector.data.settings import LabelStudioSource
 from detector.data.stated import NO_BOXES, POLYGONS, ROTATED, Box, Drawn, Stated, Thing, around, rotated, state
 
@@ -83,7 +84,7 @@ def read(source: LabelStudioSource, places: Places, seed: int, rules: FrameRules
         for path in export_files(root):
             folder = Path(source.images) if source.images else path.parent
             for task in read_json(path, _TASKS):
-                if (image := _task(path, folder, task, notes)) is None:
+                if (image := _task(path, folder, task, notes, source.group_field)) is None:
                     continue
                 if image.path in drawn:
                     raise AnnotationError(f"{path}: task {task.id}: another task has the image {image.path} too")
@@ -121,7 +122,7 @@ def export_files(root: Path) -> list[Path]:
     return found
 
 
-def _task(path: Path, folder: Path, task: _Task, notes: Counter[str]) -> Drawn | None:
+def _task(path: Path, folder: Path, task: _Task, notes: Counter[str], group_field: str | None) -> Drawn | None:
     if task.annotations is None:
         raise AnnotationError(
             f'{path}: task {task.id} has no `annotations`: this is not the export "JSON", perhaps JSON-MIN: '
@@ -140,7 +141,8 @@ def _task(path: Path, folder: Path, task: _Task, notes: Counter[str]) -> Drawn |
     if len(sizes) > 1 or (0, 0) in sizes:
         raise AnnotationError(f"{where}: original_width and original_height must be the same for all its regions")
     width, height = next(iter(sizes), (0, 0))
-    return Drawn(image, name, width, height, _things(where, chosen.result, width, height, notes))
+    group = group_of(f"{where}: its data", task.data, group_field)
+    return Drawn(image, name, width, height, _things(where, chosen.result, width, height, notes), group)
 
 
 def _things(where: str, regions: list[_Region], width: int, height: int, notes: Counter[str]) -> list[Thing]:
@@ -214,8 +216,8 @@ def _image(where: str, folder: Path, data: dict[str, Any]) -> tuple[Path, str]:
     names.append(PurePosixPath(re.sub(r"^[0-9a-f]{8}-", "", path.name)))
     for name in names:
         for root in (folder, folder / "images"):
-            if (root / name).is_file():
-                return root / name, name.as_posix()
+            if (file := image_file(root, name)).is_file():
+                return file, name.as_posix()
     raise AnnotationError(
         f"{where}: {uris[0]} is not in {folder}, nor in its folder images: copy the images there, or name their folder "
         "(images)"
@@ -223,7 +225,9 @@ def _image(where: str, folder: Path, data: dict[str, Any]) -> tuple[Path, str]:
 
 
 def _path(uri: str) -> PurePosixPath:
-    """Return the path in a URI; of /data/local-files/?d=..., the one behind it."""
+    """Return the path in a URI; of /data/local-files/?d=..., the one behind it; of s3://, the key as it is."""
+    if uri.startswith("s3://"):
+        return PurePosixPath(bucket_and_key(uri)[1])
     parts = urlsplit(uri.replace("\\", "/"))
     behind = parse_qs(parts.query).get("d")
     return PurePosixPath(behind[0] if behind else unquote(parts.path))

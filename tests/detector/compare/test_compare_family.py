@@ -36,7 +36,7 @@ def params() -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     content["fetch"]["sources"][0]["splits"] = COUNTS
     content["propose"].update(mode="fast", max_boxes=60)
-    content["model"].update(weights="none", image_size=64, crop_size=32, pyramid_channels=8, hidden=16)
+    content["model"].update(start_from="none", image_size=64, crop_size=32, pyramid_channels=8, hidden=16)
     content["train"].update(
         device="cpu", epochs=2, batch_size=3, image_sizes=[64], average=0.0, proposals=60, regions=8
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.common.errors import AnnotationError
 from detector.common.quality.judge import Finding
@@ -15,6 +16,7 @@ from detector.data import expectations
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Split
 from detector.data.expectations import judge_inputs, judge_splits, require
+from detector.data.generated import draw_scene
 from tests.support.datasets import image_info
 
 CLASSES = ("cat", "dog")
@@ -53,7 +55,7 @@ def test_good_annotations_keep_every_rule(splits: dict[str, Split]) -> None:
     findings = judge_splits(splits)
     assert _broken(findings) == {}
     assert {finding.rule.name: finding.checked for finding in findings} == {
-        "names_apart": 6, "contents_apart": 6, "contents_once": 6,
+        "names_apart": 6, "contents_apart": 6, "contents_once": 6, "near_apart": 6,
         "boxes_inside": 12, "boxes_not_empty": 12, "labels_known": 12, "classes_shown": 6,
     }  # fmt: skip
     require(findings, "never said")
@@ -86,6 +88,24 @@ def test_one_content_in_two_splits(splits: dict[str, Split]) -> None:
     assert set(_broken(findings)) == {"contents_apart"}
     with pytest.raises(AnnotationError, match=r"21\.jpg \(test\) and 2\.jpg \(train\) are the same image"):
         require(findings, "Mend it")
+
+
+def test_a_smaller_copy_in_another_split_only_warns(splits: dict[str, Split]) -> None:
+    pixels = Image.fromarray(draw_scene(3, 1).pixels)
+    pixels.save(splits["train"].files["1.jpg"], "JPEG", quality=95)
+    pixels.resize((pixels.width // 2, pixels.height // 2)).save(splits["test"].files["22.jpg"], "JPEG", quality=40)
+    pixels.save(splits["train"].files["2.jpg"], "PNG")  # the same split
+    Image.fromarray(draw_scene(3, 2).pixels).save(splits["val"].files["11.jpg"], "JPEG")
+    Image.new("RGB", (60, 40), "grey").save(splits["val"].files["12.jpg"], "PNG")  # without contrast
+    findings = judge_splits(splits)
+    assert _broken(findings) == {
+        "near_apart": [
+            "1.jpg (train), nearly as 22.jpg (test)",
+            "2.jpg (train), nearly as 22.jpg (test)",
+            "22.jpg (test), nearly as 1.jpg (train)",
+        ]
+    }
+    require(findings, "never said")
 
 
 def test_many_copies_of_one_image_are_counted_not_listed(splits: dict[str, Split], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
 from detector.data.near import NEAR, difference_hash, distances
-from detector.data.settings import SplitSettings
+from detector.data.settings import FieldGroup, SplitSettings
 from detector.data.sides import LEFT_OUT, Side, Sides, load_sides, save_sides
 from detector.data.splitting import divide
 from tests.support.datasets import image_info
@@ -84,6 +85,37 @@ def test_near_duplicates_share_a_side_and_folders_do_if_asked(tmp_path: Path) ->
     assert len({(Path(name).parent, side) for name, side in found.items()}) == 12
     more = pool(tmp_path, images | photos(8, folder="0/"))
     assert sides_of(divide("s", more, (), by_folder, 1, sides)[0])["0/8.png"] == found["0/0.png"]
+
+
+def test_images_with_one_value_of_a_field_stay_together_also_when_some_are_added(tmp_path: Path) -> None:
+    by_field = HALF.model_copy(update={"by": FieldGroup(field="camera")})
+
+    def grouped(count: int) -> Split:
+        whole = pool(tmp_path, photos(*range(count)))
+        images = tuple(replace(image, group=f"{int(image.file_name[:-4]) % 12}") for image in whole.dataset.images)
+        return replace(whole, dataset=replace(whole.dataset, images=images))
+
+    sides: Sides = {}
+    first = sides_of(divide("s", grouped(36), (), by_field, 1, sides)[0])
+    assert len({(int(name[:-4]) % 12, side) for name, side in first.items()}) == 12 and len(set(first.values())) == 3
+    later = sides_of(divide("s", grouped(60), (), by_field, 2, sides)[0])
+    assert len({(int(name[:-4]) % 12, side) for name, side in later.items()}) == 12
+    assert len(later) == 60 and later.items() >= first.items()
+
+
+def test_only_images_that_people_have_checked_leave_train(tmp_path: Path) -> None:
+    whole = pool(tmp_path, photos(*range(60)) | {"5-copy.png": photo(5)})
+    checked = {f"{seed}.png" for seed in range(12)}
+    sides: Sides = {}
+    for seed in range(1, 6):
+        found = sides_of(divide("s", replace(whole, checked=checked), (), HALF, seed, sides := {})[0])
+        held = {name for name, side in found.items() if side != "train"}
+        assert held and held <= checked and len(set(found.values())) == 3
+        # A copy of an image of val or test is in no split, and its line says where it would be.
+        assert ("5-copy.png" in found) == (found["5.png"] == "train")
+        assert sides["s", "5-copy.png"].split == found["5.png"]
+    with pytest.raises(AnnotationError, match="none of its 61 images is in val"):
+        divide("s", replace(whole, checked=frozenset()), (), HALF, 1, {})
 
 
 def test_a_new_image_joins_its_old_duplicate_and_one_between_two_sides_is_left_out(tmp_path: Path) -> None:

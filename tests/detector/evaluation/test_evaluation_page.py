@@ -38,7 +38,8 @@ def scored(make):
 
 def test_mistakes_are_images_with_their_kind(scored) -> None:
     page = _page(*scored)
-    assert page.count("<figure id=") == 3 and page.count('<img src="data:image/jpeg') == 3
+    assert page.count("<figure id=") == 4 and page.count('<img src="data:image/jpeg') == 4
+    assert "swapped? annotated as dog, and" in page
     assert "cat 0.80: duplicate, IoU 0.96" in page and "confusion with dog, IoU 1.00" in page
     assert "dog missed, 17 % of the image: " in page and "0.70 is there, IoU 1.00" in page
     assert "Objects found: 1 of 2; missed: 1; wrong detections: 2." in page
@@ -66,19 +67,19 @@ def test_a_crowded_image_keeps_its_mistake(make) -> None:
     rows = [(0.99 - i / 1000, 1, 2 * i, 100, 2 * i + 50, 150) for i in range(60)]
     truth = make.dataset(make.image(1, [(0, 0, 0, 100, 50)]))
     page = _page(truth, {1: make.found(rows)})
-    assert page.count(" marked") == page.count("<figure id=") == 31 and "31 more boxes are not drawn" in page
+    assert page.count(" marked") == page.count("<figure id=") == 31 + 10 and "31 more boxes are not drawn" in page
 
 
 def test_the_page_works_in_a_browser_whatever_a_class_is_called(scored, browser: Open, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.html"
     path.write_text(_page(*scored), "utf-8")
     with browser(path) as opened:
-        assert len(opened.shown()) == 3
+        assert len(opened.shown()) == 4
         opened.choose("group", "missed")
         assert len(opened.shown()) == 1
         opened.choose("group", "")
         opened.choose("label", EVIL)
-        assert len(opened.shown()) == 3  # it is drawn in each of them
+        assert len(opened.shown()) == 4  # it is drawn in each of them
         opened.page.screenshot(path=tmp_path / "evaluation.png", full_page=True)
         assert (
             opened.complaints == [] and [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []

@@ -24,7 +24,7 @@ CLASSES = ("cat", "dog", "tree")
 
 def _model_settings(**changes: object) -> ModelSettings:
     values = {
-        "name": "fast_rcnn", "backbone": "efficientnet_lite0", "weights": "none", "weights_sha256": None,
+        "name": "fast_rcnn", "backbone": "efficientnet_lite0", "start_from": "none", "start_sha256": None,
         "image_size": 64, "crop_size": 32, "head": "softmax", "pyramid_channels": 8, "hidden": 16, "dropout": 0.0,
     }  # fmt: skip
     return ModelSettings.model_validate(values | changes)

@@ -87,10 +87,13 @@ def test_two_processes_train_as_one_with_the_doubled_batch(
     assert all(torch.equal(value, second["network"][key]) for key, value in first["network"].items())
 
 
-def test_slices_are_the_whole_batch_and_weigh_as_much(tmp_path: Path) -> None:
+def test_slices_are_the_whole_batch_and_weigh_as_much(
+    train_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
     truth, _ = pictures(tmp_path, 9)
-    whole = LikeShapes(truth, 8, (64, 96), 1, 0)
-    slices = [LikeShapes(truth, 4, (64, 96), 1, 0, World(rank, 2)) for rank in range(2)]
+    whole = LikeShapes(truth, train_settings(batch_size=8, image_sizes=(64, 96), seed=1), 0)
+    own = train_settings(batch_size=4, image_sizes=(64, 96), seed=1)
+    slices = [LikeShapes(truth, own, 0, World(rank, 2)) for rank in range(2)]
     for batch, *parts in zip(whole, *slices, strict=True):
         assert sorted(set(parts[0] + parts[1])) == sorted(batch)
     weights = [own.weights for own in slices]

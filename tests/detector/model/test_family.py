@@ -12,9 +12,10 @@ import torch
 from detector.data.annotations import CocoDataset
 from detector.model.family import FAMILY, build
 from detector.model.network import DetectionNetwork
-from detector.model.trained import Making, load_trained, save_trained
+from detector.model.trained import load_trained, save_trained
 from detector.model.training import EpochReport, train
 from detector.model.training_images import Example, TrainingImages, collate
+from detector.model.weights_file import Making
 from detector.params import ModelSettings, TrainSettings
 from detector.proposals.store import Proposals
 
@@ -37,7 +38,7 @@ class Killed(BaseException):
 def test_the_params_know_every_member(model_settings: Callable[..., ModelSettings]) -> None:
     assert set(FAMILY) == set(get_args(ModelSettings.model_fields["name"].annotation))
     for name, member in FAMILY.items():
-        network = build(model_settings(name=name, weights="no/such/file"), 7, weights="none")
+        network = build(model_settings(name=name, start_from="no/such/file"), 7, weights="none")
         assert type(network) is member
 
 
@@ -49,7 +50,7 @@ def test_the_loss_falls(
     name: str,
 ) -> None:
     network, settings = new_network(name=name), train_settings()
-    images = TrainingImages(*training_set, limit=20, seed=0)
+    images = TrainingImages(*training_set, limit=20, seed=0, augment=("flip",))
     batch, examples = collate([images[index, 64, 0] for index in (0, 2, 3)])
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.003)
     history = []

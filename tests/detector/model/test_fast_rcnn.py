@@ -75,5 +75,5 @@ def test_every_parameter_learns(
 
 
 def test_the_family_builds_by_name(model_settings: Callable[..., ModelSettings]) -> None:
-    network = build(model_settings(weights="no/such/file", hidden=24), 7, weights="none")
+    network = build(model_settings(start_from="no/such/file", hidden=24), 7, weights="none")
     assert network.head.classes.out_features == 8 and network.head.deltas.in_features == 24

@@ -21,7 +21,7 @@ def rcnn(lively_network: Callable[..., DetectionNetwork]) -> RCNN:
 
 @pytest.fixture(scope="module")
 def images(training_set: tuple[Path, CocoDataset, Proposals]) -> TrainingImages:
-    return TrainingImages(*training_set, limit=7, seed=0, flip=False)
+    return TrainingImages(*training_set, limit=7, seed=0)
 
 
 def test_the_vectors_are_those_in_use(rcnn: RCNN, images: TrainingImages, tmp_path: Path) -> None:

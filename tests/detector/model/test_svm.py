@@ -216,7 +216,7 @@ def test_a_network_is_fitted_after_its_training(
     tmp_path: Path,
 ) -> None:
     network = lively_network(name="rcnn", head="svm")
-    images = TrainingImages(*training_set, limit=20, seed=0, flip=False)
+    images = TrainingImages(*training_set, limit=20, seed=0)
     example = images[0, 64, 0]
     label = int(example.labels[0]) - 1
     figures = network.fit(images, train_settings(), tmp_path / "cache")
@@ -235,7 +235,7 @@ def test_a_softmax_head_needs_no_fitting(
     training_set: tuple[Path, CocoDataset, Proposals],
     tmp_path: Path,
 ) -> None:
-    images = TrainingImages(*training_set, limit=20, seed=0, flip=False)
+    images = TrainingImages(*training_set, limit=20, seed=0)
     for name in ("rcnn", "fast_rcnn"):
         assert new_network(name=name).fit(images, train_settings(), tmp_path / "cache") == {}
     assert not (tmp_path / "cache").exists()

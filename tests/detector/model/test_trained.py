@@ -6,7 +6,8 @@ import torch
 
 from detector.common.errors import WeightsError
 from detector.model.fast_rcnn import FastRCNN
-from detector.model.trained import Making, load_making, load_trained, save_trained
+from detector.model.trained import load_trained, save_trained
+from detector.model.weights_file import Making, load_making, save_half
 from detector.params import ModelSettings
 
 CLASSES = ("cat", "dog", "tree")
@@ -15,14 +16,16 @@ CLASSES = ("cat", "dog", "tree")
 @pytest.fixture
 def making(model_settings: Callable[..., ModelSettings]) -> Making:
     # The file that initial weights came from is not needed any more.
-    model = model_settings(weights="gone.pth").model_dump(mode="json")
+    model = model_settings(start_from="gone.pth").model_dump(mode="json")
     return Making({"model": model, "fetch": {"seed": 1}}, CLASSES, "bf16")
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_the_network_comes_back_with_its_making(network: FastRCNN, making: Making, tmp_path: Path, half: bool) -> None:
     path = tmp_path / "new/weights.safetensors"
-    save_trained(path, network, making, half=half)
+    save_trained(path, network, making)
+    if half:
+        save_half(path, path)
     loaded, found = load_trained(path)
     assert found == making == load_making(path)
     assert not any(module.training for module in loaded.modules())
@@ -38,7 +41,7 @@ def test_halves_take_half_the_bytes_and_equal_networks_give_equal_files(
 ) -> None:
     for name in ("a", "b"):
         save_trained(tmp_path / name, network, making)
-    save_trained(tmp_path / "half", network, making, half=True)
+    save_half(tmp_path / "half", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "half").stat().st_size < 0.6 * (tmp_path / "a").stat().st_size
 

@@ -10,6 +10,7 @@ from detector.data.annotations import CocoDataset
 from detector.model.checkpoint import load_checkpoint
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.training import EpochReport, train
+from detector.model.validation import Figures
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
 
@@ -39,6 +40,7 @@ def trainer(
         data: TrainingSet = training_set,
         dropout: float = 0.0,
         precision: str = "fp32",
+        validate: Callable[[torch.nn.Module], Figures] | None = None,
         **changes: object,
     ) -> tuple[torch.nn.Module, list[EpochReport]]:
         reports: list[EpochReport] = []
@@ -51,6 +53,7 @@ def trainer(
         trained = train(
             new_network(dropout=dropout), *data, train_settings(**changes), device=torch.device("cpu"),
             precision=precision, checkpoint=str(tmp_path / checkpoint), identity=identity, report=report,
+            validate=validate,
         )  # fmt: skip
         return trained, reports
 
@@ -153,3 +156,52 @@ def test_a_loss_that_is_no_number_ends_the_training_and_says_what_to_do(
     with pytest.raises(TrainingError, match=r"in epoch 1: lower train\.learning_rate \(now 1e\+20\)"):
         trainer(learning_rate=1e20)
     assert not (tmp_path / "last.pt").exists()
+
+
+class Judge:
+    """Gives the epochs these APs, in turn, and keeps the networks' weights."""
+
+    def __init__(self, *aps: float) -> None:
+        self.aps, self.seen = list(aps), []
+
+    def __call__(self, network: torch.nn.Module) -> Figures:
+        self.seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return Figures(self.aps.pop(0), 0.9)
+
+
+def is_epoch(trained: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, weights[name]) for name, value in trained.state_dict().items())
+
+
+@pytest.mark.parametrize(("aps", "best", "average"), [((0.1, 0.3, 0.2), 1, 0.9), ((0.0, 0.0), 1, 0.0)])
+def test_the_result_is_the_best_epoch_and_of_equal_ones_the_last(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
+    aps: tuple[float, ...],
+    best: int,
+    average: float,
+) -> None:
+    judge = Judge(*aps)
+    trained, reports = trainer(epochs=len(aps), validate=judge, average=average)
+    assert [report.validation for report in reports] == [{"ap": ap, "ap_50": 0.9} for ap in aps]
+    assert [is_epoch(trained, weights) for weights in judge.seen] == [epoch == best for epoch in range(len(aps))]
+
+
+def test_a_training_without_patience_ends_early_and_resumes_to_the_same_end(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
+) -> None:
+    aps = (0.3, 0.2, 0.9)
+    judge = Judge(*aps)
+    with pytest.raises(Killed):
+        trainer(kill_after=1, epochs=3, patience=1, validate=judge)
+    resumed, reports = trainer(epochs=3, patience=1, validate=judge)
+    assert [report.epoch for report in reports] == [1, 2] and is_epoch(resumed, judge.seen[0])
+    again, _ = trainer(epochs=3, patience=1, validate=judge)  # it has ended: nothing is measured again
+    assert judge.aps == [0.9] and equal(resumed, again)
+
+
+def test_a_validation_changes_nothing_of_the_training(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
+) -> None:
+    plain, _ = trainer("plain.pt", dropout=0.3, epochs=2)
+    watched, _ = trainer("watched.pt", dropout=0.3, epochs=2, validate=Judge(0.1, 0.2))
+    assert equal(plain, watched)

@@ -9,12 +9,14 @@ from PIL import Image
 
 from detector.data.annotations import CocoDataset
 from detector.model.training_images import LikeShapes, TrainingImages, collate
+from detector.params import load_params
 from detector.proposals.store import Proposals
 from detector.runtime.images import normalise
 from detector.runtime.preprocess import own_preprocessing, prepare, resized_size
 from detector.runtime.reading import Reading, read_image
 from tests.support.datasets import image_info
 
+ROOT = Path(__file__).parents[3]
 SIZES = [(64, 40), (40, 64), (48, 48)]  # width, height
 
 
@@ -45,7 +47,7 @@ def proposals() -> Proposals:
 
 
 def images(folder: Path, limit: int = 2) -> TrainingImages:
-    return TrainingImages(folder, truth(), proposals(), limit, seed=5)
+    return TrainingImages(folder, truth(), proposals(), limit, 5, ("flip",))
 
 
 def crop(image: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
@@ -78,7 +80,7 @@ def test_training_sees_what_the_detector_will_see(tmp_path: Path, height: int, w
     size = (enlarged * width, enlarged * height)
     info = image_info(1, [[0, 0, *size]], size=size, file_name="1.jpg")
     none = Proposals(np.zeros((0, 4), np.float32), np.zeros(2, np.int64))
-    dataset = TrainingImages(tmp_path, CocoDataset(("cat",), (info,)), none, 2, seed=5, flip=False)
+    dataset = TrainingImages(tmp_path, CocoDataset(("cat",), (info,)), none, 2, seed=5)
     example = dataset[0, 64, 0]
     settings = own_preprocessing(64)
     reading = Reading(*resized_size(settings, *size[::-1]), settings.interpolation)
@@ -102,7 +104,7 @@ def test_the_best_proposals_are_taken_up_to_the_limit(folder: Path) -> None:
 
 def test_an_example_depends_on_seed_epoch_and_index_only(folder: Path) -> None:
     def flips(seed: int) -> list[float]:
-        dataset = TrainingImages(folder, truth(), proposals(), 2, seed)
+        dataset = TrainingImages(folder, truth(), proposals(), 2, seed, ("flip",))
         return [float(dataset[i, 64, epoch].truth[0, 0]) for epoch in range(6) for i in (1, 0)]
 
     assert flips(5) == flips(5)
@@ -116,10 +118,18 @@ def many(count: int) -> CocoDataset:
     )
 
 
+def shapes(truth: CocoDataset, sizes: tuple[int, ...], seed: int = 1, epoch: int = 0, **changes: object) -> LikeShapes:
+    """Batches of four."""
+    settings = load_params(ROOT / "params.yaml").train
+    return LikeShapes(
+        truth, settings.model_copy(update={"batch_size": 4, "image_sizes": sizes, "seed": seed, **changes}), epoch
+    )
+
+
 def test_each_image_comes_once_an_epoch_in_batches_of_like_shape_and_one_size() -> None:
     dataset = many(23)
-    batches = list(LikeShapes(dataset, 4, (64, 96, 128), seed=1, epoch=2))
-    assert len(batches) == len(LikeShapes(dataset, 4, (64, 96, 128), seed=1, epoch=2))
+    batches = list(shapes(dataset, (64, 96, 128), epoch=2))
+    assert len(batches) == len(shapes(dataset, (64, 96, 128), epoch=2))
     assert sorted(key[0] for batch in batches for key in batch) == list(range(23))
     for batch in batches:
         assert 1 <= len(batch) <= 4
@@ -130,7 +140,7 @@ def test_each_image_comes_once_an_epoch_in_batches_of_like_shape_and_one_size() 
 
 def test_the_order_is_drawn_from_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return [key[0] for batch in LikeShapes(many(23), 4, (64,), seed, epoch) for key in batch]
+        return [key[0] for batch in shapes(many(23), (64,), seed, epoch) for key in batch]
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1) and order(1, 0) != order(2, 0)
@@ -151,9 +161,7 @@ def test_a_batch_is_padded_with_the_mean_colour(folder: Path) -> None:
 def test_an_epoch_shows_each_image_as_often_as_its_weight_says() -> None:
     images = [replace(image, weight=weight) for image, weight in zip(many(14).images, [2.0, 0.5] * 7, strict=True)]
     dataset = CocoDataset(("cat",), tuple(images))
-    epochs = [
-        Counter(key[0] for batch in LikeShapes(dataset, 4, (64,), 1, epoch) for key in batch) for epoch in range(60)
-    ]
+    epochs = [Counter(key[0] for batch in shapes(dataset, (64,), 1, epoch) for key in batch) for epoch in range(60)]
     assert {sum(shown.values()) for shown in epochs} == {18}  # portraits weigh 7.5, the others 10
     for index, image in enumerate(images):
         shown = [epoch[index] for epoch in epochs]

@@ -15,10 +15,13 @@ from PIL import Image
 
 from detector.common.errors import AnnotationError, ParamsError
 from detector.data.generated import GENERATED_CLASSES, draw_scene
+from detector.data.settings import FetchSettings
 from detector.data.sources import read_sources
 from detector.params import load_params
 from detector.stages.fetch import fetch
 from detector.stages.init import init, recognise, suggest
+from detector.stages.watched import unwatched
+from tests.support.published import write_run
 
 ROOT = Path(__file__).parents[3]
 
@@ -82,7 +85,7 @@ class Project:
         """Make the settings small enough for seconds."""
         path = self.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
-        params["model"] |= {"weights": "none", "image_size": 64, "pyramid_channels": 8, "hidden": 16}
+        params["model"] |= {"start_from": "none", "image_size": 64, "pyramid_channels": 8, "hidden": 16}
         params["train"] |= {"epochs": 1, "image_sizes": [64], "precision": "fp32", "device": "cpu"}
         params["detect"] |= {"max_proposals": 50}
         path.write_text(yaml.safe_dump(params))
@@ -184,7 +187,10 @@ DEVKIT = {"Annotations__a_dot_xml": VOC, "JPEGImages__a_dot_jpg": None}
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"a_dot_jpg": None, "a_dot_xml": VOC}, {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}}),
+        (
+            {"a_dot_jpg": None, "a_dot_xml": VOC, "manifest_dot_json": {"name": "mine"}},
+            {"format": "voc", "data": "D", "split": {"val": 0.15, "test": 0.15}},
+        ),
         (
             {"a_dot_jpg": None, "a_dot_xml": VOC, "._a.jpg": "\0Mac", "._a.xml": "\0Mac",
              "._a.json": "\0Mac", "classes_dot_json": ["cat"], "names_dot_json": [{"id": 0, "name": "cat"}]},
@@ -285,6 +291,28 @@ def test_the_written_defaults_fetch_twelve_images_with_every_seed(
         counts = [len(split.files) for split in read_sources(settings, seed, tmp_path / "none", {}).splits.values()]
         assert sum(counts) == 12 and len(counts) == 3 and min(counts) >= 1
     assert fetch(settings, 1, Path("build/dataset")).splits["test"].images >= 1
+
+
+def test_a_run_is_no_project_and_sources_that_dvc_does_not_watch_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without_git_and_dvc(monkeypatch)
+    write_run(Path("boxes"), f"{tmp_path}/photos/", [])
+    with pytest.raises(AnnotationError, match=r"boxes: is a published run.*runs: \[boxes\]\}; docs/circle\.md"):
+        init(Path("boxes"), 2, print)
+    init(raccoon(Path("photos"), 4), 2, print)
+    settings = load_params(Path("params.yaml")).fetch
+    assert unwatched(settings, Path("dvc.yaml")) == []
+    added = [
+        {"format": "manifests", "runs": ["boxes/", "s3://b/r"], "corrections": [{"format": "voc", "data": "photos/x"}]},
+        {"format": "labelstudio", "data": "round-1/export.json", "images": "round-1/images"},
+    ]
+    sources = [settings.sources[0].model_dump(exclude_unset=True), *added]
+    more = FetchSettings.model_validate({"sources": sources})
+    missing = ["boxes/manifest.json", "s3://b/r/manifest.json", "round-1/export.json", "round-1/images"]
+    assert unwatched(more, Path("dvc.yaml")) == missing
+    assert unwatched(more, ROOT / "dvc.yaml") == unwatched(more, Path("none.yaml")) == []
 
 
 def test_a_folder_that_git_ignores_is_refused_and_nothing_stays(

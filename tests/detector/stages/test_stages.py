@@ -18,8 +18,8 @@ from detector.evaluation.detections import load_results, no_detections
 from detector.export.card import tables
 from detector.model import fast_rcnn
 from detector.model.family import FAMILY
-from detector.model.trained import load_making
 from detector.model.training import EpochReport
+from detector.model.weights_file import WEIGHTS_FILE, load_making
 from detector.params import Params, params_digest
 from detector.proposals import METHODS, selective_search
 from detector.proposals.store import load_proposals
@@ -40,7 +40,7 @@ def small_params(name: str = "fast_rcnn") -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     content["fetch"]["sources"][0]["splits"] = COUNTS
     content["propose"].update(mode="quality", max_boxes=150)
-    content["model"].update(name=name, weights="none", image_size=96, pyramid_channels=8, hidden=16)
+    content["model"].update(name=name, start_from="none", image_size=96, pyramid_channels=8, hidden=16)
     content["train"].update(
         device="cpu", epochs=1, batch_size=3, image_sizes=[64, 96], average=0.0, proposals=100, regions=16
     )
@@ -65,7 +65,7 @@ class Road:
 
     @property
     def weights(self) -> Path:
-        return self.home / "train" / train.WEIGHTS_FILE
+        return self.home / "train" / WEIGHTS_FILE
 
     def json(self, name: str) -> Any:
         def refuse(constant: str) -> None:
@@ -88,7 +88,7 @@ def walk(home: Path, dataset: Path | None = None, name: str = "fast_rcnn") -> Ro
     evaluate.run(
         params.detect, params.propose, road.dataset, road.proposals, road.weights, home / "evaluation", workers=2
     )
-    export.run(params, road.dataset, home / "evaluation", home / "artifact")
+    export.run(params, road.dataset, road.weights, home / "evaluation", home / "artifact")
     return road
 
 
@@ -107,13 +107,15 @@ def test_every_stage_leaves_what_dvc_expects(road: Road) -> None:
     found = {path.relative_to(road.home).as_posix() for path in road.home.rglob("*") if path.is_file()}
     wanted = {f"proposals/{split}.npz" for split in COUNTS} | {
         "proposals.json", "train/weights.safetensors", "log/metrics.json", "log/plots/metrics/loss/class.tsv",
-        "log/plots/metrics/loss/box.tsv", "evaluation/metrics.json", "evaluation/timing.json",
+        "log/plots/metrics/loss/box.tsv", "log/plots/validation.json", "evaluation/timing.json",
+        "evaluation/metrics.json",
         "evaluation/classes.json", "evaluation/precision_recall.json", "evaluation/detections.json",
         "evaluation/grid.png", "artifact/model.onnx", "artifact/model.json", "evaluation/model.onnx",
         "evaluation/reliability.json", "evaluation/reliability.png", "evaluation/draft.json",
     }  # fmt: skip
     assert wanted <= found
-    assert {path for path in found if path.startswith("artifact/")} == {"artifact/model.onnx", "artifact/model.json"}
+    artifact = {f"artifact/{name}" for name in ("model.onnx", "model.json", WEIGHTS_FILE)}
+    assert {path for path in found if path.startswith("artifact/")} == artifact
 
 
 def numbers(content: Any) -> list[float]:
@@ -268,9 +270,9 @@ def test_an_export_that_is_stopped_leaves_the_artifact_that_was_there(
     before = load_artifact(out)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(export, "save_artifact", stopped)
-        export.run(road.params, road.dataset, road.home / "evaluation", out)
+        export.run(road.params, road.dataset, road.weights, road.home / "evaluation", out)
     assert load_artifact(out) == before
-    export.run(road.params, road.dataset, road.home / "evaluation", out)
+    export.run(road.params, road.dataset, road.weights, road.home / "evaluation", out)
     assert load_artifact(out) == before and not list(tmp_path.glob("*.new"))
 
 
@@ -278,7 +280,7 @@ def test_an_evaluation_whose_graph_was_changed_is_not_exported(road: Road, tmp_p
     shutil.copytree(road.home / "evaluation", tmp_path / "evaluation")
     (tmp_path / "evaluation/model.onnx").write_bytes(b"another graph")
     with pytest.raises(ArtifactError, match=r"sha256.*run the stage `evaluate`"):
-        export.run(road.params, road.dataset, tmp_path / "evaluation", tmp_path / "artifact")
+        export.run(road.params, road.dataset, road.weights, tmp_path / "evaluation", tmp_path / "artifact")
     assert not (tmp_path / "artifact").exists()
 
 
@@ -291,7 +293,7 @@ def train_again(road: Road, tmp_path: Path) -> Callable[..., Path]:
         shutil.rmtree(tmp_path / "log", ignore_errors=True)  # as DVC does before it runs a stage again
         out, log, state = tmp_path / "out", tmp_path / "log", tmp_path / "state"
         train.run(road.params.model, settings, road.dataset, road.proposals, out, log, state)
-        return out / train.WEIGHTS_FILE
+        return out / WEIGHTS_FILE
 
     return run
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from detector.common.errors import AnnotationError, TrainingError
 from detector.data.annotations import CocoDataset, load_coco, save_coco
 from detector.model import feature_cache
+from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import Params
 from detector.proposals.store import save_proposals
 from detector.stages import fetch, train
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 def params() -> Params:
     content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
     content["fetch"]["sources"][0]["splits"] = {"train": 4, "val": 1, "test": 1}
-    content["model"].update(name="rcnn", head="svm", weights="none", image_size=64, crop_size=32)
+    content["model"].update(name="rcnn", head="svm", start_from="none", image_size=64, crop_size=32)
     content["train"].update(device="cpu", epochs=1, batch_size=4, image_sizes=[64], average=0.0, proposals=9, regions=8)
     return Params.model_validate(content)
 
@@ -41,6 +42,7 @@ def dataset(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         boxes.append(np.concatenate([low, low + random.uniform(20, 100, (12, 2))], axis=1).astype(np.float32))
     (folder.parent / "proposals").mkdir()
     save_proposals(boxes, folder.parent / "proposals/train.npz")
+    save_proposals(boxes[:1], folder.parent / "proposals/val.npz")
     return folder
 
 
@@ -48,7 +50,7 @@ def run(params: Params, dataset: Path, home: Path) -> dict[str, torch.Tensor]:
     train.run(
         params.model, params.train, dataset, dataset.parent / "proposals", home / "out", home / "log", home / "state"
     )
-    return load_file(home / "out" / train.WEIGHTS_FILE)
+    return load_file(home / "out" / WEIGHTS_FILE)
 
 
 def test_svms_are_fitted_and_reported_and_a_stop_in_between_changes_nothing(
@@ -91,8 +93,8 @@ def test_a_training_that_cannot_learn_or_would_replace_its_weights_is_refused(
     weights = tmp_path / "home/out/weights.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"mine")
-    own = params.model_copy(update={"model": params.model.model_copy(update={"weights": str(weights)})})
-    with pytest.raises(TrainingError, match="copy the file to another folder"):
+    own = params.model_copy(update={"model": params.model.model_copy(update={"start_from": str(weights)})})
+    with pytest.raises(TrainingError, match="copy it to another folder"):
         run(own, dataset, tmp_path / "home")
     assert weights.read_bytes() == b"mine"
     truth = load_coco(dataset / "train.json")

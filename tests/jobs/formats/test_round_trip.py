@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
 import zipfile
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detector.common.file_names import escaped
 from jobs.convert import convert
 from jobs.formats import BoxRecord, Record
 from jobs.published_run import PublishedRun
@@ -22,7 +24,18 @@ from tests.support import sources
 from tests.support.artifacts import CLASSES
 
 PREFIX = "s3://photos/"
-KEYS = ["a.png", "b c.png", "2/d.png", "2/3/ü 写.png", "%.png", "e.f.png", "-g .png"]
+KEYS = [
+    "a.png",
+    "b c.png",
+    "b: c?.png",
+    "2/d.png",
+    "2/images/f.png",
+    "images/g.png",
+    "2/3/ü 写.png",
+    "%.png",
+    "e.f.png",
+    "-g .png",
+]
 
 
 @st.composite
@@ -62,15 +75,17 @@ def _written(run: PublishedRun, to: str, folder: Path) -> dict[str, str]:
         other.unlink()
     records = [record for record in run.records() if record.status == "ok"]
     if to in ("voc", "yolo"):
-        images, labels = {"voc": ("JPEGImages", "Annotations"), "yolo": ("images", "labels")}[to]
         with zipfile.ZipFile(path) as found:
             found.extractall(folder)
-            names = [name.removeprefix(labels).rpartition(".")[0] for name in found.namelist() if labels in name]
+            names = [name[len("Annotations/") : -len(".xml")] for name in found.namelist() if name.endswith(".xml")]
         path.unlink()
-        return {record.image: f"{images}{name}.png" for record, name in zip(records, names, strict=True)}
+        if to == "yolo":
+            with (folder / "images.csv").open(newline="", encoding="utf-8") as table:
+                return {row["image"]: row["file"] for row in csv.DictReader(table)}
+        return {record.image: f"JPEGImages/{name}.png" for record, name in zip(records, names, strict=True)}
     if to == "labelstudio":
         _accepted(path)
-    return {record.image: f"images/{run.key(record)}" for record in records}
+    return {record.image: f"images/{escaped(run.key(record))}" for record in records}  # as copies are named
 
 
 @pytest.mark.parametrize("to", ["coco-annotations", "cvat", "labelstudio", "voc", "yolo"])

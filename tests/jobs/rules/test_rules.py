@@ -262,7 +262,8 @@ def refuse(*arguments, **options):
     asked.append(arguments)
     raise OSError("no network here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from detector.runtime.artifact import SHIPPED, load_artifact
+from detector.runtime.artifact import load_artifact
+from detector.runtime.shipped import SHIPPED
 from detector.runtime.baseline import Histograms
 from jobs.rules.policy import Policy
 from jobs.rules.review import Review

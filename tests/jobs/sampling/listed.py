@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from jobs.cli import main
 from jobs.formats import BoxRecord, Record
-from jobs.published_run import PublishedRun
+from jobs.published_run import BaselineCounts, PublishedRun
 from tests.jobs.helpers import write_photos
 
 
@@ -20,9 +20,13 @@ class Listed(PublishedRun):
     """A run whose records are in memory. Its artifact's operating score is .3."""
 
     listed: tuple[Record, ...]
+    counted: BaselineCounts | None = None
 
     def records(self) -> Generator[Record]:
         yield from self.listed
+
+    def baseline(self) -> BaselineCounts | None:
+        return self.counted
 
     def operating_score(self) -> float:
         return 0.3

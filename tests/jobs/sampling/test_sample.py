@@ -17,9 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.formats import Sample, read, sha256
-from jobs.published_run import PublishedRun
+from jobs.errors import UsageError
+from jobs.formats import BoxRecord, Sample, read, sha256
+from jobs.published_run import BaselineCounts, PublishedRun
 from jobs.sampling import WAYS, EarlierRound, SampledRun, draw_sample
+from jobs.sampling.drift import UNMOVED
 from jobs.sampling.strata import FAR, NEAR, NOTHING
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
@@ -176,7 +178,11 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
         ((tmp_path / "empty", *to), "no published run here"),
         ((run,), "Missing option '--to'"),
         ((run, "--to", "csv"), "Invalid value for '--to'"),
-        ((run, *to, "--by", "drift"), "Invalid value for '--by'"),
+        ((run, *to, "--by", "drifting"), "Invalid value for '--by'"),
+        ((run, *to, "--by", "drift"), "--by drift: the artifact has no baseline"),
+        ((run, *to, "--by", "drift", "--reference", run), "are too few to compare, 200 are needed"),
+        ((run, *to, "--by", "drift", "--reference", tmp_path / "empty"), "no published run here"),
+        ((run, *to, "--reference", run), "--reference is that of --by drift"),
         ((run, *to, "--count", 0), "Invalid value for '--count'"),
         ((run, *to, "--out", "s3://boxes/"), "give a folder of this machine"),
         ((run, *to, "--out", tmp_path / "one"), "holds an earlier sample"),
@@ -211,6 +217,71 @@ def test_strata_by_label_and_by_doubt(world: Path) -> None:
     assert by_doubt[NEAR].drawn / 60 > by_doubt[FAR].drawn / 12
     few = draw_sample(run, 2, "label", 0)
     assert not few.for_estimates and sorted(stratum.drawn for stratum in few.strata) == [0, 1, 1]
+
+
+def _mixed(cats: int, dogs: int, sure: int = 0) -> list[list[BoxRecord]]:
+    """An image for each box, 20 without any, and 20 whose boxes are below the first whole tenth of the scores."""
+    some = [[box("cat", 0.55)]] * cats + [[box("dog", 0.55)]] * dogs + [[box("tree", 0.95)]] * sure
+    return some + [[]] * 20 + [[box("dog", 0.15)]] * 20
+
+
+def test_strata_by_drift_prefer_what_has_moved_most(world: Path) -> None:
+    """Against a run before, and against the same counts as a baseline: 300 boxes of which cats were a third."""
+    before = listed(world / "run", _mixed(100, 200))
+    tenth = {"cat": [0] * 5 + [100] + [0] * 4, "dog": [0, 20, 0, 0, 0, 200, 0, 0, 0, 0]}
+    made = {"min_score": 0.12}
+    run = listed(world / "run", _mixed(250, 140, sure=10))
+    run = dataclasses.replace(run, manifest=run.manifest.model_copy(update=made))
+    by_run = draw_sample(run, 100, "drift", 1, reference=before)
+    based = dataclasses.replace(run, counted=BaselineCounts(images=320, boxes=tenth))
+    by_baseline = draw_sample(based, 100, "drift", 1)
+    assert by_baseline.images == by_run.images and by_baseline.strata == by_run.strata
+    assert (by_run.reference, by_baseline.reference) == (before.digest, None) and by_run.for_estimates
+    strata = {stratum.name: stratum for stratum in by_run.strata}
+    assert {name: stratum.images for name, stratum in strata.items()} == {
+        "label cat: 62.5 % of the boxes, 33.3 % in the reference": 250,
+        "label dog: 35.0 % of the boxes, 66.7 % in the reference": 140,
+        "label tree: 2.5 % of the boxes, 0.0 % in the reference": 10,
+        NOTHING: 20,
+        UNMOVED: 20,
+    }
+    share = {name.split(":")[0]: stratum.drawn / stratum.images for name, stratum in strata.items()}
+    assert share["label dog"] > share["label cat"] > 1.5 * share[NOTHING] == 1.5 * share[UNMOVED] > 0
+    for image in by_run.images:
+        assert image.probability == strata[image.stratum].drawn / strata[image.stratum].images
+    equal = draw_sample(before, 40, "drift", 1, reference=before)
+    assert {stratum.name for stratum in equal.strata} == {UNMOVED, NOTHING}
+
+
+@pytest.mark.parametrize(("cats", "dogs", "sure"), [(180, 80, 0), (10, 400, 3), (250, 1, 1), (100, 200, 100)])
+def test_the_probabilities_of_a_draw_by_drift_add_up_to_the_run(world: Path, cats: int, dogs: int, sure: int) -> None:
+    """Horvitz and Thompson's estimate of the number of images of each stratum has no error, whatever was drawn."""
+    before, run = listed(world / "run", _mixed(50, 200)), listed(world / "run", _mixed(cats, dogs, sure))
+    for seed in range(3):
+        sample = draw_sample(run, 30, "drift", seed, reference=before)
+        assert len(sample.images) == 30 and sample.for_estimates
+        for stratum in sample.strata:
+            own = [image.probability for image in sample.images if image.stratum == stratum.name]
+            assert len(own) == stratum.drawn > 0
+            assert sum(1 / probability for probability in own) == pytest.approx(stratum.images)
+        assert sum(stratum.images for stratum in sample.strata) == sample.population == len(run.listed)
+        assert draw_sample(run, 30, "drift", seed, reference=before) == sample
+    few = draw_sample(run, 1, "drift", 0, reference=before)
+    assert not few.for_estimates
+
+
+def test_runs_that_cannot_be_compared_are_refused(world: Path) -> None:
+    run = listed(world / "run", _mixed(180, 80))
+    tiled = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"tile": 640}))
+    high = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"min_score": 0.95}))
+    based = dataclasses.replace(tiled, counted=BaselineCounts(images=9, boxes={"cat": [100] * 10}))
+    for wanted, reference, reason in (
+        (run, tiled, "made by another artifact or with other tiles"),
+        (high, run, r"no whole tenth of the scores from 0\.95 on"),
+        (based, None, "measured without tiles"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            draw_sample(wanted, 10, "drift", 0, reference=reference)
 
 
 def test_a_second_round_with_the_same_seed_is_a_fair_draw_of_what_is_left(world: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_file_with_another_digest_is_refused_before_it_is_read(tmp_path: Path)
     path = tmp_path / "own.pth"
     path.write_bytes(b"other")
     found = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(WeightsError, match=rf"own\.pth has sha256 {found}, but model\.weights_sha256 is {'0' * 64}"):
+    with pytest.raises(WeightsError, match=rf"own\.pth has sha256 {found}, but model\.start_sha256 is {'0' * 64}"):
         BACKBONES["resnet18"].build(str(path), "0" * 64)
 
 
@@ -124,7 +124,7 @@ def test_without_a_network_torchvisions_file_and_its_place_are_named(
     message = str(caught.value)
     assert "https://download.pytorch.org/models/resnet50-0676ba61.pth" in message
     assert f"place resnet50-0676ba61.pth into {tmp_path / 'checkpoints'}" in message
-    assert "model.weights" in message
+    assert "model.start_from" in message
 
 
 def test_a_file_in_torchvisions_place_is_used(
@@ -154,7 +154,7 @@ def test_without_a_network_the_hubs_file_and_address_are_named(monkeypatch: pyte
         BACKBONES["inception_v4"].build("imagenet")
     message = str(caught.value)
     assert "https://huggingface.co/timm/inception_v4.tf_in1k/resolve/main/model.safetensors" in message
-    assert "fetch model.safetensors elsewhere and set model.weights to the file" in message
+    assert "fetch model.safetensors elsewhere and set model.start_from to the file" in message
     assert "more" not in message.replace("model", "")
 
 
@@ -182,15 +182,15 @@ def test_every_download_is_checked_against_the_digest_in_its_name() -> None:
 
 
 def test_a_digest_without_a_file_is_a_mistake_in_the_settings(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("\nmodel:\n", "\nmodel:\n  weights_sha256: null\n")
+    text = (ROOT / "params.yaml").read_text().replace("\nmodel:\n", "\nmodel:\n  start_sha256: null\n")
     path = tmp_path / "params.yaml"
-    path.write_text(text.replace("weights_sha256: null", f'weights_sha256: "{"0" * 64}"'))
-    with pytest.raises(ParamsError, match=r"model: .*weights_sha256 is for a file, but weights is imagenet"):
+    path.write_text(text.replace("start_sha256: null", f'start_sha256: "{"0" * 64}"'))
+    with pytest.raises(ParamsError, match=r"model: .*start_sha256 is for a file, but start_from is imagenet"):
         load_params(path)
-    path.write_text(path.read_text().replace("weights: imagenet", "weights: own.pth"))
-    assert load_params(path).model.weights_sha256 == "0" * 64
-    path.write_text(text.replace("weights_sha256: null", "weights_sha256: abc"))
-    with pytest.raises(ParamsError, match=r"model\.weights_sha256: "):
+    path.write_text(path.read_text().replace("start_from: imagenet", "start_from: own.pth"))
+    assert load_params(path).model.start_sha256 == "0" * 64
+    path.write_text(text.replace("start_sha256: null", "start_sha256: abc"))
+    with pytest.raises(ParamsError, match=r"model\.start_sha256: "):
         load_params(path)
 
 

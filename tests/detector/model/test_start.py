@@ -1,0 +1,139 @@
+"""A training that starts from an earlier detector's weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from detector.common.errors import TrainingError, WeightsError
+from detector.model.heads import ClassLayer
+from detector.model.network import DetectionNetwork
+from detector.model.start import begin, weights_of
+from detector.model.trained import save_trained
+from detector.model.weights_file import WEIGHTS_FILE, Making
+from detector.params import ModelSettings
+from detector.runtime.shipped import SHIPPED
+
+OLD = ("cat", "dog", "tree")
+NEW = ("house", "dog", "cat", "bird")
+MEMBERS = ("single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn")
+
+
+@pytest.fixture
+def saved(
+    lively_network: Callable[..., DetectionNetwork], model_settings: Callable[..., ModelSettings], tmp_path: Path
+) -> Callable[..., tuple[DetectionNetwork, Path]]:
+    """(settings...) -> a trained network of three classes, and its file."""
+
+    def save(**changes: object) -> tuple[DetectionNetwork, Path]:
+        network = lively_network(**changes)
+        path = tmp_path / "artifact" / WEIGHTS_FILE
+        save_trained(path, network, Making({"model": model_settings(**changes).model_dump(mode="json")}, OLD))
+        return network, path
+
+    return save
+
+
+@pytest.mark.parametrize("changes", [*({"name": name} for name in MEMBERS), {"name": "rcnn", "head": "svm"}])
+def test_the_rows_of_known_classes_are_kept_and_the_others_start_anew(
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    changes: dict[str, str],
+) -> None:
+    earlier, path = saved(**changes)
+    begun = begin(model_settings(start_from="none", **changes), NEW, path)
+    assert begun.kept == ("dog", "cat") and begun.new == ("house", "bird")
+    before = dict(earlier.named_modules())
+    layers = 0
+    for name, layer in begun.network.named_modules():
+        if isinstance(layer, ClassLayer):
+            layers += 1
+            for new, old in ((1, 1), (2, 0)):
+                for part in ("weight", "bias"):
+                    own, given = getattr(layer, part), getattr(before[name], part)
+                    assert torch.equal(own[layer.rows_of(new)], given[layer.rows_of(old)])
+            if layer.background:
+                assert torch.equal(layer.weight[0], before[name].weight[0])
+            assert layer.weight[layer.rows_of(0)].abs().max() < 0.1 < before[name].weight.abs().max()
+    assert layers
+    kept, own = earlier.state_dict(), begun.network.state_dict()
+    same = {name for name in own if kept[name].shape == own[name].shape and torch.equal(kept[name], own[name])}
+    last = {name for name, layer in begun.network.named_modules() if isinstance(layer, ClassLayer)}
+    assert {name for name in own if name.rpartition(".")[0] not in last} <= same
+
+
+def test_a_network_of_the_same_classes_detects_the_same(
+    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings]
+) -> None:
+    earlier, path = saved()
+    begun = begin(model_settings(), OLD, path)
+    image, proposals = torch.randn(1, 3, 32, 64), torch.tensor([[2.0, 3, 50, 20]])
+    with torch.inference_mode():
+        results = zip(
+            begun.network.eval().detect(image, proposals, 9), earlier.detect(image, proposals, 9), strict=True
+        )
+        assert all(torch.equal(ours, theirs) for ours, theirs in results)
+
+
+def test_another_member_takes_the_parts_that_both_have(
+    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings]
+) -> None:
+    _, path = saved(name="fast_rcnn")
+    begun = begin(model_settings(name="faster_rcnn"), OLD, path)
+    assert begun.new == ("rpn",) and begun.kept == OLD
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"pyramid_channels": 16}, "model.pyramid_channels is 16 here and 8 there"),
+        ({"hidden": 24}, "model.hidden is 24 here and 16 there"),
+        ({"backbone": "resnet18"}, "model.backbone is resnet18 here and efficientnet_lite0 there"),
+    ],
+)
+def test_other_layers_are_refused_with_the_setting_that_differs(
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    changes: dict[str, object],
+    reason: str,
+) -> None:
+    _, path = saved()
+    with pytest.raises(TrainingError, match=reason):
+        begin(model_settings(start_from="none", **changes), OLD, path)
+
+
+def test_an_artifact_is_found_by_its_name_folder_or_file(
+    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings], tmp_path: Path
+) -> None:
+    _, path = saved()
+    for name in (str(path), str(path.parent)):
+        assert weights_of(model_settings(start_from=name), tmp_path) == path
+    assert weights_of(model_settings(start_from="voc20"), tmp_path) == SHIPPED / WEIGHTS_FILE
+    (tmp_path / "backbone.pth").write_bytes(b"x")
+    for name in ("imagenet", "none", str(tmp_path / "backbone.pth")):
+        assert weights_of(model_settings(start_from=name), tmp_path) is None
+    with pytest.raises(WeightsError, match=r"model\.start_sha256 is 0"):
+        weights_of(model_settings(start_from=str(path), start_sha256="0" * 64), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("no/such/place", TrainingError, "is neither a folder nor a file here: name imagenet, none, voc20"),
+        (".", WeightsError, r"\. has no weights\.safetensors: .*an imported detector has none"),
+        ("nowhere:main", TrainingError, "model.start_from: nowhere:main: "),
+        ("abc://bucket/prefix:", TrainingError, "is named REPO:REV"),
+    ],
+)
+def test_a_place_without_weights_is_named(
+    model_settings: Callable[..., ModelSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: type[Exception],
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(kind, match=reason):
+        weights_of(model_settings(start_from=name), tmp_path)
