@@ -21,6 +21,7 @@ from jobs.cli import main
 from jobs.formats import Audit, BoxVerdict, Record, Sample, Verdicts, read, sha256
 from jobs.schema import json_schema
 from tests.jobs.helpers import Boxcar, records_of, write_photos
+from tests.support.sources import objects, stated
 from tests.support.verdicts import Known, judge_image, verdicts
 
 PHOTOS = 40
@@ -137,6 +138,12 @@ def test_from_the_draw_to_the_gate(boxcar: Boxcar, world: Path, run: Path, tmp_p
     for image, uri in names.items():
         boxes = [tuple(one["bbox"]) for one in coco["annotations"] if one["image_id"] == image]
         assert sorted(boxes) == sorted(known.box for known in truth[uri])
+    (labels,) = (tmp_path / "c").glob("*.json")
+    files = {"train": {"annotations": str(labels), "images": str(tmp_path / "c/images")}}
+    corrections = [{"format": "coco", "splits": files}]
+    (train,) = stated(format="manifests", runs=[str(run)], corrections=corrections).values()
+    assert len(train.checked) == len(train.files) == PHOTOS + 1
+    assert sum(map(len, objects(train.dataset).values())) == sum(map(len, truth.values()))
 
     assert "not shown to have 99.0%" in boxcar("audit", "judge", run, file, "--reject-below", 0.99, code=3).stderr
     assert _audit(run).status == "rejected"
