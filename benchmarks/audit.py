@@ -1,8 +1,9 @@
 """Does what an audit says hold? Draw samples of made-up runs and of a real one, whose truth is known.
 
-    python -m benchmarks.audit --dataset build/dataset
+    boxcar run TEST-PHOTOGRAPHS OUTPUT
+    python -m benchmarks.audit --run OUTPUT
 
-It draws 1,000 samples of each made-up run, and 20 of the shipped detector's run over a test split, which `fetch` made.
+It draws 1,000 samples of each made-up run, and 20 of a run over the test split that `fetch` has written.
 A statement covers when the truth lies in its range; 95 % of the statements must, within three standard errors of the
 number of draws. The command ends with an error where fewer do.
 """
@@ -11,24 +12,22 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
-from click.testing import CliRunner
 from numpy.typing import NDArray
 
 from detector.data.annotations import CocoDataset, load_coco
 from detector.runtime.geometry.boxes import xyxy_to_xywh
+from detector.stages import layout
 from jobs.audit.counts import corrected_total
 from jobs.audit.intervals import CONFIDENCE, Stratum, interval
 from jobs.audit.judge import LEAST_ERRORS, collect, make_audit
 from jobs.audit.threshold import STEPS, ScoredStratum, least_score
 from jobs.audit.verdicts import Given
-from jobs.cli import main as boxcar
 from jobs.formats import Verdicts, sha256
 from jobs.published_run import PublishedRun
 from jobs.sampling import draw_boxes, draw_sample
@@ -175,25 +174,15 @@ def _scored(
         yield ScoredStratum(size, scores[places], right[places])
 
 
-def photographs(tally: Tally, dataset: Path, split: str, seeds: int, draws: int) -> None:
-    """The shipped detector on photographs, with verdicts from their annotations."""
-    truth = load_coco(dataset / f"{split}.json")
-    folder = (dataset / "images").resolve()
-    with tempfile.TemporaryDirectory() as scratch:
-        photos, output = Path(scratch).resolve() / "photos", Path(scratch).resolve() / "run"
-        for image in truth.images:
-            place = photos / image.file_name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(folder / image.file_name)
-        done = CliRunner().invoke(boxcar, ["run", str(photos), str(output)])
-        if done.exit_code not in (0, 3):
-            raise click.ClickException(done.output)
-        run = PublishedRun.open(str(output))
-        known = {f"{photos}/{name}": objects for name, objects in _known(truth).items()}
-        _audits(tally, run, known, seeds)
-        _heading()
-        for label in (None, *sorted({one.label for objects in known.values() for one in objects})):
-            _count_photographs(tally, run, known, label, draws)
+def photographs(tally: Tally, output: Path, dataset: Path, split: str, seeds: int, draws: int) -> None:
+    """A run over photographs, with verdicts from their annotations. A record finds its image by the file's name."""
+    run = PublishedRun.open(str(output))
+    objects = {Path(name).name: found for name, found in _known(load_coco(dataset / f"{split}.json")).items()}
+    known = {record.image: objects[Path(record.image).name] for record in run.records()}
+    _audits(tally, run, known, seeds)
+    _heading()
+    for label in (None, *sorted({one.label for found in known.values() for one in found})):
+        _count_photographs(tally, run, known, label, draws)
 
 
 def _count_photographs(
@@ -266,17 +255,18 @@ def _audits(tally: Tally, run: PublishedRun, known: Mapping[str, Sequence[Known]
 
 @click.command()
 @click.option("--draws", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--dataset", type=click.Path(path_type=Path), help="A folder that `fetch` has written.  [default: none]")
+@click.option("--run", type=click.Path(path_type=Path), help="OUTPUT of a run over the images of one split.")
+@click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
 @click.option("--split", default="test", show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=20, show_default=True)
-def main(draws: int, dataset: Path | None, split: str, seeds: int) -> None:
+def main(draws: int, run: Path | None, dataset: Path, split: str, seeds: int) -> None:
     """Count how often the statements of audits cover the truth."""
     tally = Tally()
     dice = np.random.default_rng(0)
     for part in (shares, counts, thresholds):
         part(tally, draws, dice)
-    if dataset is not None:
-        photographs(tally, dataset, split, seeds, draws)
+    if run is not None:
+        photographs(tally, run, dataset, split, seeds, draws)
     if tally.failed:
         sys.exit("some statements cover the truth too rarely")
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from jobs.cli import main
 from jobs.formats import BoxRecord, Record
 from jobs.published_run import BaselineCounts, PublishedRun
-from tests.jobs.helpers import write_photos
+from tests.support.published import record, write_run
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,8 @@ def listed(output: Path, boxes: list[list[BoxRecord]], min_score: float | None =
 
 
 @pytest.fixture(scope="module")
-def small_run(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The OUTPUT of a run of three images."""
-    folder = tmp_path_factory.mktemp("small")
-    arguments = ["run", write_photos(folder / "photos", 3), folder / "run", "--model", artifact]
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return folder / "run"
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The OUTPUT of a run of one image, whose artifact knows cats, dogs and trees."""
+    card = '{"classes": ["cat", "dog", "tree"]}'
+    one = record("/in/0.png", etag=None)
+    return write_run(tmp_path_factory.mktemp("small"), "/in/", [one], card=card, labels=("cat", "dog", "tree"))
