@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 class Precision(Share):
     """A share above 0 and below 1: from a sample, nothing shows that all boxes are right."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number; a value that is none ends the command."""
-        number = super().convert(value, param, ctx)
-        if not 0 < number < 1:
-            self.fail(f"{value} is not between 0 and 1", param, ctx)
-        return number
+    def __init__(self) -> None:
+        super().__init__()
+        self.min_open = self.max_open = True
 
 
 @click.command()

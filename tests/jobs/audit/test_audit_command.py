@@ -267,7 +267,7 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path, monkeypatch: pyte
         (("audit", "status", tmp_path / "empty"), "no published run here"),
         (("audit", "judge", run), "Missing argument 'VERDICTS...'"),
         (("audit", "judge", run, tmp_path / "none.json"), "cannot be read"),
-        (("audit", "judge", run, file, "--precision", 1), "1 is not between 0 and 1"),
+        (("audit", "judge", run, file, "--precision", 1), "not in the range 0<x<1"),
         (("audit", "judge", run, file, "--reject-below", "nan"), "nan is not a number"),
         (("audit", "judge", run, file, "--corrected", "s3://x/"), "give a folder of this machine"),
         (("audit", "judge", run, _write(tmp_path / "b.json", other)), "does not have what was sampled from it"),
