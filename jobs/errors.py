@@ -22,13 +22,13 @@ class UsageError(JobError):
 
 
 class RejectedError(JobError):
-    """The run was published as "rejected"."""
+    """The run was published as "rejected", or its audit rejects it."""
 
     exit_code = 3
 
 
 class IncompleteError(JobError):
-    """Parts are missing or damaged; running again makes them."""
+    """Parts are missing or damaged, and running again makes them; or the run is not audited."""
 
     exit_code = 4
 

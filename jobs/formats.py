@@ -439,6 +439,34 @@ class DrawnImage(FileModel):
     )
 
 
+class BoxStratum(FileModel):
+    """A stratum of a sample of boxes: those of one label on one side of the operating score."""
+
+    name: str = Field(description="The stratum's name.")
+    label: str = Field(description="The label of its boxes.")
+    low: float = Field(description="The lowest score of its boxes.")
+    high: float | None = Field(description="Its boxes have scores below this one; null: there is no such limit.")
+    boxes: int = Field(description="Number of boxes from which was drawn.")
+    drawn: int = Field(description="Number of drawn boxes.")
+
+
+class DrawnBox(FileModel):
+    """A box of a sample."""
+
+    image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
+    etag: str | None = Field(description="Version of the bytes, as in the image's record.")
+    number: int = Field(ge=0, description="The place of the box in the image's record, from 0.")
+    box: BoxRecord = Field(description="The box, as in the record.")
+    stratum: str = Field(description="The name of its stratum.")
+    probability: float = Field(
+        description="Inclusion probability, above 0 and at most 1: the share of its stratum's boxes that was drawn."
+    )
+    left_out: str | None = Field(
+        description="The status with which reading the image failed, so that nobody could look at the box; else null.",
+        json_schema_extra={"enum": [None, *FAILURES]},
+    )
+
+
 class EarlierSample(FileModel):
     """An earlier round, whose images are not drawn again."""
 
@@ -447,7 +475,7 @@ class EarlierSample(FileModel):
 
 
 class Sample(VersionedModel):
-    """sample.json: images that were drawn from a published run, in the plan's order, and how."""
+    """sample.json: images, and for an audit also boxes, that were drawn from a published run, and how."""
 
     run: str = Field(description="The run's name.")
     manifest_sha256: str = Field(description="SHA-256 of the run's manifest.json, in hex.")
@@ -472,8 +500,154 @@ class Sample(VersionedModel):
     strata: list[Stratum] = Field(
         description="The strata, by name; together the population without the excluded images."
     )
-    images: list[DrawnImage] = Field(description="The drawn images.")
+    images: list[DrawnImage] = Field(description="The drawn images, by URI.")
     earlier: list[EarlierSample] = Field(description="The earlier rounds, in the order in which they were given.")
+    labels: list[str] = Field(
+        default=[], description="The labels that an audit is about, in the artifact's order; empty for another sample."
+    )
+    box_strata: list[BoxStratum] = Field(
+        default=[], description="The strata of an audit's boxes: together all boxes of these labels."
+    )
+    boxes: list[DrawnBox] = Field(
+        default=[], description="The drawn boxes of an audit, in an order of chance, in which people look at them."
+    )
+
+
+VERDICTS = ("right", "wrong_label", "badly_placed", "not_an_object", "cannot_tell")
+
+
+class BoxVerdict(FileModel):
+    """What a person says about a box."""
+
+    image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
+    number: Annotated[int, Field(ge=0)] = Field(description="The place of the box in the image's record, from 0.")
+    verdict: Literal["right", "wrong_label", "badly_placed", "not_an_object", "cannot_tell"] = Field(
+        description="right: it surrounds one object of its label; wrong_label: an object of another label; "
+        "badly_placed: it covers less than half of the object, or is more than twice as large, or has several; "
+        "not_an_object: nothing, or an object that a better box has."
+    )
+    label: str | None = Field(
+        default=None, description="For wrong_label: the object's label; null when it is none of the sample's labels."
+    )
+
+
+class MissedObject(FileModel):
+    """An object without a right box, as a point or as a box, in the image after its EXIF orientation."""
+
+    label: str = Field(description="One of the sample's labels.")
+    x: float = Field(description="The point, or the left edge of the box: pixels from the image's left edge.")
+    y: float = Field(description="The point, or the top edge of the box: pixels from the image's top edge.")
+    width: Annotated[float, Field(ge=0)] = Field(default=0, description="Pixels; 0: a point.")
+    height: Annotated[float, Field(ge=0)] = Field(default=0, description="Pixels; 0: a point.")
+    sure: bool = Field(default=True, description="False where the person cannot tell whether it is such an object.")
+
+
+class ImageVerdict(FileModel):
+    """The objects that a person misses in an image."""
+
+    image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
+    missed: list[MissedObject] = Field(description="Objects of the sample's labels that have no right box.")
+    cannot_tell: bool = Field(default=False, description="The person cannot tell what is missing.")
+
+
+class Verdicts(VersionedModel):
+    """verdicts-NAME.json, as the page of `boxcar audit draw` saves it: what one person says about a sample."""
+
+    reviewer: str = Field(description="Who looked.")
+    saved_at: Moment = Field(description="When the file was saved, UTC, ISO 8601.")
+    sample: Sample = Field(description="What was looked at.")
+    boxes: list[BoxVerdict] = Field(description="The drawn boxes, and those of the drawn images, as far as judged.")
+    images: list[ImageVerdict] = Field(description="The drawn images, as far as judged.")
+
+
+class Reviewer(FileModel):
+    """A person whose verdicts an audit uses."""
+
+    name: str = Field(description="As in the verdicts' file.")
+    sha256: str = Field(description="SHA-256 of that file, in hex.")
+    boxes: int = Field(description="Number of boxes that the person judged.")
+    images: int = Field(description="Number of whole images that the person judged.")
+
+
+class Agreement(FileModel):
+    """How far several people agree on boxes."""
+
+    boxes: int = Field(description="Number of boxes that at least two people judged.")
+    share: float = Field(description="The share of equal verdicts, among all pairs of people who judged a box, 0 to 1.")
+    alpha: float | None = Field(
+        description="Krippendorff's alpha: 1 is full agreement, 0 that of chance; null when all verdicts are the same."
+    )
+
+
+class PrecisionStatement(FileModel):
+    """The share of boxes that are right: it lies from `low` to `high`, with the audit's confidence."""
+
+    label: str | None = Field(description="The label; null: all labels of the audit together.")
+    min_score: float = Field(description="Boxes with at least this score, 0 to 1, are meant.")
+    boxes: int = Field(description="Number of such boxes in the run.")
+    drawn: int = Field(description="Number of those that were drawn.")
+    verdicts: dict[str, int] = Field(
+        description="How many of the drawn boxes have each verdict after disagreement is settled, and how many nobody "
+        "could look at or has judged (not_judged)."
+    )
+    low: float = Field(description="The lower limit, 0 to 1: boxes without a clear verdict count as wrong.")
+    high: float = Field(description="The upper limit, 0 to 1: boxes without a clear verdict count as right.")
+
+
+class ThresholdStatement(FileModel):
+    """The score from which on at least `precision` of the boxes are right, with the audit's confidence."""
+
+    label: str | None = Field(description="The label; null: all labels of the audit together.")
+    precision: float = Field(description="The precision that was asked for, between 0 and 1.")
+    score: float | None = Field(description="The score, 0 to 1; null: the sample shows none.")
+    boxes: int = Field(description="Number of boxes in the run with at least this score; 0 when none is shown.")
+
+
+class MissedStatement(FileModel):
+    """The share of images in which at least one object was missed."""
+
+    label: str | None = Field(description="The label; null: all labels of the audit together.")
+    images: int = Field(description="Number of the run's images with status ok.")
+    drawn: int = Field(description="Number of those that were drawn.")
+    with_missed: int = Field(description="Number of drawn images in which an object was missed.")
+    objects: int = Field(description="Number of objects that were missed in them.")
+    unclear: int = Field(description="Number of drawn images of which nobody could tell.")
+    low: float = Field(description="The lower limit of the share, 0 to 1: unclear images count as without.")
+    high: float = Field(description="The upper limit of the share, 0 to 1: unclear images count as with.")
+
+
+class CountStatement(FileModel):
+    """The number of objects in all images with status ok."""
+
+    label: str | None = Field(description="The label; null: all labels of the audit together.")
+    detected: int = Field(description="Number of boxes that the run has.")
+    drawn: int = Field(description="Number of whole images that were looked at and are clear enough to count.")
+    with_errors: int = Field(description="Number of those with a missed object or a box that is not right.")
+    estimate: float | None = Field(description="The corrected number of objects; null when nothing is said.")
+    low: float | None = Field(description="The lower limit of the number, or null.")
+    high: float | None = Field(description="The upper limit of the number, or null.")
+    reason: str | None = Field(description="Why nothing is said about the number; null when something is.")
+
+
+class Audit(VersionedModel):
+    """quality/audit.json: what people's verdicts about a sample say about the whole run."""
+
+    run: str = Field(description="The run's name.")
+    manifest_sha256: str = Field(description="SHA-256 of the manifest.json that was audited, in hex.")
+    sample_sha256: str = Field(description="SHA-256 of the sample.json that people looked at, in hex.")
+    seed: int = Field(description="The sample's seed.")
+    labels: list[str] = Field(description="The labels that the audit is about.")
+    status: Literal["accepted", "rejected"] = Field(
+        description="rejected when the precision of all boxes is not shown to be at least `reject_below`."
+    )
+    reject_below: float | None = Field(description="The precision that was demanded, or null.")
+    confidence: float = Field(description="Each statement holds with this confidence by itself.")
+    reviewers: list[Reviewer] = Field(description="Who looked.")
+    agreement: Agreement | None = Field(description="How far they agree; null when no box was judged twice.")
+    precision: list[PrecisionStatement] = Field(description="How many boxes are right.")
+    thresholds: list[ThresholdStatement] = Field(description="From which score on the boxes are precise enough.")
+    missed: list[MissedStatement] = Field(description="In how many images objects were missed.")
+    counts: list[CountStatement] = Field(description="How many objects there are.")
 
 
 def sha256(data: bytes) -> str:

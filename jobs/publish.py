@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from detector.runtime.artifact import Artifact
+from jobs.audit.record import published_audit
 from jobs.errors import IncompleteError, StorageError, UsageError
 from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, Validation, parse, sha256
 from jobs.model import run_artifact
@@ -119,7 +120,9 @@ def write_report(output: Store, plan: Plan) -> Validation:
     for part in whole_parts(output, plan):
         tally.add(part)
         samples.add(part.images, part.records)
-    output.write(REPORT, render(output, plan, artifact, validation, tally, samples, manifest))
+    stored = output.read(MANIFEST)
+    audit = None if stored is None else published_audit(output, sha256(stored))
+    output.write(REPORT, render(output, plan, artifact, validation, tally, samples, manifest, audit))
     return validation
 
 
@@ -204,8 +207,18 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
 def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
     """Write the files that people read beside the manifest."""
     output.write(VALIDATION, examination.validation.pretty())
+    audit = None
+    with contextlib.suppress(UsageError):  # a damaged audit keeps no run from being published
+        audit = published_audit(output, sha256(manifest.pretty()))
     page = render(
-        output, plan, examination.artifact, examination.validation, examination.tally, examination.samples, manifest
+        output,
+        plan,
+        examination.artifact,
+        examination.validation,
+        examination.tally,
+        examination.samples,
+        manifest,
+        audit,
     )
     output.write(REPORT, page)
 

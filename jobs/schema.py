@@ -1,4 +1,4 @@
-"""The JSON Schema of every file in an OUTPUT and of sample.json, for programs that read them without this package."""
+"""The JSON Schema of every file in an OUTPUT, of samples and verdicts, for programs that read them without us."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from jobs.formats import FileModel, Latest, Manifest, PartStats, Plan, PlannedImage, Record, Sample, Validation
+from jobs.formats import (
+    Audit,
+    FileModel,
+    Latest,
+    Manifest,
+    PartStats,
+    Plan,
+    PlannedImage,
+    Record,
+    Sample,
+    Validation,
+    Verdicts,
+)
 
 # The kinds of files and lines; the schema defines what they contain as well.
-FILES: tuple[type[FileModel], ...] = (Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats, Sample)
+FILES: tuple[type[FileModel], ...] = (
+    Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats, Sample, Verdicts, Audit,
+)  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:
@@ -26,7 +40,7 @@ def json_schema() -> dict[str, Any]:
         "title": "Boxcar",
         "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
         "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats), "
-        "sample.json (Sample). "
+        "sample.json (Sample), verdicts-*.json (Verdicts), quality/audit.json (Audit). "
         "Ignore properties that are not named here: a later Boxcar may add some without a new schema number.",
         "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],
         "$defs": schema["$defs"],

@@ -1,6 +1,6 @@
 """Checks a published run against its digests, from the manifest down to the artifact; no detector runs.
 
-`stats/` and `report.html` are not published by a digest, and are not checked.
+`stats/`, `report.html` and `quality/audit.json` are not published by a digest, and are not checked.
 """
 
 from __future__ import annotations

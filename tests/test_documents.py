@@ -122,7 +122,7 @@ def test_every_documented_command_has_the_options_that_it_is_shown_with() -> Non
 
 def test_every_documented_source_is_valid() -> None:
     shown = [(page, text) for page, text in _blocks("yaml") if text.startswith("fetch:")]
-    assert len(shown) == 3
+    assert len(shown) == 4
     for page, text in shown:
         try:
             FetchSettings.model_validate(yaml.safe_load(text)["fetch"])

@@ -4,6 +4,7 @@ Each command has a file of its name. Heavy imports stand inside the commands, so
 """
 
 from jobs.cli import (
+    audit,
     convert,
     diff,
     doctor,
@@ -25,7 +26,8 @@ from jobs.cli.group import main
 
 for command in (
     run.run, plan.plan, work.work, finish.finish, submit.submit, status.status, validate.validate, verify.verify,
-    report.report, convert.convert, sample.sample, diff.diff, show.show, lineage.lineage, doctor.doctor, schema.schema,
+    report.report, convert.convert, sample.sample, audit.audit, diff.diff, show.show, lineage.lineage, doctor.doctor,
+    schema.schema,
 ):  # fmt: skip
     main.add_command(command)
 

@@ -44,7 +44,7 @@ def main() -> None:
     INPUT and OUTPUT are s3://bucket/prefix or a folder; OUTPUT belongs to one run. The standard AWS settings apply
     (AWS_ENDPOINT_URL, profiles, roles). Links to folders are not followed.
 
-    Exit codes: 0 published and valid, 1 a bug, 2 wrong usage or another plan in OUTPUT, 3 rejected, 4 parts are
-    missing (run again), 5 storage or permission, 6 the artifact cannot be used, 130 and 143 stopped by
-    Ctrl-C or SIGTERM (run again), 141 standard output cannot be written (run again).
+    Exit codes: 0 published and valid, 1 a bug, 2 wrong usage or another plan in OUTPUT, 3 rejected by a rule or an
+    audit, 4 parts are missing (run again) or there is no audit, 5 storage or permission, 6 the artifact cannot be
+    used, 130 and 143 stopped by Ctrl-C or SIGTERM (run again), 141 standard output cannot be written (run again).
     """

@@ -19,8 +19,8 @@ MOST_SHOWN = 50
 def verify(output: str, latest: str | None, digest: str | None, images: int) -> None:
     """Check a published run against its digests: manifest, plan, parts, verdict and artifact.
 
-    Nothing is written, and INPUT is read only with --images. Ends with exit 4 and the names of what differs. stats/ and
-    report.html are not covered.
+    Nothing is written, and INPUT is read only with --images. Ends with exit 4 and the names of what differs. stats/,
+    report.html and quality/audit.json are not covered.
 
     \b
     Example:

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from detector.common.pages import Box, Figure, drawn_first, render_template
+from detector.common.pages import LARGEST_SIDE, Box, Figure, drawn_first, render_template, thumbnail
 from detector.runtime.artifact import Artifact
-from jobs.formats import BoxRecord, Manifest, Plan, Validation
+from jobs.audit.words import WORDS, statements
+from jobs.formats import Audit, BoxRecord, Manifest, Plan, Validation
 from jobs.left_out import left_out
+from jobs.pictures import Pictures, Shown, Wanted
 from jobs.plan import open_input
 from jobs.report.charts import make_charts
 from jobs.report.choice import GROUPS, GalleryImage, choose, is_broken
 from jobs.report.samples import Samples
-from jobs.report.thumbnails import Thumbnail, Thumbnails
 from jobs.storage import Store
 from jobs.tally import Tally
 
@@ -35,18 +36,21 @@ def render(
     tally: Tally,
     samples: Samples,
     manifest: Manifest | None,
+    audit: Audit | None = None,
 ) -> bytes:
     """The page of a complete run, as UTF-8 HTML below 5 MB.
 
-    tally, samples: of all parts. manifest: None when the run is not published yet. Parts with examples of broken rules
+    tally, samples: of all parts. manifest: None when the run is not published yet; audit: what people found, if they
+    looked. Parts with examples of broken rules
     are read from `output` again. Thumbnails are read from the plan's INPUT; the page says so where one cannot be read.
     Raises StorageError and UsageError of `output` only.
     """
     chosen = choose(output, plan, tally, samples, validation.rules)
     most = MOST_BOXES if len(chosen) <= MANY_FIGURES else FEWER_BOXES
     drawn = [_boxes(item, tally, most) for item in chosen]
-    thumbnails = Thumbnails(partial(open_input, plan), _thumbnail_bytes(drawn))
-    pictures = thumbnails.make([item.sampled for item in chosen])
+    source = Pictures(partial(open_input, plan))
+    make = partial(thumbnail, budget=_thumbnail_bytes(drawn))
+    pictures = source.make([Wanted(item.sampled.image, item.sampled.record, LARGEST_SIDE, make) for item in chosen])
     figures = [
         _figure(number, item, boxes, picture)
         for number, (item, boxes, picture) in enumerate(zip(chosen, drawn, pictures, strict=True))
@@ -62,6 +66,9 @@ def render(
         manifest=manifest,
         left_out=left_out(plan),
         tally=tally,
+        audit=audit,
+        statements={} if audit is None else statements(audit),
+        words=WORDS,
         failed=tally.statuses.total() - tally.statuses["ok"],
         boxes=tally.labels.total(),
         charts=make_charts(tally, artifact, plan.min_score, tiled=plan.tile is not None),
@@ -74,9 +81,9 @@ def render(
         unread=sum(
             1
             for item, picture in zip(chosen, pictures, strict=True)
-            if picture.uri is None and item.sampled.record.status == "ok"
+            if picture.made is None and item.sampled.record.status == "ok"
         ),
-        trouble=thumbnails.trouble,
+        trouble=None if source.trouble is None else str(source.trouble),
     )
 
 
@@ -99,14 +106,14 @@ def _box(box: BoxRecord, tally: Tally, *, marked: bool) -> Box:
     return Box(box.label, number, box.score, box.x, box.y, box.width, box.height, marked=marked)
 
 
-def _figure(number: int, item: GalleryImage, boxes: Sequence[Box], picture: Thumbnail) -> Figure:
+def _figure(number: int, item: GalleryImage, boxes: Sequence[Box], picture: Shown[str]) -> Figure:
     record = item.sampled.record
     return Figure(
         name=f"image-{number}",
         title=record.image,
         width=record.width,
         height=record.height,
-        picture=picture.uri,
+        picture=picture.made,
         reason=picture.reason,
         boxes=boxes,
         groups=item.groups,

@@ -31,12 +31,12 @@ BATCH_BOXES = 250_000
 COUNTED = {"complete": "missing", "unique": "repeated", "planned": "unplanned", "failed_share": "failed"}
 
 
-def check_installed() -> None:
-    """Raise UsageError where the extra is missing; imports nothing."""
+def check_installed(problem: str = "the records cannot be validated") -> None:
+    """Raise UsageError, which begins with `problem`, where the extra is missing; imports nothing."""
     package = missing_package()
     if package is not None:
         raise UsageError(
-            f"the records cannot be validated: {package} is not installed; "
+            f"{problem}: {package} is not installed; "
             "install the extra: pip install '.[quality]' in the project's folder"
         )
 

@@ -8,8 +8,9 @@ from jobs.convert.files import appearing
 from jobs.convert.names import Names
 from jobs.errors import ItemError, UsageError
 from jobs.formats import DrawnImage, PlannedImage, Sample
-from jobs.plan import open_input, planned_parts, require_plan
+from jobs.plan import open_input, planned_parts
 from jobs.published_run import PublishedRun
+from jobs.sampling.planned import published_plan
 from jobs.storage import FolderStore, Store
 
 
@@ -19,11 +20,7 @@ def copy_images(run: PublishedRun, sample: Sample, folder: Path) -> Sample:
     Returns the sample, in which images that have changed or cannot be read are marked as left out. Raises UsageError
     when `folder` lies in INPUT or the plan is not that of the run, and StorageError when a file cannot be written.
     """
-    plan = require_plan(run.store)
-    if plan.digest != run.manifest.lineage.plan_digest:
-        raise UsageError(
-            f"{run.store.uri}: its plan is not that of the published run; put the published plan.json back"
-        )
+    plan = published_plan(run)
     source = open_input(plan)
     if isinstance(source, FolderStore) and folder.resolve().is_relative_to(source.root):
         raise UsageError(

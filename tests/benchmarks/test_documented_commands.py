@@ -20,6 +20,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.validation import make_run
+from detector.data.annotations import load_coco
 from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
 from detector.runtime.artifact import load_artifact
@@ -28,6 +29,7 @@ from jobs.rules.policy import DRIFT_IMAGES
 from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes
 from tests.support.onnx_files import write_onnx
+from tests.support.published import box, record, write_run
 
 ROOT = Path(__file__).parents[2]
 # Every command of these pages is run; of the other pages, every `python -m benchmarks...`.
@@ -57,6 +59,7 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
         "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
+    "python -m benchmarks.audit --run RUN": "--dataset voc --draws 2 --seeds 1",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
@@ -146,6 +149,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     write_scenes(folder / "voc", {"test": 2, "train": 6, "val": 4}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
+    tested = [folder / "voc/images" / image.file_name for image in load_coco(folder / "voc/test.json").images]
+    records = [record(str(image), box("person", 0.9), box("car", 0.4, x=30)) for image in tested]
+    card, labels = (SHIPPED / "model.json").read_text(), load_artifact(SHIPPED).classes
+    write_run(folder / "RUN", f"{folder}/voc/images/", records, card=card, labels=labels)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
     _write_models(folder)
     make_run(folder / "OUTPUT", DRIFT_IMAGES)

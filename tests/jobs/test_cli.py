@@ -17,11 +17,15 @@ from tests.jobs.helpers import Boxcar, write_photos
 def test_every_command_has_help_and_an_example(boxcar: Boxcar) -> None:
     assert set(main.commands) == {
         "run", "plan", "work", "finish", "submit", "status", "validate", "report", "convert", "diff", "lineage",
-        "schema", "doctor", "show", "verify", "sample",
+        "schema", "doctor", "show", "verify", "sample", "audit",
     }  # fmt: skip
     assert "Exit codes" in boxcar("--help").output
-    for name, command in main.commands.items():
-        text = boxcar(name, "--help").output
+    commands = dict(main.commands)
+    (audit,) = (command for command in commands.values() if isinstance(command, click.Group))
+    commands |= {f"audit {name}": command for name, command in audit.commands.items()}
+    assert set(audit.commands) == {"draw", "judge", "status"}
+    for name, command in commands.items():
+        text = boxcar(*name.split(), "--help").output
         assert f"boxcar {name} " in text.split("Example:")[1]
         for parameter in command.params:
             if isinstance(parameter, click.Option):

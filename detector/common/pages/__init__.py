@@ -2,8 +2,8 @@
 
 from detector.common.pages.charts import Columns, Curve, Row, columns, curve, rows
 from detector.common.pages.gallery import Box, Figure, Group, drawn_first
-from detector.common.pages.render import render_template
-from detector.common.pages.thumbnail import LARGEST_SIDE, thumbnail
+from detector.common.pages.render import colour_class, render_template
+from detector.common.pages.thumbnail import LARGEST_SIDE, jpeg_uri, thumbnail
 
 __all__ = [
     "LARGEST_SIDE",
@@ -13,9 +13,11 @@ __all__ = [
     "Figure",
     "Group",
     "Row",
+    "colour_class",
     "columns",
     "curve",
     "drawn_first",
+    "jpeg_uri",
     "render_template",
     "rows",
     "thumbnail",

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from detector.common.drawing import PALETTE
 from detector.common.text import visible
 
+_PACKAGE = "detector.common.pages"
 # The colours of all other drawings, then more, so that twenty labels differ. Boxes are drawn on photographs, with a
 # black outline.
 COLOURS = (
@@ -40,20 +41,23 @@ class Look:
         object.__setattr__(self, "digest", f"'sha256-{base64.b64encode(found).decode()}'")
 
 
-def render_template(package: str, template: str, **context: Any) -> bytes:
+def render_template(package: str, template: str, *, own: str | None = None, **context: Any) -> bytes:
     """Return the page of a template in `package`/templates, which extends page.html, in UTF-8.
 
-    Texts in `context` may contain anything. It is an error if the context lacks a name that the template uses.
+    own: the name of a style and a script beside the template, OWN.css and OWN.js: the style comes after the shared one,
+    the script takes the place of the shared one. Texts in `context` may contain anything. It is an error if the context
+    lacks a name that the template uses.
     """
     environment = _environment(package)
-    page = environment.get_template(template).render(style=_style(), script=_script(), **context)
+    style, script = _look(package, own)
+    page = environment.get_template(template).render(style=style, script=script, **context)
     return page.encode("utf-8", "backslashreplace")
 
 
 @cache
 def _environment(package: str) -> Environment:
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("detector.common.pages")]),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(_PACKAGE)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -70,20 +74,18 @@ def _environment(package: str) -> Environment:
 
 
 @cache
-def _style() -> Look:
-    colours = "".join(f".c{number}{{--box:{colour}}}" for number, colour in enumerate(COLOURS))
-    return Look(_trusted("page.css", colours))
+def _look(package: str, own: str | None) -> tuple[Look, Look]:
+    """Return the style and the script of a page."""
+    style = _trusted(_PACKAGE, "page.css")
+    style += Markup("".join(f".c{number}{{--box:{colour}}}" for number, colour in enumerate(COLOURS)))
+    if own is None:
+        return Look(style), Look(_trusted(_PACKAGE, "page.js"))
+    return Look(style + _trusted(package, f"{own}.css")), Look(_trusted(package, f"{own}.js"))
 
 
-@cache
-def _script() -> Look:
-    return Look(_trusted("page.js"))
-
-
-def _trusted(name: str, more: str = "") -> Markup:
+def _trusted(package: str, name: str) -> Markup:
     """Return one of our own files without escaping; none contains text that would close its element."""
-    text = files("detector.common.pages").joinpath("templates", name).read_text("utf-8")
-    return Markup(text + more)
+    return Markup(files(package).joinpath("templates", name).read_text("utf-8"))
 
 
 def share(value: float | None) -> str:

@@ -37,7 +37,7 @@ def thumbnail(pixels: NDArray[np.uint8], budget: int) -> str:
     step, wanted = 0, _HOPE * budget
     while True:
         step = _first_step(step, wanted)
-        uri = _encoded(image, *_STEPS[step][:2])
+        uri = _uri(image, *_STEPS[step][:2])
         if len(uri) <= budget or step == len(_STEPS) - 1:
             return uri
         wanted = _STEPS[step][2] * budget / len(uri)
@@ -50,7 +50,12 @@ def _first_step(start: int, wanted: float) -> int:
     return next(fitting, len(_STEPS) - 1)
 
 
-def _encoded(image: Image.Image, side: int, quality: int) -> str:
+def jpeg_uri(pixels: NDArray[np.uint8], side: int, quality: int) -> str:
+    """Return uint8 RGB pixels (H, W, 3) as the `data:` URI of a JPEG whose longer side is at most `side` pixels."""
+    return _uri(Image.fromarray(pixels), side, quality)
+
+
+def _uri(image: Image.Image, side: int, quality: int) -> str:
     small = image if max(image.size) <= side else _fitted(image, side)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality, optimize=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from jobs.formats import OtherSchemaError, PartStats, Record, decode_lines, sha256
+from jobs.formats import OtherSchemaError, PartStats, Record, Sample, decode_lines, read, sha256
 from jobs.schema import FILES, json_schema
 from tests.jobs.formats.conftest import Runs
-from tests.jobs.helpers import Boxcar
+from tests.jobs.helpers import Boxcar, records_of
+from tests.support.verdicts import Known, verdicts
 
 COMMITTED = Path(__file__).parents[3] / "docs/schema.json"
 # Properties whose value has a unit, and a word of it that the description must have.
@@ -58,6 +60,12 @@ def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: P
     boxcar("finish", output, "--max-failed", 0.5, "--latest", tmp_path / "latest.json")
     for name, earlier in (("one", []), ("two", ["--earlier", tmp_path / "one/sample.json"])):
         boxcar("sample", output, "--count", 2, "--to", "voc", "--out", tmp_path / name, *earlier)
+    audited = shutil.copytree(output, tmp_path / "audited")
+    boxcar("audit", "draw", audited, "--count", 4, "--images", 2, "--out", tmp_path / "audit")
+    drawn = read(Sample, (tmp_path / "audit/sample.json").read_bytes())
+    said = verdicts(drawn, records_of(audited), {image.image: [Known("cat", (0, 0, 9, 9))] for image in drawn.images})
+    (tmp_path / "verdicts.json").write_bytes(said.canonical())
+    boxcar("audit", "judge", audited, tmp_path / "verdicts.json", "--precision", 0.5)
     files = {
         "Manifest": [output / "manifest.json"],
         "Validation": [output / "quality/validation.json"],
@@ -66,7 +74,9 @@ def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: P
         "PartStats": sorted((output / "stats").glob("*.json")),
         "Record": sorted((output / "boxes").glob("*.jsonl")),
         "PlannedImage": sorted((output / "plan").glob("*.jsonl")),
-        "Sample": [tmp_path / "one/sample.json", tmp_path / "two/sample.json"],
+        "Sample": [tmp_path / name / "sample.json" for name in ("one", "two", "audit")],
+        "Verdicts": [tmp_path / "verdicts.json"],
+        "Audit": [audited / "quality/audit.json"],
     }
     assert set(files) == {model.__name__ for model in FILES}
     whole = jsonschema.Draft202012Validator(json_schema())

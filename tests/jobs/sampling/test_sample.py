@@ -8,8 +8,7 @@ import math
 import os
 import shutil
 import zipfile
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from click.testing import CliRunner
 
 from jobs.cli import main
 from jobs.errors import UsageError
-from jobs.formats import BoxRecord, Manifest, Record, Sample, read, sha256
+from jobs.formats import BoxRecord, Sample, read, sha256
 from jobs.published_run import BaselineCounts, PublishedRun
 from jobs.sampling import WAYS, EarlierRound, SampledRun, draw_sample
 from jobs.sampling.drift import UNMOVED
 from jobs.sampling.strata import FAR, NEAR, NOTHING
 from tests.conftest import Bucket
 from tests.jobs.helpers import Boxcar, encoded, records_of, write_photos
+from tests.jobs.sampling.listed import box, listed
 
 PHOTOS = 20
 
@@ -197,41 +197,6 @@ def test_refusals(boxcar: Boxcar, world: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one/sample.json").read_bytes() == written
 
 
-@dataclass(frozen=True)
-class Listed(PublishedRun):
-    """A run whose records are in memory."""
-
-    listed: tuple[Record, ...]
-    counted: BaselineCounts | None = None
-
-    def records(self) -> Generator[Record]:
-        yield from self.listed
-
-    def baseline(self) -> BaselineCounts | None:
-        return self.counted
-
-    def operating_score(self) -> float:
-        return 0.3
-
-
-def _box(label: str, score: float) -> BoxRecord:
-    return BoxRecord(label=label, score=score, x=0, y=0, width=9, height=9)
-
-
-def _listed(world: Path, boxes: list[list[BoxRecord]]) -> Listed:
-    run = PublishedRun.open(str(world / "run"))
-    one = next(run.records())
-    records = [
-        one.model_copy(update={"image": f"{run.manifest.input}{n:04d}", "status": "ok", "boxes": found})
-        for n, found in enumerate(boxes)
-    ]
-    counts: dict[str, int] = {}
-    for box in (box for found in boxes for box in found):
-        counts[box.label] = counts.get(box.label, 0) + 1
-    manifest: Manifest = run.manifest.model_copy(update={"boxes": counts})
-    return Listed(run.store, manifest, run.digest, tuple(records))
-
-
 def test_the_command_and_the_schema_name_every_way_to_draw() -> None:
     (option,) = (option for option in main.commands["sample"].params if option.name == "by")
     assert isinstance(option.type, click.Choice) and list(option.type.choices) == list(WAYS)
@@ -239,8 +204,8 @@ def test_the_command_and_the_schema_name_every_way_to_draw() -> None:
 
 
 def test_strata_by_label_and_by_doubt(world: Path) -> None:
-    cat, dog = _box("cat", 0.9), _box("dog", 0.4)
-    run = _listed(world, [[dog]] * 60 + [[dog, cat]] * 6 + [[cat]] * 6 + [[]] * 8)
+    cat, dog = box("cat", 0.9), box("dog", 0.4)
+    run = listed(world / "run", [[dog]] * 60 + [[dog, cat]] * 6 + [[cat]] * 6 + [[]] * 8)
     by_label = draw_sample(run, 20, "label", 0)
     assert {s.name: (s.images, s.drawn) for s in by_label.strata} == {
         "label cat": (12, 3), "label dog": (60, 15), NOTHING: (8, 2),
@@ -256,16 +221,16 @@ def test_strata_by_label_and_by_doubt(world: Path) -> None:
 
 def _mixed(cats: int, dogs: int, sure: int = 0) -> list[list[BoxRecord]]:
     """An image for each box, 20 without any, and 20 whose boxes are below the first whole tenth of the scores."""
-    some = [[_box("cat", 0.55)]] * cats + [[_box("dog", 0.55)]] * dogs + [[_box("tree", 0.95)]] * sure
-    return some + [[]] * 20 + [[_box("dog", 0.15)]] * 20
+    some = [[box("cat", 0.55)]] * cats + [[box("dog", 0.55)]] * dogs + [[box("tree", 0.95)]] * sure
+    return some + [[]] * 20 + [[box("dog", 0.15)]] * 20
 
 
 def test_strata_by_drift_prefer_what_has_moved_most(world: Path) -> None:
     """Against a run before, and against the same counts as a baseline: 300 boxes of which cats were a third."""
-    before = _listed(world, _mixed(100, 200))
+    before = listed(world / "run", _mixed(100, 200))
     tenth = {"cat": [0] * 5 + [100] + [0] * 4, "dog": [0, 20, 0, 0, 0, 200, 0, 0, 0, 0]}
     made = {"min_score": 0.12}
-    run = _listed(world, _mixed(250, 140, sure=10))
+    run = listed(world / "run", _mixed(250, 140, sure=10))
     run = dataclasses.replace(run, manifest=run.manifest.model_copy(update=made))
     by_run = draw_sample(run, 100, "drift", 1, reference=before)
     based = dataclasses.replace(run, counted=BaselineCounts(images=320, boxes=tenth))
@@ -291,7 +256,7 @@ def test_strata_by_drift_prefer_what_has_moved_most(world: Path) -> None:
 @pytest.mark.parametrize(("cats", "dogs", "sure"), [(180, 80, 0), (10, 400, 3), (250, 1, 1), (100, 200, 100)])
 def test_the_probabilities_of_a_draw_by_drift_add_up_to_the_run(world: Path, cats: int, dogs: int, sure: int) -> None:
     """Horvitz and Thompson's estimate of the number of images of each stratum has no error, whatever was drawn."""
-    before, run = _listed(world, _mixed(50, 200)), _listed(world, _mixed(cats, dogs, sure))
+    before, run = listed(world / "run", _mixed(50, 200)), listed(world / "run", _mixed(cats, dogs, sure))
     for seed in range(3):
         sample = draw_sample(run, 30, "drift", seed, reference=before)
         assert len(sample.images) == 30 and sample.for_estimates
@@ -306,7 +271,7 @@ def test_the_probabilities_of_a_draw_by_drift_add_up_to_the_run(world: Path, cat
 
 
 def test_runs_that_cannot_be_compared_are_refused(world: Path) -> None:
-    run = _listed(world, _mixed(180, 80))
+    run = listed(world / "run", _mixed(180, 80))
     tiled = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"tile": 640}))
     high = dataclasses.replace(run, manifest=run.manifest.model_copy(update={"min_score": 0.95}))
     based = dataclasses.replace(tiled, counted=BaselineCounts(images=9, boxes={"cat": [100] * 10}))
@@ -321,7 +286,7 @@ def test_runs_that_cannot_be_compared_are_refused(world: Path) -> None:
 
 def test_a_second_round_with_the_same_seed_is_a_fair_draw_of_what_is_left(world: Path) -> None:
     """The first round takes most doubtful images; a draw by the same ranks would hardly find the others of them."""
-    run = _listed(world, [[_box("cat", 0.3)]] * 30 + [[_box("cat", 0.9)]] * 30)
+    run = listed(world / "run", [[box("cat", 0.3)]] * 30 + [[box("cat", 0.9)]] * 30)
     left, drawn, rounds, variance = 0.0, 0, 300, 0.0
     for seed in range(rounds):
         first = draw_sample(run, 25, "doubtful", seed)
@@ -338,7 +303,7 @@ def test_a_second_round_with_the_same_seed_is_a_fair_draw_of_what_is_left(world:
 
 
 def test_a_new_version_of_an_image_may_be_drawn_again(world: Path) -> None:
-    run = _listed(world, [[]] * 5)
+    run = listed(world / "run", [[]] * 5)
     first = draw_sample(run, 5, "random", 0)
     changed = dataclasses.replace(run, listed=(run.listed[0].model_copy(update={"etag": "new"}), *run.listed[1:]))
     second = draw_sample(changed, 5, "random", 0, [EarlierRound(first, sha256(first.pretty()))])
