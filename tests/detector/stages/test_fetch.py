@@ -39,9 +39,9 @@ def test_generated_scenes_are_written_the_same_every_time(tmp_path: Path) -> Non
     fetch(scenes(), 1, tmp_path / "b")
     found = contents(tmp_path / "a")
     assert found == contents(tmp_path / "b")
-    assert len(found) == 4 + 2 + 3 + 5
+    assert len(found) == 4 + 2 + 3 + 6
     assert {name.split("/")[0] for name in found} == {
-        "images", "train.json", "val.json", "test.json", "report.json", "validation.json",
+        "images", "train.json", "val.json", "test.json", "report.json", "validation.json", "runs.json",
     }  # fmt: skip
     assert [report.splits[name].images for name in SPLITS] == [4, 2, 3]
     fetch(scenes(), 2, tmp_path / "b")
