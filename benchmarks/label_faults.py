@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,11 @@ def ours(truth: CocoDataset, found: Mapping[int, Detections]) -> Scores:
     return scores
 
 
-def cleanlabs(truth: CocoDataset, found: Mapping[int, Detections]) -> Scores:
-    """Return cleanlab's scores of the same, turned so that a higher one is more suspicious."""
+def cleanlabs(truth: CocoDataset, found: Mapping[int, Detections], **options: float) -> Scores:
+    """Return cleanlab's scores of the same, turned so that a higher one is more suspicious.
+
+    options: high_probability_threshold, from which on its rankings look at a detection; .95 unless given.
+    """
     from cleanlab.object_detection import rank
 
     labels = [{"bboxes": image.boxes, "labels": image.labels} for image in truth.images]
@@ -93,8 +97,8 @@ def cleanlabs(truth: CocoDataset, found: Mapping[int, Detections]) -> Scores:
             by_class[label] = rows[own.labels == label]
         predictions.append(by_class)
     boxes = {
-        "overlooked": rank.compute_overlooked_box_scores(labels=labels, predictions=predictions),
-        "swapped": rank.compute_swap_box_scores(labels=labels, predictions=predictions),
+        "overlooked": rank.compute_overlooked_box_scores(labels=labels, predictions=predictions, **options),
+        "swapped": rank.compute_swap_box_scores(labels=labels, predictions=predictions, **options),
         "misplaced": rank.compute_badloc_box_scores(labels=labels, predictions=predictions),
     }
     return {kind: 1 - np.asarray(rank.pool_box_scores_per_image(boxes[kind])) for kind in KINDS}
@@ -131,6 +135,8 @@ def main(artifact: Path, dataset: Path, split: str, draws: int) -> None:
         import cleanlab  # noqa: F401
 
         sides["cleanlab"] = cleanlabs
+        # Calibrated scores are seldom above its threshold of .95.
+        sides["cleanlab, from scores of .5 on"] = partial(cleanlabs, high_probability_threshold=0.5)
     except ModuleNotFoundError:
         print("cleanlab is not installed: only our own figures follow")
     values: dict[str, list[list[float]]] = {name: [] for name in sides}

@@ -86,6 +86,11 @@ class TrainSettings(_Frozen):
     image_sizes: tuple[Side, ...] = Field(min_length=1, description="longer sides, one drawn for each batch")
     learning_rate: float = Field(gt=0, description="AdamW's, at the peak of its one cycle")
     backbone_rate: float = Field(gt=0, description="the backbone's learning rate as a part of it")
+    start_rate: float = Field(
+        default=1.0,
+        gt=0,
+        description="the learning rate of weights that came from an artifact, as a part of the others'",
+    )
     weight_decay: float = Field(ge=0)
     average: float = Field(ge=0, lt=1, description="decay of the moving average of the weights; 0 means no average")
     frozen_blocks: int = Field(ge=0, description="backbone blocks that stay as pre-trained, after the stem")

@@ -21,13 +21,13 @@ from detector.runtime.postprocess import Detections
 Kind = Literal["overlooked", "swapped", "misplaced"]
 KINDS: dict[Kind, str] = {
     "overlooked": "a detection where nothing is annotated",
-    "swapped": "a detection of another class fits the annotated box",
+    "swapped": "a detection of another class lies on the annotated box",
     "misplaced": "a detection of the same class fits the annotated box badly",
 }
 # Below this IoU a detection says nothing about a box.
 _TOUCHED = 0.1
-# From this IoU on a detection and a box are of one object, as in average precision.
-_SAME = 0.5
+# A detection that lies wholly in an annotated box without fitting it is explained by it to this part.
+_PART = 0.5
 
 
 @dataclass(frozen=True)
@@ -83,24 +83,21 @@ def _overlooked(number: int, image: ImageInfo, found: Detections, overlaps: NDAr
     ]
 
 
-# A detection that lies wholly in an annotated box without fitting it is this much explained by it.
-_PART = 0.5
-
-
 def _about_boxes(number: int, image: ImageInfo, found: Detections, overlaps: NDArray[np.float32]) -> list[Doubt]:
     """Return two doubts for each annotated box that a detection touches.
 
-    Swapped: the best evidence, score times IoU, for another class, less that for its own. Misplaced: the score of the
-    detection of its class that speaks most for it, times what their IoU lacks; one that fits another box better speaks
-    for that one.
+    Swapped: the best evidence, score times IoU, for another class, less that for its own. A detection that fits a box
+    of its own class better speaks for that one. Misplaced: the score of the detection of its class that speaks most
+    for it, times what their IoU lacks. One that fits any other box better speaks for that one.
     """
     doubts = []
     evidence = found.scores[:, None] * overlaps  # (D, T)
     best = overlaps.max(axis=1, initial=0.0)
+    best_of_class = np.where(found.labels[:, None] == image.labels, overlaps, 0).max(axis=1, initial=0.0)
     for index in np.flatnonzero(~(image.ignore | image.crowd)).tolist():
         same = found.labels == image.labels[index]
         own = float(evidence[same, index].max(initial=0.0))
-        other = np.where(~same & (overlaps[:, index] >= _SAME), evidence[:, index], 0.0)
+        other = np.where(~same & (overlaps[:, index] > best_of_class), evidence[:, index], 0.0)
         rival = int(other.argmax())
         if other[rival] > 0:
             doubts.append(Doubt("swapped", number, float(other[rival] * (1 - own)), rival, index))

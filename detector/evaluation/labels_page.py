@@ -26,7 +26,7 @@ def doubt_figure(figures: Figures, truth: CocoDataset, detections: DetectionSet,
     if doubt.truth is None:
         note = f"overlooked? {seen} is not annotated"
     elif doubt.kind == "swapped":
-        note = f"swapped? annotated as {truth.classes[info.labels[doubt.truth]]}, and {seen} fits"
+        note = f"swapped? annotated as {truth.classes[info.labels[doubt.truth]]}, and {seen} lies there"
     else:
         note = f"misplaced? {seen} has other edges"
     return figures.figure(doubt.image, [doubt.kind], note, detection=doubt.detection, truth=doubt.truth)

@@ -56,7 +56,8 @@ def learn(
     truth = load_coco(lesson.dataset / "train.json")
     stored = load_proposals(lesson.proposals / "train.npz", len(truth.images))
     images = lesson.dataset / "images"
-    network = begin(lesson.model, truth.classes, lesson.start).network
+    begun = begin(lesson.model, truth.classes, lesson.start)
+    network = begun.network
     world: World
     with join(device) as world:
         trained = train(
@@ -71,6 +72,7 @@ def learn(
             identity=lesson.identity,
             report=report,
             validate=_validation(lesson, network) if world.first else None,
+            kept=begun.parameters,
             world=world,
         ).eval()
         if not world.first:

@@ -27,11 +27,13 @@ from detector.runtime.shipped import SHIPPED
 @dataclass(frozen=True)
 class Begun:
     """A network at the start of its training. kept: the classes that have weights of the earlier detector; new: the
-    parts, or the classes, that have none. Both are empty if there is no earlier detector."""
+    parts, or the classes, that have none; parameters: the names of those that are the earlier detector's as a whole,
+    which the last layers are not. All are empty if there is no earlier detector."""
 
     network: DetectionNetwork
     kept: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    parameters: frozenset[str] = frozenset()
 
 
 def weights_of(model: ModelSettings, folder: Path) -> Path | None:
@@ -123,7 +125,9 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     parts = {name.partition(".")[0] for name in own}
     missing = sorted(parts - {name.partition(".")[0] for name in taken})
     kept = tuple(name for name in classes if name in old)
-    return Begun(network, kept, (*missing, *(name for name in classes if name not in old)))
+    new = (*missing, *(name for name in classes if name not in old))
+    whole = frozenset(name for name in taken if name.rpartition(".")[0] not in layers)
+    return Begun(network, kept, new, whole)
 
 
 def _rows(layer: ClassLayer, own: Tensor, given: Tensor, classes: Sequence[str], old: dict[str, int]) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -113,12 +113,14 @@ def train(
     identity: str,
     report: Callable[[EpochReport], None],
     validate: Validate | None = None,
+    kept: Collection[str] = (),
     world: World = World(),  # noqa: B008 (frozen)
 ) -> DetectionNetwork:
     """Train `network` in place and return the network to use, with its averaged weights or its own.
 
     validate: measures a network after each epoch. The weights are those of the epoch with the highest AP, of equal ones
     the last; the training ends after `settings.patience` epochs without a higher one. None: those of the last epoch.
+    kept: names of the parameters of an earlier detector, which learn at `settings.start_rate`.
 
     folder: holds the images. world: the processes that train together, each of which calls this function. Each uses
     `settings.batch_size` images in a step. If all images have the same size and number of regions, the losses are those
@@ -130,7 +132,7 @@ def train(
     """
     if not truth.images:
         raise TrainingError("there are no images to train on: the split `train` is empty")
-    learner = new_learner(network, truth, settings, device, precision, world)
+    learner = new_learner(network, truth, settings, device, precision, world, kept)
     reports: list[EpochReport] = []
     best: Best | None = None
     if state := load_checkpoint(checkpoint, identity):
@@ -243,13 +245,14 @@ def new_learner(
     device: torch.device,
     precision: Precision,
     world: World,
+    kept: Collection[str] = (),
 ) -> Learner:
     """Return the network on its device, with an optimiser and a schedule for the whole training."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.freeze(settings.frozen_blocks)
     if device.type == "cpu" and precision == "fp32" and torch.get_num_threads() == 1:
         multiply_pointwise(network)
-    groups = _groups(network, settings)
+    groups = _groups(network, settings, kept)
     optimiser = torch.optim.AdamW(groups, fused=True)
     steps = len(LikeShapes(truth, settings, 0, world))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -264,19 +267,21 @@ def new_learner(
     return Learner(network, wrapped, optimiser, schedule, average, device, precision)
 
 
-def _groups(network: DetectionNetwork, settings: TrainSettings) -> list[dict[str, object]]:
+def _groups(network: DetectionNetwork, settings: TrainSettings, kept: Collection[str]) -> list[dict[str, object]]:
     """Return groups of parameters with their rate and decay; biases and normalisation do not decay, as usual."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("backbone."), parameter.ndim > 1), []).append(parameter)
+            share = settings.backbone_rate if name.startswith("backbone.") else 1.0
+            share *= settings.start_rate if name in kept else 1.0
+            groups.setdefault((share, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": settings.learning_rate * (settings.backbone_rate if backbone else 1.0),
+            "lr": settings.learning_rate * share,
             "weight_decay": settings.weight_decay if matrix else 0.0,
         }
-        for (backbone, matrix), parameters in groups.items()
+        for (share, matrix), parameters in groups.items()
     ]
 
 
