@@ -214,6 +214,25 @@ def test_images_of_val_and_test_of_another_source_are_not_taken(tmp_path: Path) 
     )
 
 
+def test_images_of_one_fixed_camera_stay_in_train(tmp_path: Path) -> None:
+    """All resemble each other, as `divide` says in a notice: those of val and test leave no other image out."""
+    scene = np.tile(np.linspace(0, 250, 60).astype(np.uint8)[None, :, None], (40, 1, 3))
+    paths = [tmp_path / f"photos/{number}.png" for number in range(24)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        pixels = scene.copy()
+        pixels[number, 5:9] = 255
+        Image.fromarray(pixels).save(path)
+    run = run_over(tmp_path, "run", [record(str(path), box("dog", 0.9)) for path in paths])
+    corrections = labelled(tmp_path / "round-1", {path.name: path for path in paths[:12]}, {})
+    split = {"val": 0.25, "test": 0.25}
+    source = {"format": "manifests", "runs": [run], "corrections": [corrections], "split": split}
+    joined = read_sources(FetchSettings.model_validate({"sources": [source]}), 1, tmp_path / "none", {})
+    assert any("as those of one fixed camera do" in notice for notice in joined.notices)
+    assert sum(len(split.files) for split in joined.splits.values()) == 24
+    assert {f"photos/{number}.png" for number in range(12, 24)} <= joined.splits["train"].files.keys()
+
+
 def test_a_correction_without_an_image_is_refused(tmp_path: Path) -> None:
     paths = photos(tmp_path, "a.png", "b.png")
     run = run_over(tmp_path, "run", [record(path) for path in paths])
