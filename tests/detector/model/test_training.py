@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
 from detector.model.checkpoint import load_checkpoint
+from detector.model.distributed import World
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.training import EpochReport, train
 from detector.model.validation import Figures
@@ -41,6 +43,7 @@ def trainer(
         dropout: float = 0.0,
         precision: str = "fp32",
         validate: Callable[[torch.nn.Module], Figures] | None = None,
+        world: World = World(),  # noqa: B008 (frozen)
         **changes: object,
     ) -> tuple[torch.nn.Module, list[EpochReport]]:
         reports: list[EpochReport] = []
@@ -53,7 +56,7 @@ def trainer(
         trained = train(
             new_network(dropout=dropout), *data, train_settings(**changes), device=torch.device("cpu"),
             precision=precision, checkpoint=str(tmp_path / checkpoint), identity=identity, report=report,
-            validate=validate,
+            validate=validate, world=world,
         )  # fmt: skip
         return trained, reports
 
@@ -173,6 +176,18 @@ def is_epoch(trained: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool
     return all(torch.equal(value, weights[name]) for name, value in trained.state_dict().items())
 
 
+class Recording(World):
+    """Keeps what this process says of the epochs that were not better, and is answered that they are too many."""
+
+    asked: ClassVar[list[float]] = []
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        if "waited" not in values:
+            return values
+        self.asked.append(values["waited"])
+        return {"waited": 9.0}
+
+
 @pytest.mark.parametrize(("aps", "best", "average"), [((0.1, 0.3, 0.2), 1, 0.9), ((0.0, 0.0), 1, 0.0)])
 def test_the_result_is_the_best_epoch_and_of_equal_ones_the_last(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
@@ -197,6 +212,10 @@ def test_a_training_without_patience_ends_early_and_resumes_to_the_same_end(
     assert [report.epoch for report in reports] == [1, 2] and is_epoch(resumed, judge.seen[0])
     again, _ = trainer(epochs=3, patience=1, validate=judge)  # it has ended: nothing is measured again
     assert judge.aps == [0.9] and equal(resumed, again)
+    # The processes' numbers are added, and another process has read the same checkpoint.
+    other = Recording(rank=1)
+    trainer(epochs=3, patience=1, world=other)
+    assert other.asked == [0.0]
 
 
 def test_a_validation_changes_nothing_of_the_training(
