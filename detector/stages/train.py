@@ -69,6 +69,9 @@ def run(
         device = choose_device(settings.device)
         checkpoints = checkpoints or str(scratch)
         inputs = [dataset / "train.json", dataset / "val.json", proposals / "train.npz", proposals / "val.npz"]
+        # Images may change while their names, sizes and labels stay.
+        images = [*truth.images, *load_coco(dataset / "val.json").images]
+        inputs += [dataset / "images" / image.file_name for image in images]
         identity = _identity(model, settings, [*inputs, *([start] if start else [])])
         checkpoint = f"{checkpoints.rstrip('/')}/{identity[:12]}.pt"
         precision = resolve_precision(settings.precision, device)
