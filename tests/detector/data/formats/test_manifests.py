@@ -85,6 +85,17 @@ def test_an_artifact_that_states_little_and_a_run_that_kept_little(tmp_path: Pat
     assert len(train.files) == 1
 
 
+def test_boxes_of_a_detector_are_those_of_the_upright_image(tmp_path: Path) -> None:
+    """Whatever frame the settings state for the boxes that people drew; a half turn does not show in the size."""
+    turned, corrected = (str(write_image(tmp_path / "photos" / f"{n}.jpg", 3, colour=90 * n)) for n in (1, 2))
+    run = run_over(tmp_path, "run", [record(turned, box("cat", 0.9)), record(corrected, box("cat", 0.9))])
+    correction = labelled(tmp_path / "round-1", {"2.jpg": Path(corrected)}, {"2.jpg": [[5, 5, 20, 20]]})
+    (train,) = stated(format="manifests", runs=[run], corrections=[correction]).values()
+    found = objects(train.fit(FrameRules("stored")).dataset)
+    assert found == {"photos/1.jpg": [CAT], "photos/2.jpg": [("cat", [35, 15, 55, 35], False)]}
+    assert train.fit(FrameRules()).repairs.assumed_upright == 1
+
+
 def test_images_that_failed_changed_or_are_gone_are_counted(tmp_path: Path) -> None:
     paths = photos(tmp_path, "a.png", "b.png", "c.png", "d.png")
     records = [record(path, box("cat", 0.9)) for path in paths]
