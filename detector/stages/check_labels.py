@@ -41,7 +41,7 @@ def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device
             f"{', '.join(artifact.classes[:5])} there"
         )
     detector = open_detector(folder, device)
-    found = _detect(detector, dataset / "images", truth, split, artifact.least_score, workers)
+    found = find(detector, dataset / "images", truth, split, artifact.least_score, workers)
     every = find_doubts(_judged(truth, detector.classes), found)
     doubts = [doubt for kind in KINDS for doubt in _first(every, kind, _LISTED)]
     shown = [doubt for kind in KINDS for doubt in _first(every, kind, _SHOWN)]
@@ -60,19 +60,19 @@ def _first(doubts: Sequence[Doubt], kind: str, count: int) -> list[Doubt]:
     return [doubt for doubt in doubts if doubt.kind == kind][:count]
 
 
-def _detect(
+def find(
     detector: Detector, images: Path, truth: CocoDataset, split: str, min_score: float, workers: int
 ) -> dict[int, Detections]:
-    """Return the detections of the dataset's classes, with its label numbers."""
+    """Return the detections by image, those of the dataset's classes alone, with its label numbers."""
     labels = np.array([truth.classes.index(name) if name in truth.classes else -1 for name in detector.classes])
 
-    def find(_: int, data: bytes) -> Detections:
+    def detect(_: int, data: bytes) -> Detections:
         own = detector.detect([read_for(detector, data)], min_score=min_score).detections[0]
         renamed = labels[own.labels]
         known = renamed >= 0
         return Detections(own.boxes[known], own.scores[known], renamed[known])
 
-    return detect_all(find, images, truth, f"check labels, {split}", workers)
+    return detect_all(detect, images, truth, f"check labels, {split}", workers)
 
 
 def _judged(truth: CocoDataset, known: Sequence[str]) -> CocoDataset:
