@@ -25,13 +25,15 @@ from detector.stages.metrics_file import write_json
 PAGE_FILE, LIST_FILE = "labels.html", "labels.json"
 # Doubts of each kind in the file and on the page.
 _LISTED, _SHOWN = 200, 20
+# Annotations with less suspicion fit their detections, up to a few pixels: they are in no doubt.
+_LEAST_DOUBT = 0.1
 
 
 def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device: str) -> list[Doubt]:
     """Rank the annotations of `dataset/SPLIT.json` by the detections of the artifact in `folder`.
 
-    Writes labels.json, with up to 200 doubts of each kind, and labels.html, which shows the first 20, to `out`, and
-    returns those in labels.json. Raises AnnotationError if the detector has no class of the dataset.
+    Writes labels.json, with up to 200 doubts of each kind whose suspicion is at least .1, and labels.html, which shows
+    the first 20, to `out`, and returns those in labels.json. Raises AnnotationError if the detector has no class of the dataset.
     """
     artifact = load_artifact(folder)
     truth = load_coco(dataset / f"{split}.json")
@@ -42,7 +44,7 @@ def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device
         )
     detector = open_detector(folder, device)
     found = find(detector, dataset / "images", truth, split, artifact.least_score, workers)
-    every = find_doubts(_judged(truth, detector.classes), found)
+    every = [own for own in find_doubts(_judged(truth, detector.classes), found) if own.suspicion >= _LEAST_DOUBT]
     doubts = [doubt for kind in KINDS for doubt in _first(every, kind, _LISTED)]
     shown = [doubt for kind in KINDS for doubt in _first(every, kind, _SHOWN)]
 
