@@ -37,8 +37,9 @@ class Begun:
 def weights_of(model: ModelSettings, folder: Path) -> Path | None:
     """Return the training weights of the artifact that `model.start_from` names, or None if it names no artifact.
 
-    It may be the name of the shipped artifact, a folder, s3://bucket/prefix, or REPO:REV of a DVC project; the last two
-    are copied into `folder`. "imagenet", "none" and a file that holds a backbone's weights are no artifact.
+    It may be the name of the shipped artifact, whether or not a folder has that name too, a folder,
+    s3://bucket/prefix, or REPO:REV of a DVC project; the last two are copied into `folder`. "imagenet", "none" and a
+    file that holds a backbone's weights are no artifact.
     Raises TrainingError if there is no such artifact, and WeightsError if it has no training weights or other ones than
     `model.start_sha256` says.
     """
@@ -60,12 +61,12 @@ def weights_of(model: ModelSettings, folder: Path) -> Path | None:
 
 def _locate(name: str, folder: Path) -> Path:
     """Return where the artifact's weights are, or where they were copied to; the file may be missing."""
+    if name == SHIPPED.name:
+        return SHIPPED / WEIGHTS_FILE
     if Path(name).is_file():
         return Path(name)
     if Path(name).is_dir():
         return Path(name) / WEIGHTS_FILE
-    if name == SHIPPED.name:
-        return SHIPPED / WEIGHTS_FILE
     target = folder / WEIGHTS_FILE
     if name.startswith("s3://"):
         get_file(f"{name.rstrip('/')}/{WEIGHTS_FILE}", target)

@@ -33,7 +33,8 @@ def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device
     """Rank the annotations of `dataset/SPLIT.json` by the detections of the artifact in `folder`.
 
     Writes labels.json, with up to 200 doubts of each kind whose suspicion is at least .1, and labels.html, which shows
-    the first 20, to `out`, and returns those in labels.json. Raises AnnotationError if the detector has no class of the dataset.
+    the first 20, to `out`, and returns those in labels.json. Raises AnnotationError if the detector has no class of the
+    dataset.
     """
     artifact = load_artifact(folder)
     truth = load_coco(dataset / f"{split}.json")

@@ -119,11 +119,16 @@ def test_other_layers_are_refused_with_the_setting_that_differs(
 
 
 def test_an_artifact_is_found_by_its_name_folder_or_file(
-    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings], tmp_path: Path
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, path = saved()
     for name in (str(path), str(path.parent)):
         assert weights_of(model_settings(start_from=name), tmp_path) == path
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voc20").mkdir()  # perhaps somebody's data
     assert weights_of(model_settings(start_from="voc20"), tmp_path) == SHIPPED / WEIGHTS_FILE
     (tmp_path / "backbone.pth").write_bytes(b"x")
     for name in ("imagenet", "none", str(tmp_path / "backbone.pth")):
