@@ -244,6 +244,22 @@ def test_images_of_one_fixed_camera_stay_in_train(tmp_path: Path) -> None:
     assert {f"photos/{number}.png" for number in range(12, 24)} <= joined.splits["train"].files.keys()
 
 
+def test_what_the_reader_of_corrections_leaves_out_is_said(tmp_path: Path) -> None:
+    """A person has finished one of two tasks: the other image has the detector's labels still."""
+    paths = photos(tmp_path, "a.png", "b.png")
+    run = run_over(tmp_path, "run", [record(path, box("dog", 0.9)) for path in paths])
+    tasks = [
+        {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]},
+        {"id": 2, "data": {"image": "b.png"}, "annotations": []},
+    ]
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(tasks))
+    corrections = {"format": "labelstudio", "data": str(export), "images": str(tmp_path / "photos")}
+    (train,) = stated(format="manifests", runs=[run], corrections=[corrections]).values()
+    assert train.checked == {"photos/a.png"}
+    assert [text for text in notes(train) if text.startswith("corrections: 1 task(s) have no finished annotation")]
+
+
 def test_a_correction_without_an_image_is_refused(tmp_path: Path) -> None:
     paths = photos(tmp_path, "a.png", "b.png")
     run = run_over(tmp_path, "run", [record(path) for path in paths])
