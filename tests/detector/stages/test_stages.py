@@ -324,6 +324,8 @@ def test_a_killed_stage_resumes_with_the_same_settings_and_images_only(
         finally:
             image.write_bytes(before)
         assert train_again().is_file()
+    logged = json.loads((tmp_path / "log/metrics.json").read_text())
+    assert logged["best"] == {"epoch": road.params.train.epochs, **logged["val"]}
     steps = (tmp_path / "log/plots/metrics/loss/class.tsv").read_text().splitlines()[1:]
     assert len(steps) == road.params.train.epochs
 
