@@ -24,12 +24,12 @@ from sklearn.metrics import roc_auc_score
 from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco
 from detector.evaluation.doubts import KINDS, Kind, find_doubts
-from detector.evaluation.measure import detect_all
-from detector.runtime.detector import open_detector, read_for
+from detector.runtime.detector import open_detector
 from detector.runtime.geometry.boxes import area, clip, iou
 from detector.runtime.postprocess import Detections
 from detector.runtime.shipped import SHIPPED
 from detector.stages import layout
+from detector.stages.check_labels import find
 
 SHARE = 0.05
 # A misplaced box overlaps the true one by an IoU in this range.
@@ -124,12 +124,7 @@ def aurocs(scores: Scores, faulty: Mapping[Kind, set[int]]) -> list[float]:
 def main(artifact: Path, dataset: Path, split: str, draws: int) -> None:
     """Print a table: AUROC by kind, mean over the draws."""
     truth = load_coco(dataset / f"{split}.json")
-    detector = open_detector(artifact, "cpu")
-
-    def find(_: int, data: bytes) -> Detections:
-        return detector.detect([read_for(detector, data)], min_score=0.01).detections[0]
-
-    found = detect_all(find, dataset / "images", truth, split)
+    found = find(open_detector(artifact, "cpu"), dataset / "images", truth, split, min_score=0.01, workers=1)
     sides: dict[str, Callable[[CocoDataset, Mapping[int, Detections]], Scores]] = {"ours": ours}
     try:
         import cleanlab  # noqa: F401

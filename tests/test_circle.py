@@ -59,8 +59,8 @@ def coco(path: Path, truth: dict[str, Boxes]) -> str:
     return str(path)
 
 
-def build(home: Path, sources: list[dict[str, Any]], epochs: int) -> Artifact:
-    """Run the five stages; returns the artifact, which is in home/artifact."""
+def settings(sources: list[dict[str, Any]], epochs: int) -> Params:
+    """The settings of a training that takes seconds."""
     content = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())
     content["fetch"]["sources"] = sources
     content["model"].update(name="faster_rcnn", image_size=SIDE, pyramid_channels=16, hidden=32)
@@ -69,9 +69,12 @@ def build(home: Path, sources: list[dict[str, Any]], epochs: int) -> Artifact:
         average=0.0, frozen_blocks=7, proposals=50, regions=16,
     )  # fmt: skip
     content["detect"].update(max_proposals=30, min_score=0.05, max_detections=10)
-    params = Params.model_validate(content)
+    return Params.model_validate(content)
+
+
+def build(home: Path, params: Params) -> Artifact:
+    """Run the stages after `fetch` on home/dataset; returns the artifact, which is in home/artifact."""
     dataset, proposals = home / "dataset", home / "proposals"
-    fetch.fetch(params.fetch, params.fetch.seed, dataset, home / "splits.csv")
     propose.run(params.propose, params.model.name, dataset, proposals, home / "proposals.json", threads=1)
     train.run(params.model, params.train, dataset, proposals, home / "train", home / "log", home / "state")
     weights = home / "train" / train.WEIGHTS_FILE
@@ -86,16 +89,13 @@ def boxcar(*arguments: object) -> None:
 
 
 def test_corrected_boxes_of_a_run_make_a_better_detector(tmp_path: Path) -> None:
-    labelled, photos, sample = tmp_path / "labelled", tmp_path / "photos", tmp_path / "sample"
-    parts = {name: scenes(labelled, *of) for name, of in {"train": (0, 4), "val": (100, 4), "test": (200, 12)}.items()}
-    people = {
-        "format": "coco",
-        "splits": {
-            name: {"annotations": coco(tmp_path / f"{name}.json", truth), "images": str(labelled)}
-            for name, truth in parts.items()
-        },
-    }
-    first = build(tmp_path / "first", [people], epochs=4)
+    photos, sample, dataset = tmp_path / "photos", tmp_path / "sample", tmp_path / "first/dataset"
+    ranges = {"train": (0, 4), "val": (100, 8), "test": (200, 8)}
+    people: dict[str, Any] = {"format": "coco", "splits": {}}
+    for name, (start, count) in ranges.items():
+        annotations = coco(dataset / f"{name}.json", scenes(dataset / "images", start, count))
+        people["splits"][name] = {"annotations": annotations, "images": str(dataset / "images")}
+    first = build(tmp_path / "first", settings([people], epochs=1))  # `fetch` would write the same dataset
 
     truth = scenes(photos, 300, 18)
     boxcar("run", photos, tmp_path / "boxes", "--model", tmp_path / "first/artifact", "--min-score", 0.1)
@@ -106,7 +106,9 @@ def test_corrected_boxes_of_a_run_make_a_better_detector(tmp_path: Path) -> None
     corrected = {"format": "coco", "splits": {"train": {"annotations": str(labels), "images": f"{sample}/images"}}}
     runs = {"format": "manifests", "runs": [str(tmp_path / "boxes")], "corrections": [corrected]}
 
-    second = build(tmp_path / "second", [people, runs], epochs=5)
+    params = settings([people, runs], epochs=4)
+    fetch.fetch(params.fetch, params.fetch.seed, tmp_path / "second/dataset", tmp_path / "splits.csv")
+    second = build(tmp_path / "second", params)
     before, after = (artifact.metrics["map_50_all_point"] for artifact in (first, second))
     assert after > before + 0.3, (before, after)
     learnt = json.loads((tmp_path / "second/dataset/train.json").read_bytes())

@@ -20,11 +20,13 @@ _COPIES = "source {}: {:,} image(s) of train resemble images of val or test of a
 
 def without_copies(parts: Sequence[Mapping[str, Split]]) -> tuple[list[Mapping[str, Split]], list[str]]:
     """Return the sources' splits, and notices. Where a source has labels that no person has seen, its train split loses
-    the images that are near-duplicates of images of val and test."""
+    the images that are near-duplicates of images of val and test of other sources; `divide` keeps those of its own
+    apart."""
     if all(part["train"].checked is None for part in parts if "train" in part):
         return list(parts), []
-    held = [split for part in parts for name, split in part.items() if name in SPLITS[1:]]
-    known = _hashes(path for split in held for path in split.files.values())
+    held = [
+        _hashes(path for name in SPLITS[1:] if name in part for path in part[name].files.values()) for part in parts
+    ]
     kept: list[Mapping[str, Split]] = []
     notices = []
     for number, part in enumerate(parts, start=1):
@@ -32,6 +34,7 @@ def without_copies(parts: Sequence[Mapping[str, Split]]) -> tuple[list[Mapping[s
         if train is None or train.checked is None:
             kept.append(part)
             continue
+        known = np.concatenate([np.zeros(0, np.uint64), *held[: number - 1], *held[number:]])
         hashes = _hashes(train.files.values())
         near = {name for name, own in zip(train.files, hashes.tolist(), strict=True) if _is_near(own, known)}
         kept.append({**part, "train": _without(train, near)})

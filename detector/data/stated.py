@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import cos, radians, sin
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
-from detector.data.checks import Split, fit_images
+from detector.data.checks import Repairs, Split, fit_images
 from detector.data.frames import FrameRules
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
@@ -82,9 +82,21 @@ class Stated:
     runs: tuple[LabelRun, ...] = ()
 
     def fit(self, rules: FrameRules) -> Split:
-        """Decode the images, and return them with real sizes and fitted boxes; raises as `fit_images` does."""
-        fitted, repairs = fit_images(self.name, self.dataset.images, list(self.files.values()), rules)
-        return Split(CocoDataset(self.dataset.classes, fitted), self.files, repairs, self.checked)
+        """Decode the images, and return them with real sizes and fitted boxes; raises as `fit_images` does.
+
+        rules: about boxes that people drew. A detector's are always those of the upright image.
+        """
+        images, repairs = self.dataset.images, Repairs()
+        by_people = [image for image in images if self.checked is None or image.file_name in self.checked]
+        by_detector = [image for image in images if self.checked is not None and image.file_name not in self.checked]
+        fitted: dict[str, ImageInfo] = {}
+        for own, frame in ((by_people, rules.frame), (by_detector, "upright")):
+            paths = [self.files[image.file_name] for image in own]
+            some, repaired = fit_images(self.name, own, paths, replace(rules, frame=frame))
+            fitted |= {image.file_name: image for image in some}
+            repairs += repaired
+        ordered = tuple(fitted[image.file_name] for image in images)
+        return Split(CocoDataset(self.dataset.classes, ordered), self.files, repairs, self.checked)
 
 
 def state(

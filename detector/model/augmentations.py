@@ -27,7 +27,7 @@ _COLOUR = 0.4
 
 
 @dataclass(frozen=True)
-class Pictured:
+class AnnotatedImage:
     """An image with its boxes while it is changed. pixels: uint8 RGB (H, W, 3); truth: float32 (G, 4), proposals:
     (N, 4), xyxy in its pixels; labels: int64 (G,); ignore, crowd: bool (G,)."""
 
@@ -39,7 +39,7 @@ class Pictured:
     proposals: Boxes
 
 
-Change = Callable[[Pictured, np.random.Generator], Pictured]
+Change = Callable[[AnnotatedImage, np.random.Generator], AnnotatedImage]
 
 
 def draw_scale(names: Sequence[str], random: np.random.Generator) -> float:
@@ -49,7 +49,7 @@ def draw_scale(names: Sequence[str], random: np.random.Generator) -> float:
     return float(np.exp(random.uniform(-np.log(_MOST_SCALE), np.log(_MOST_SCALE))))
 
 
-def view(image: Pictured, height: int, width: int, random: np.random.Generator) -> Pictured:
+def view(image: AnnotatedImage, height: int, width: int, random: np.random.Generator) -> AnnotatedImage:
     """Return height x width pixels at a random place: a part of a larger image, or a smaller one on the mean colour.
 
     Objects that lie outside are left out, and those of which less than half is inside are ignored.
@@ -66,7 +66,7 @@ def view(image: Pictured, height: int, width: int, random: np.random.Generator) 
     proposals = clip(image.proposals - shift, height, width)
     seen = share > 0
     ignore = image.ignore | (share < _LEAST_INSIDE)
-    return Pictured(
+    return AnnotatedImage(
         pixels, truth[seen], image.labels[seen], ignore[seen], image.crowd[seen], proposals[area(proposals) > 0]
     )
 
@@ -89,7 +89,7 @@ def _places(have: int, want: int, random: np.random.Generator) -> _Places:
 def _mirror(axis: int) -> Change:
     """Return a change that mirrors half of the images: axis 0 along x, axis 1 along y."""
 
-    def change(image: Pictured, random: np.random.Generator) -> Pictured:
+    def change(image: AnnotatedImage, random: np.random.Generator) -> AnnotatedImage:
         if random.random() >= 0.5:
             return image
         side = image.pixels.shape[1 - axis]
@@ -105,7 +105,7 @@ def _mirror(axis: int) -> Change:
     return change
 
 
-def _colour(image: Pictured, random: np.random.Generator) -> Pictured:
+def _colour(image: AnnotatedImage, random: np.random.Generator) -> AnnotatedImage:
     pixels = torch.from_numpy(image.pixels.copy()).permute(2, 0, 1)
     for change in (functional.adjust_brightness, functional.adjust_contrast, functional.adjust_saturation):
         pixels = change(pixels, random.uniform(1 - _COLOUR, 1 + _COLOUR))

@@ -6,9 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
+
+# The others wait while the first process measures the network on val, for more than NCCL's ten minutes if val is large.
+# If a process dies, torchrun ends them all at once.
+_LONGEST_WAIT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def join(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size())
     finally:

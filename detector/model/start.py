@@ -5,7 +5,7 @@ Shapes: C classes without the background.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +39,9 @@ class Begun:
 def weights_of(model: ModelSettings, folder: Path) -> Path | None:
     """Return the training weights of the artifact that `model.start_from` names, or None if it names no artifact.
 
-    It may be the name of the shipped artifact, a folder, s3://bucket/prefix, or REPO:REV of a DVC project; the last two
-    are copied into `folder`. "imagenet", "none" and a file that holds a backbone's weights are no artifact.
+    It may be the name of the shipped artifact, whether or not a folder has that name too, a folder,
+    s3://bucket/prefix, or REPO:REV of a DVC project; the last two are copied into `folder`. "imagenet", "none" and a
+    file that holds a backbone's weights are no artifact.
     Raises TrainingError if there is no such artifact, and WeightsError if it has no training weights or other ones than
     `model.start_sha256` says.
     """
@@ -62,12 +63,12 @@ def weights_of(model: ModelSettings, folder: Path) -> Path | None:
 
 def _locate(name: str, folder: Path) -> Path:
     """Return where the artifact's weights are, or where they were copied to; the file may be missing."""
+    if name == SHIPPED.name:
+        return SHIPPED / WEIGHTS_FILE
     if Path(name).is_file():
         return Path(name)
     if Path(name).is_dir():
         return Path(name) / WEIGHTS_FILE
-    if name == SHIPPED.name:
-        return SHIPPED / WEIGHTS_FILE
     target = folder / WEIGHTS_FILE
     if name.startswith("s3://"):
         get_file(f"{name.rstrip('/')}/{WEIGHTS_FILE}", target)
@@ -99,14 +100,15 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     """Return a new network, with the weights of the detector in `earlier` if it is not None.
 
     Rows of the last layers belong to a class each: those of a class with the same name are kept, and the others start
-    anew. Parts that only one of the two has, such as the proposal network, start anew or are left out.
-    Raises WeightsError if `earlier` cannot be read, and TrainingError if its parts have other shapes.
+    anew. Parts that only one of the two has, such as the proposal network, start anew or are left out; so does a last
+    layer that another member of the family applies to other vectors.
+    Raises WeightsError if `earlier` cannot be read, and TrainingError if its layers have other shapes.
     """
     if earlier is None:
         return Begun(build(model, len(classes)))
     network = build(model, len(classes), weights="none")
     making, given = read_trained(earlier)
-    settings = ModelSettings.model_validate(making.settings["model"])
+    different = _different(model, making.settings["model"])
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, ClassLayer)}
     old = {name: label for label, name in enumerate(making.classes)}
     own = network.state_dict()
@@ -114,18 +116,22 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     for name, value in own.items():
         if name not in given:
             continue
-        layer, theirs = layers.get(name.rpartition(".")[0]), given[name].to(value.dtype)
+        owner = name.rpartition(".")[0]
+        layer, theirs = layers.get(owner), given[name].to(value.dtype)
+        if layer is not None and not different and given[f"{owner}.weight"].shape[1] != layer.in_features:
+            continue
         if value.shape[layer is not None :] != theirs.shape[layer is not None :]:
             shapes = f"{name} is {tuple(value.shape)} here and {tuple(theirs.shape)} there"
-            raise TrainingError(_other_layers(model, settings, shapes))
+            raise TrainingError(_other_layers(model, different or shapes))
         taken[name] = theirs if layer is None else _rows(layer, value, theirs, classes, old)
     if not any(name.startswith("backbone.") for name in taken):
-        raise TrainingError(_other_layers(model, settings, "no layer of the backbone is in both"))
+        raise TrainingError(_other_layers(model, different or "no layer of the backbone is in both"))
     network.load_state_dict(own | taken)
     parts = {name.partition(".")[0] for name in own}
     missing = sorted(parts - {name.partition(".")[0] for name in taken})
-    kept = tuple(name for name in classes if name in old)
-    new = (*missing, *(name for name in classes if name not in old))
+    has_rows = any(name.rpartition(".")[0] in layers for name in taken)
+    kept = tuple(name for name in classes if has_rows and name in old)
+    new = (*missing, *(name for name in classes if name not in kept))
     whole = frozenset(name for name in taken if name.rpartition(".")[0] not in layers)
     return Begun(network, kept, new, whole)
 
@@ -141,13 +147,14 @@ def _rows(layer: ClassLayer, own: Tensor, given: Tensor, classes: Sequence[str],
     return joined
 
 
-def _other_layers(model: ModelSettings, earlier: ModelSettings, otherwise: str) -> str:
-    """Return the message for an earlier detector with other layers: the settings that differ, or `otherwise`."""
-    different = [
-        f"model.{key} is {getattr(model, key)} here and {getattr(earlier, key)} there"
+def _different(model: ModelSettings, earlier: Mapping[str, object]) -> str:
+    """Return a text with the settings of layers that differ from those of an earlier detector; empty if none do."""
+    return "; ".join(
+        f"model.{key} is {getattr(model, key)} here and {earlier.get(key)} there"
         for key in ("backbone", "pyramid_channels", "hidden")
-        if getattr(model, key) != getattr(earlier, key)
-    ]
-    return (
-        f"model.start_from: {model.start_from} has other layers: {'; '.join(different) or otherwise}; make them equal"
+        if getattr(model, key) != earlier.get(key)
     )
+
+
+def _other_layers(model: ModelSettings, difference: str) -> str:
+    return f"model.start_from: {model.start_from} has other layers: {difference}; make them equal"

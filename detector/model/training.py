@@ -137,7 +137,8 @@ def train(
     best: Best | None = None
     if state := load_checkpoint(checkpoint, identity):
         reports = [EpochReport(**values) for values in state["reports"]]
-        best = Best(**state["best"]) if state["best"] else None
+        # Only the first process goes on to look for the best epoch.
+        best = Best(**state["best"]) if world.first and state["best"] else None
         learner.restore(state)
     if world.sum({"epochs": float(len(reports))})["epochs"] != world.size * len(reports):
         raise TrainingError(
@@ -179,8 +180,7 @@ def _better(best: Best | None, epoch: int, measured: Figures | None, network: De
 
 def _lost_patience(epochs: int, best: Best | None, settings: TrainSettings, world: World) -> bool:
     """Return whether the last `settings.patience` epochs were not better than the best, in all processes alike."""
-    waited = float(epochs - best.epoch) if best and settings.patience else 0.0
-    # Only the first process knows the best epoch.
+    waited = float(epochs - best.epoch) if best else 0.0  # only the first process knows the best epoch
     return 0 < settings.patience <= world.sum({"waited": waited})["waited"]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from detector.data.annotations import CocoDataset
-from detector.model.augmentations import CHANGES, Pictured, draw_scale, view
+from detector.model.augmentations import CHANGES, AnnotatedImage, draw_scale, view
 from detector.model.distributed import World
 from detector.model.rare_classes import repeat_factors
 from detector.params import TrainSettings
@@ -83,7 +83,7 @@ class TrainingImages(Dataset[Example]):
         scale = np.array([columns / read.width, rows / read.height] * 2, np.float32)
         proposals = (self._proposals[index][: self._limit] * scale).astype(np.float32)
         truth = (info.boxes * scale).astype(np.float32)
-        image = Pictured(read.pixels, truth, info.labels, info.ignore, info.crowd, proposals)
+        image = AnnotatedImage(read.pixels, truth, info.labels, info.ignore, info.crowd, proposals)
         if (rows, columns) != (height, width):
             image = view(image, height, width, random)
         for name, change in CHANGES.items():

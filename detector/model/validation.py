@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.average_precision import evaluate_voc
 from detector.model.network import DetectionNetwork
@@ -51,7 +52,7 @@ def validation(folder: Path, truth: CocoDataset, proposals: Proposals, image_siz
         training = network.training
         network.eval()
         found, infos = {}, []
-        for index, image in enumerate(truth.images):
+        for index, image in enumerate(progress(truth.images, len(truth.images), "measure on val")):
             example = images[index, image_size, 0]
             found[image.id] = _detect(network, example)
             infos.append(_resized(image, example))

@@ -25,13 +25,16 @@ from detector.stages.metrics_file import write_json
 PAGE_FILE, LIST_FILE = "labels.html", "labels.json"
 # Doubts of each kind in the file and on the page.
 _LISTED, _SHOWN = 200, 20
+# Annotations with less suspicion fit their detections, up to a few pixels: they are in no doubt.
+_LEAST_DOUBT = 0.1
 
 
 def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device: str) -> list[Doubt]:
     """Rank the annotations of `dataset/SPLIT.json` by the detections of the artifact in `folder`.
 
-    Writes labels.json, with up to 200 doubts of each kind, and labels.html, which shows the first 20, to `out`, and
-    returns those in labels.json. Raises AnnotationError if the detector has no class of the dataset.
+    Writes labels.json, with up to 200 doubts of each kind whose suspicion is at least .1, and labels.html, which shows
+    the first 20, to `out`, and returns those in labels.json. Raises AnnotationError if the detector has no class of the
+    dataset.
     """
     artifact = load_artifact(folder)
     truth = load_coco(dataset / f"{split}.json")
@@ -41,8 +44,8 @@ def run(folder: Path, dataset: Path, split: str, out: Path, workers: int, device
             f"{', '.join(artifact.classes[:5])} there"
         )
     detector = open_detector(folder, device)
-    found = _detect(detector, dataset / "images", truth, split, artifact.least_score, workers)
-    every = find_doubts(_judged(truth, detector.classes), found)
+    found = find(detector, dataset / "images", truth, split, artifact.least_score, workers)
+    every = [own for own in find_doubts(_judged(truth, detector.classes), found) if own.suspicion >= _LEAST_DOUBT]
     doubts = [doubt for kind in KINDS for doubt in _first(every, kind, _LISTED)]
     shown = [doubt for kind in KINDS for doubt in _first(every, kind, _SHOWN)]
 
@@ -60,19 +63,19 @@ def _first(doubts: Sequence[Doubt], kind: str, count: int) -> list[Doubt]:
     return [doubt for doubt in doubts if doubt.kind == kind][:count]
 
 
-def _detect(
+def find(
     detector: Detector, images: Path, truth: CocoDataset, split: str, min_score: float, workers: int
 ) -> dict[int, Detections]:
-    """Return the detections of the dataset's classes, with its label numbers."""
+    """Return the detections by image, those of the dataset's classes alone, with its label numbers."""
     labels = np.array([truth.classes.index(name) if name in truth.classes else -1 for name in detector.classes])
 
-    def find(_: int, data: bytes) -> Detections:
+    def detect(_: int, data: bytes) -> Detections:
         own = detector.detect([read_for(detector, data)], min_score=min_score).detections[0]
         renamed = labels[own.labels]
         known = renamed >= 0
         return Detections(own.boxes[known], own.scores[known], renamed[known])
 
-    return detect_all(find, images, truth, f"check labels, {split}", workers)
+    return detect_all(detect, images, truth, f"check labels, {split}", workers)
 
 
 def _judged(truth: CocoDataset, known: Sequence[str]) -> CocoDataset:

@@ -69,6 +69,9 @@ def run(
         device = choose_device(settings.device)
         checkpoints = checkpoints or str(scratch)
         inputs = [dataset / "train.json", dataset / "val.json", proposals / "train.npz", proposals / "val.npz"]
+        # Images may change while their names, sizes and labels stay.
+        images = [*truth.images, *load_coco(dataset / "val.json").images]
+        inputs += [dataset / "images" / image.file_name for image in images]
         identity = _identity(model, settings, [*inputs, *([start] if start else [])])
         checkpoint = f"{checkpoints.rstrip('/')}/{identity[:12]}.pt"
         precision = resolve_precision(settings.precision, device)
@@ -144,8 +147,9 @@ def _train(lesson: Lesson, making: Making, epochs: int, weights: Path, log: Path
         def finish(network: DetectionNetwork, figures: dict[str, float]) -> None:
             best = log_of_epochs.best()
             if best is not None:
-                live.log_metric("best_epoch", best, plot=False)
-                click.echo(f"the weights are those of epoch {best}, the best on val")
+                for name, value in best.items():
+                    live.log_metric(f"best/{name}", value, plot=False)
+                click.echo(f"the weights are those of epoch {best['epoch']}, the best on val")
             for name, value in figures.items():
                 live.log_metric(name, value, plot=False)
             if figures:
@@ -191,7 +195,8 @@ class _Log:
         self._live.log_metric("validation_cpu_seconds", self._validating, plot=False)
         self._live.next_step()
 
-    def best(self) -> int | None:
-        """Return the epoch with the highest AP on val, of equal ones the last; None if none was measured."""
-        measured = [(row["ap"], row["epoch"]) for row in self._measured if "ap" in row]
-        return int(max(measured)[1]) if measured else None
+    def best(self) -> dict[str, float] | None:
+        """Return the epoch with the highest AP on val, of equal ones the last, and its figures; None if none was
+        measured."""
+        measured = [row for row in self._measured if "ap" in row]
+        return max(measured, key=lambda row: (row["ap"], row["epoch"]), default=None)

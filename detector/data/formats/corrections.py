@@ -44,11 +44,17 @@ class Correction:
     names: list[str]
 
 
-def read_corrections(source: ManifestsSource, places: Places, seed: int, rules: FrameRules) -> list[Correction]:
-    """Return all images of the corrections, of all their splits. Raises AnnotationError or ArchiveError."""
+def read_corrections(
+    source: ManifestsSource, places: Places, seed: int, rules: FrameRules, notes: Counter[str]
+) -> list[Correction]:
+    """Return all images of the corrections, of all their splits, and add to `notes` what their readers say.
+
+    Raises AnnotationError or ArchiveError.
+    """
     found = []
     for correction in source.corrections:
         for part in LABELLED[correction.format](correction, places, seed, rules).values():
+            notes.update({f"corrections: {note}": count for note, count in part.notes.items()})
             names = [correction.rename.get(name, name) for name in part.dataset.classes]
             for image in part.dataset.images:
                 weighted = replace(image, weight=image.weight * correction.weight)

@@ -63,7 +63,7 @@ def read(source: ManifestsSource, places: Places, seed: int, rules: FrameRules) 
     rows = _rows(source, runs, least, notes)
     names = _names(runs, rows)
     corrected = match(
-        read_corrections(source, places, seed, rules),
+        read_corrections(source, places, seed, rules, notes),
         {names[uri]: Target(uri, row.key, row.etag) for uri, row in rows.items()},
         notes,
     )

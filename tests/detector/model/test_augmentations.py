@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from detector.data.annotations import CocoDataset
-from detector.model.augmentations import Pictured, draw_scale, view
+from detector.model.augmentations import AnnotatedImage, draw_scale, view
 from detector.model.training_images import TrainingImages
 from detector.proposals.store import Proposals
 from detector.runtime.images import MEAN
@@ -74,11 +74,11 @@ def test_colour_changes_pixels_only(folder: Path) -> None:
         assert pixels.min() >= 0 and pixels.max() <= 255
 
 
-def pictured(height: int, width: int, boxes: list[list[float]]) -> Pictured:
+def pictured(height: int, width: int, boxes: list[list[float]]) -> AnnotatedImage:
     none = np.zeros(len(boxes), bool)
     truth = np.array(boxes, np.float32).reshape(-1, 4)
     pixels = np.zeros((height, width, 3), np.uint8)
-    return Pictured(pixels, truth, np.arange(len(boxes)), none, none, truth)
+    return AnnotatedImage(pixels, truth, np.arange(len(boxes)), none, none, truth)
 
 
 def test_a_view_drops_what_lies_outside_and_ignores_what_is_mostly_outside() -> None:

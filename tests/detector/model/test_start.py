@@ -79,9 +79,24 @@ def test_a_network_of_the_same_classes_detects_the_same(
 def test_another_member_takes_the_parts_that_both_have(
     saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings]
 ) -> None:
-    _, path = saved(name="fast_rcnn")
+    earlier, path = saved(name="fast_rcnn")
     begun = begin(model_settings(name="faster_rcnn"), OLD, path)
     assert begun.new == ("rpn",) and begun.kept == OLD
+    # R-CNN's head reads vectors of the backbone, and the head of the other one those of its hidden layers.
+    for name, parts in (("rcnn", ("head",)), ("single_object", ("box", "classes", "layers", "reduce"))):
+        begun = begin(model_settings(name=name), OLD, path)
+        assert begun.new == (*parts, *OLD) and begun.kept == ()
+        own = begun.network.state_dict()
+        given = {key: value for key, value in earlier.state_dict().items() if key.startswith("backbone.")}
+        assert given and all(torch.equal(own[key], value) for key, value in given.items())
+
+
+def test_weights_of_another_version_are_read_whatever_settings_it_had(
+    lively_network: Callable[..., DetectionNetwork], model_settings: Callable[..., ModelSettings], tmp_path: Path
+) -> None:
+    later = model_settings().model_dump(mode="json") | {"of_a_later_version": 1}
+    save_trained(tmp_path / WEIGHTS_FILE, lively_network(), Making({"model": later}, OLD))
+    assert begin(model_settings(), OLD, tmp_path / WEIGHTS_FILE).kept == OLD
 
 
 @pytest.mark.parametrize(
@@ -104,11 +119,16 @@ def test_other_layers_are_refused_with_the_setting_that_differs(
 
 
 def test_an_artifact_is_found_by_its_name_folder_or_file(
-    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings], tmp_path: Path
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, path = saved()
     for name in (str(path), str(path.parent)):
         assert weights_of(model_settings(start_from=name), tmp_path) == path
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "voc20").mkdir()  # perhaps somebody's data
     assert weights_of(model_settings(start_from="voc20"), tmp_path) == SHIPPED / WEIGHTS_FILE
     (tmp_path / "backbone.pth").write_bytes(b"x")
     for name in ("imagenet", "none", str(tmp_path / "backbone.pth")):

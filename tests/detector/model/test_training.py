@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from detector.common.errors import TrainingError
 from detector.data.annotations import CocoDataset
 from detector.model.checkpoint import load_checkpoint
+from detector.model.distributed import World
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.training import EpochReport, train
 from detector.model.validation import Figures
@@ -41,6 +43,7 @@ def trainer(
         dropout: float = 0.0,
         precision: str = "fp32",
         validate: Callable[[torch.nn.Module], Figures] | None = None,
+        world: World = World(),  # noqa: B008 (frozen)
         **changes: object,
     ) -> tuple[torch.nn.Module, list[EpochReport]]:
         reports: list[EpochReport] = []
@@ -53,11 +56,22 @@ def trainer(
         trained = train(
             new_network(dropout=dropout), *data, train_settings(**changes), device=torch.device("cpu"),
             precision=precision, checkpoint=str(tmp_path / checkpoint), identity=identity, report=report,
-            validate=validate,
+            validate=validate, world=world,
         )  # fmt: skip
         return trained, reports
 
     return run
+
+
+class Judge:
+    """Gives the epochs these APs, in turn, and keeps the networks' weights."""
+
+    def __init__(self, *aps: float) -> None:
+        self.aps, self.seen = list(aps), []
+
+    def __call__(self, network: torch.nn.Module) -> Figures:
+        self.seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return Figures(self.aps.pop(0), 0.9)
 
 
 def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
@@ -77,35 +91,27 @@ def test_the_loss_falls(trainer: Callable[..., tuple[torch.nn.Module, list[Epoch
 def test_a_killed_training_that_resumes_ends_where_it_would_have(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], precision: str
 ) -> None:
+    """The stopped one is measured after each epoch too, which changes nothing of the training."""
     options = {"precision": precision, "dropout": 0.3, "image_sizes": [32, 64]}
+    judge = Judge(0.1, 0.2)
     whole, _ = trainer("whole.pt", **options)
     with pytest.raises(Killed):
-        trainer("stopped.pt", kill_after=1, **options)
-    resumed, reports = trainer("stopped.pt", **options)
+        trainer("stopped.pt", kill_after=1, validate=judge, **options)
+    resumed, reports = trainer("stopped.pt", validate=judge, **options)
     assert [r.epoch for r in reports] == [1, 2]  # the log of a resumed training is whole
     assert equal(whole, resumed)
 
 
-def test_a_finished_training_is_not_run_again(
-    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
+def test_a_finished_training_is_not_run_again_and_another_one_is_not_resumed(
+    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
 ) -> None:
     trained, first = trainer(epochs=1)
     again, reports = trainer(epochs=1)
     assert reports == first and equal(trained, again)  # the same seconds: reported again, not run again
-
-
-def test_a_checkpoint_of_another_training_is_not_resumed(
-    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]], tmp_path: Path
-) -> None:
-    trainer(epochs=1, identity="other")
-    _, reports = trainer(epochs=1, identity="this")
-    assert [r.epoch for r in reports] == [1]
-    assert load_checkpoint(str(tmp_path / "last.pt"), "this")["reports"][0]["epoch"] == 1
-
-
-def test_the_seed_decides(trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]]) -> None:
-    a, b, c = (trainer(f"{i}.pt", epochs=1, seed=seed)[0] for i, seed in enumerate((3, 3, 4)))
-    assert equal(a, b) and not equal(a, c)
+    other, reports = trainer(epochs=1, identity="other", seed=4)
+    assert [r.epoch for r in reports] == [1] and not equal(trained, other)
+    assert load_checkpoint(str(tmp_path / "last.pt"), "this") is None
+    assert load_checkpoint(str(tmp_path / "last.pt"), "other")["reports"][0]["epoch"] == 1
 
 
 def only(training_set: TrainingSet, index: int) -> TrainingSet:
@@ -158,22 +164,23 @@ def test_a_loss_that_is_no_number_ends_the_training_and_says_what_to_do(
     assert not (tmp_path / "last.pt").exists()
 
 
-class Judge:
-    """Gives the epochs these APs, in turn, and keeps the networks' weights."""
-
-    def __init__(self, *aps: float) -> None:
-        self.aps, self.seen = list(aps), []
-
-    def __call__(self, network: torch.nn.Module) -> Figures:
-        self.seen.append({name: value.clone() for name, value in network.state_dict().items()})
-        return Figures(self.aps.pop(0), 0.9)
-
-
 def is_epoch(trained: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, weights[name]) for name, value in trained.state_dict().items())
 
 
-@pytest.mark.parametrize(("aps", "best", "average"), [((0.1, 0.3, 0.2), 1, 0.9), ((0.0, 0.0), 1, 0.0)])
+class Recording(World):
+    """Keeps what this process says of the epochs that were not better, and is answered that they are too many."""
+
+    asked: ClassVar[list[float]] = []
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        if "waited" not in values:
+            return values
+        self.asked.append(values["waited"])
+        return {"waited": 9.0}
+
+
+@pytest.mark.parametrize(("aps", "best", "average"), [((0.3, 0.2), 0, 0.9), ((0.0, 0.0), 1, 0.0)])
 def test_the_result_is_the_best_epoch_and_of_equal_ones_the_last(
     trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
     aps: tuple[float, ...],
@@ -197,11 +204,7 @@ def test_a_training_without_patience_ends_early_and_resumes_to_the_same_end(
     assert [report.epoch for report in reports] == [1, 2] and is_epoch(resumed, judge.seen[0])
     again, _ = trainer(epochs=3, patience=1, validate=judge)  # it has ended: nothing is measured again
     assert judge.aps == [0.9] and equal(resumed, again)
-
-
-def test_a_validation_changes_nothing_of_the_training(
-    trainer: Callable[..., tuple[torch.nn.Module, list[EpochReport]]],
-) -> None:
-    plain, _ = trainer("plain.pt", dropout=0.3, epochs=2)
-    watched, _ = trainer("watched.pt", dropout=0.3, epochs=2, validate=Judge(0.1, 0.2))
-    assert equal(plain, watched)
+    # The processes' numbers are added, and another process has read the same checkpoint.
+    other = Recording(rank=1)
+    trainer(epochs=3, patience=1, world=other)
+    assert other.asked == [0.0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from detector.common.digests import sha256_of
 from detector.common.errors import AnnotationError, ArtifactError, WeightsError
@@ -302,7 +303,7 @@ def killed(*args: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_killed_stage_resumes_with_the_same_settings_only(
+def test_a_killed_stage_resumes_with_the_same_settings_and_images_only(
     road: Road, train_again: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -314,7 +315,17 @@ def test_a_killed_stage_resumes_with_the_same_settings_only(
         patch.setattr(fast_rcnn, "multi_task_loss", killed)  # a step of training would end here
         with pytest.raises(KeyboardInterrupt):
             train_again(seed=9)
+        image = road.dataset / "images" / load_coco(road.dataset / "val.json").images[0].file_name
+        before = image.read_bytes()
+        try:
+            Image.open(image).transpose(Image.Transpose.ROTATE_180).save(image)  # of the same name, size and labels
+            with pytest.raises(KeyboardInterrupt):
+                train_again()
+        finally:
+            image.write_bytes(before)
         assert train_again().is_file()
+    logged = json.loads((tmp_path / "log/metrics.json").read_text())
+    assert logged["best"] == {"epoch": road.params.train.epochs, **logged["val"]}
     steps = (tmp_path / "log/plots/metrics/loss/class.tsv").read_text().splitlines()[1:]
     assert len(steps) == road.params.train.epochs
 

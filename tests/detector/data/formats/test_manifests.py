@@ -85,6 +85,17 @@ def test_an_artifact_that_states_little_and_a_run_that_kept_little(tmp_path: Pat
     assert len(train.files) == 1
 
 
+def test_boxes_of_a_detector_are_those_of_the_upright_image(tmp_path: Path) -> None:
+    """Whatever frame the settings state for the boxes that people drew; a half turn does not show in the size."""
+    turned, corrected = (str(write_image(tmp_path / "photos" / f"{n}.jpg", 3, colour=90 * n)) for n in (1, 2))
+    run = run_over(tmp_path, "run", [record(turned, box("cat", 0.9)), record(corrected, box("cat", 0.9))])
+    correction = labelled(tmp_path / "round-1", {"2.jpg": Path(corrected)}, {"2.jpg": [[5, 5, 20, 20]]})
+    (train,) = stated(format="manifests", runs=[run], corrections=[correction]).values()
+    found = objects(train.fit(FrameRules("stored")).dataset)
+    assert found == {"photos/1.jpg": [CAT], "photos/2.jpg": [("cat", [35, 15, 55, 35], False)]}
+    assert train.fit(FrameRules()).repairs.assumed_upright == 1
+
+
 def test_images_that_failed_changed_or_are_gone_are_counted(tmp_path: Path) -> None:
     paths = photos(tmp_path, "a.png", "b.png", "c.png", "d.png")
     records = [record(path, box("cat", 0.9)) for path in paths]
@@ -212,6 +223,41 @@ def test_images_of_val_and_test_of_another_source_are_not_taken(tmp_path: Path) 
     assert "source 2: 2 image(s) of train resemble images of val or test of another source, and were left out" in (
         joined.notices
     )
+
+
+def test_images_of_one_fixed_camera_stay_in_train(tmp_path: Path) -> None:
+    """All resemble each other, as `divide` says in a notice: those of val and test leave no other image out."""
+    scene = np.tile(np.linspace(0, 250, 60).astype(np.uint8)[None, :, None], (40, 1, 3))
+    paths = [tmp_path / f"photos/{number}.png" for number in range(24)]
+    paths[0].parent.mkdir()
+    for number, path in enumerate(paths):
+        pixels = scene.copy()
+        pixels[number, 5:9] = 255
+        Image.fromarray(pixels).save(path)
+    run = run_over(tmp_path, "run", [record(str(path), box("dog", 0.9)) for path in paths])
+    corrections = labelled(tmp_path / "round-1", {path.name: path for path in paths[:12]}, {})
+    split = {"val": 0.25, "test": 0.25}
+    source = {"format": "manifests", "runs": [run], "corrections": [corrections], "split": split}
+    joined = read_sources(FetchSettings.model_validate({"sources": [source]}), 1, tmp_path / "none", {})
+    assert any("as those of one fixed camera do" in notice for notice in joined.notices)
+    assert sum(len(split.files) for split in joined.splits.values()) == 24
+    assert {f"photos/{number}.png" for number in range(12, 24)} <= joined.splits["train"].files.keys()
+
+
+def test_what_the_reader_of_corrections_leaves_out_is_said(tmp_path: Path) -> None:
+    """A person has finished one of two tasks: the other image has the detector's labels still."""
+    paths = photos(tmp_path, "a.png", "b.png")
+    run = run_over(tmp_path, "run", [record(path, box("dog", 0.9)) for path in paths])
+    tasks = [
+        {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}]},
+        {"id": 2, "data": {"image": "b.png"}, "annotations": []},
+    ]
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(tasks))
+    corrections = {"format": "labelstudio", "data": str(export), "images": str(tmp_path / "photos")}
+    (train,) = stated(format="manifests", runs=[run], corrections=[corrections]).values()
+    assert train.checked == {"photos/a.png"}
+    assert [text for text in notes(train) if text.startswith("corrections: 1 task(s) have no finished annotation")]
 
 
 def test_a_correction_without_an_image_is_refused(tmp_path: Path) -> None:
