@@ -51,40 +51,42 @@ def run(inputs: Inputs, checkpoint: Path, world: World) -> tuple[list[EpochRepor
     return reports, trained
 
 
-def process(rank: int, port: int, inputs: Inputs, out: Path) -> None:
+def process(rank: int, port: int, trainings: dict[str, Inputs], out: Path) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
     torch.set_num_threads(1)
     with join(torch.device("cpu")) as world:
         assert (world.rank, world.size, world.first) == (rank, 2, rank == 0)
-        reports, trained = run(inputs, out / "checkpoint.pt", world)
-        assert bool(reports) == world.first
-        torch.save({"losses": [r.losses for r in reports], "network": trained.state_dict()}, out / f"{rank}.pt")
+        for name, inputs in trainings.items():
+            reports, trained = run(inputs, out / f"{name}.pt", world)
+            assert bool(reports) == world.first
+            content = {"losses": [r.losses for r in reports], "network": trained.state_dict()}
+            torch.save(content, out / f"{name}-{rank}.pt")
 
 
-@pytest.mark.parametrize("name", ["fast_rcnn", "faster_rcnn"])
 def test_two_processes_train_as_one_with_the_doubled_batch(
-    model_settings: Callable[..., ModelSettings],
-    train_settings: Callable[..., TrainSettings],
-    tmp_path: Path,
-    name: str,
+    model_settings: Callable[..., ModelSettings], train_settings: Callable[..., TrainSettings], tmp_path: Path
 ) -> None:
+    """Both networks in the same two processes, because these take longer to start than to train."""
     truth, proposals = pictures(tmp_path, 7)  # batches of 4 and 3: the slices of the last differ
-    model = model_settings(name=name)
     options = {"epochs": 2, "image_sizes": [96], "average": 0.5, "learning_rate": 0.001}
-    alone, _ = run(
-        (model, train_settings(batch_size=4, **options), tmp_path, truth, proposals), tmp_path / "1.pt", World()
-    )
+
+    def inputs(name: str, batch_size: int) -> Inputs:
+        settings = train_settings(batch_size=batch_size, **options)
+        return model_settings(name=name), settings, tmp_path, truth, proposals
+
+    names = ("fast_rcnn", "faster_rcnn")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    inputs = (model, train_settings(batch_size=2, **options), tmp_path, truth, proposals)
-    multiprocessing.spawn(process, (port, inputs, tmp_path), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    assert len(alone) == len(first["losses"]) == 2
-    for one, both in zip(alone, first["losses"], strict=True):
-        assert both == pytest.approx(one.losses, rel=2e-3)
-    assert both != pytest.approx(alone[0].losses, rel=2e-3)  # the epochs differ by more than the processes do
-    assert all(torch.equal(value, second["network"][key]) for key, value in first["network"].items())
+    multiprocessing.spawn(process, (port, {name: inputs(name, 2) for name in names}, tmp_path), nprocs=2)
+    for name in names:
+        alone, _ = run(inputs(name, 4), tmp_path / f"{name}-alone.pt", World())
+        first, second = (torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in range(2))
+        assert len(alone) == len(first["losses"]) == 2
+        for one, both in zip(alone, first["losses"], strict=True):
+            assert both == pytest.approx(one.losses, rel=2e-3)
+        assert both != pytest.approx(alone[0].losses, rel=2e-3)  # the epochs differ by more than the processes do
+        assert all(torch.equal(value, second["network"][key]) for key, value in first["network"].items())
 
 
 def test_slices_are_the_whole_batch_and_weigh_as_much(
