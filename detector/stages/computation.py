@@ -11,6 +11,8 @@ from detector.common.sources import imported_sources
 
 # Modules that cannot change a number: errors, progress bars, pages, and settings, whose values are compared instead.
 _WITHOUT_EFFECT = ("detector.common.", "detector.params")
+# Except for these: they decide how an image is called, and which bytes it has.
+_WITH_EFFECT = ("detector.common.content_coding", "detector.common.file_names", "detector.common.s3_names")
 # These settings also decide which source is split, for the stage that has the second module.
 _SPLIT_SETTINGS, _SPLITS = "detector.data.settings", "detector.data.splitting"
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
@@ -30,7 +32,8 @@ def computation_digest(module: str) -> str:
     digest = hashlib.sha256()
     sources = imported_sources(module, Path(spec.origin))
     for name, source in sorted(sources.items()):
-        if not name.startswith(_WITHOUT_EFFECT) and (name != _SPLIT_SETTINGS or _SPLITS in sources):
+        counts = not name.startswith(_WITHOUT_EFFECT) or name in _WITH_EFFECT
+        if counts and (name != _SPLIT_SETTINGS or _SPLITS in sources):
             digest.update(f"{name}\n{_essence(source)}\n".encode())
     return digest.hexdigest()
 

@@ -84,16 +84,29 @@ def test_what_decides_a_number_counts(digest: Callable[..., str], file: str, old
     assert digest() != digest(file, old, new)
 
 
-def test_the_settings_that_decide_which_source_is_split_count_for_fetch_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("changed_module", "old", "new"),
+    [
+        ("detector.data.settings", b"default=0.15", b"default=0.2"),  # which source is split
+        ("detector.common.file_names", b"_PART_BYTES = 200", b"_PART_BYTES = 100"),  # how an image is called
+    ],
+)
+def test_what_decides_the_dataset_counts_for_fetch_only(
+    monkeypatch: pytest.MonkeyPatch, changed_module: str, old: bytes, new: bytes
+) -> None:
     stages = ("fetch", "train", "evaluate")
     before = [computation_digest(f"detector.stages.{stage}") for stage in stages]
+    replaced = []
 
     def changed(module: str, file: Path) -> dict[str, bytes]:
         sources = imported_sources(module, file)
-        old = sources["detector.data.settings"]
-        assert b"default=0.15" in old
-        return sources | {"detector.data.settings": old.replace(b"default=0.15", b"default=0.2")}
+        if changed_module in sources:
+            replaced.append(module)
+            assert old in sources[changed_module]
+            sources[changed_module] = sources[changed_module].replace(old, new)
+        return sources
 
     monkeypatch.setattr("detector.stages.computation.imported_sources", changed)
     after = [computation_digest(f"detector.stages.{stage}") for stage in stages]
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True]
+    assert "detector.stages.fetch" in replaced
