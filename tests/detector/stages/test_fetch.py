@@ -351,7 +351,7 @@ def test_a_link_in_the_result_is_replaced_and_what_it_leads_to_stays(tmp_path: P
     (tmp_path / "out/train.json").symlink_to(tmp_path / "gone")
     fetch(settings(coco_section(tmp_path)), 1, tmp_path / "out")
     assert (tmp_path / "disk/mine.jpg").read_bytes() == b"mine"
-    assert len(contents(tmp_path / "out")) == 8 and not (tmp_path / "out/images").is_symlink()
+    assert len(contents(tmp_path / "out")) == 9 and not (tmp_path / "out/images").is_symlink()
 
 
 def test_a_source_that_fails_leaves_the_earlier_result(tmp_path: Path) -> None:
