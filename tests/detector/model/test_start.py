@@ -7,12 +7,16 @@ import pytest
 import torch
 
 from detector.common.errors import TrainingError, WeightsError
+from detector.data.annotations import CocoDataset
+from detector.model.distributed import World
 from detector.model.heads import ClassLayer
 from detector.model.network import DetectionNetwork
 from detector.model.start import begin, weights_of
 from detector.model.trained import save_trained
+from detector.model.training import new_learner
 from detector.model.weights_file import WEIGHTS_FILE, Making
-from detector.params import ModelSettings
+from detector.params import ModelSettings, TrainSettings
+from detector.proposals.store import Proposals
 from detector.runtime.shipped import SHIPPED
 
 OLD = ("cat", "dog", "tree")
@@ -61,6 +65,25 @@ def test_the_rows_of_known_classes_are_kept_and_the_others_start_anew(
     same = {name for name in own if kept[name].shape == own[name].shape and torch.equal(kept[name], own[name])}
     last = {name for name, layer in begun.network.named_modules() if isinstance(layer, ClassLayer)}
     assert {name for name in own if name.rpartition(".")[0] not in last} <= same
+
+
+def test_weights_of_the_earlier_detector_have_a_learning_rate_of_their_own(
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    train_settings: Callable[..., TrainSettings],
+    training_set: tuple[Path, CocoDataset, Proposals],
+) -> None:
+    _, path = saved(name="fast_rcnn")
+    begun = begin(model_settings(name="faster_rcnn"), NEW, path)
+    settings = train_settings(learning_rate=1.0, backbone_rate=0.5, start_rate=0.25, frozen_blocks=0)
+    learner = new_learner(
+        begun.network, training_set[1], settings, torch.device("cpu"), "fp32", World(), begun.parameters
+    )
+    rates = {id(own): group["max_lr"] for group in learner.optimiser.param_groups for own in group["params"]}
+    found = {name: rates[id(own)] for name, own in begun.network.named_parameters() if id(own) in rates}
+    assert {rate for name, rate in found.items() if name.startswith("backbone.")} == {0.125}
+    assert {rate for name, rate in found.items() if name.startswith(("pyramid.", "head.layers."))} == {0.25}
+    assert {rate for name, rate in found.items() if name.startswith(("rpn.", "head.classes.", "head.deltas."))} == {1}
 
 
 def test_a_network_of_the_same_classes_detects_the_same(
