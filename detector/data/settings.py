@@ -71,9 +71,9 @@ class _Source(_Frozen):
 
     def dependencies(self) -> Iterator[str]:
         """Yield the files and folders whose change must run the stage again. Labels and images lie beside a file, such
-        as data.yaml, so that its folder counts."""
+        as data.yaml, so that its folder counts. Archives cannot change unseen: the settings have their checksums."""
         for key, value in self.named():
-            if key != "cache":
+            if key not in ("cache", "archives"):
                 yield str(Path(value).parent) if Path(value).is_file() else value
 
 
@@ -148,8 +148,9 @@ class CocoSource(_Fetched):
             yield f"splits.{name}.images", files.images
 
     def dependencies(self) -> Iterator[str]:
-        """Yield the annotation files and the folders of images."""
-        yield from (value for key, value in self.named() if key != "cache")
+        """Yield the annotation files and the folders of images; not the archives, which have a checksum."""
+        for files in self.splits.values():
+            yield from (files.annotations, *([] if files.checksum else [files.images]))
 
 
 class FileSource(_Fetched):

@@ -23,6 +23,7 @@ from detector.stages.init import init, recognise, suggest
 from detector.stages.watched import unwatched
 from tests.support.published import write_run
 
+MD5 = f"md5:{'0' * 32}"
 ROOT = Path(__file__).parents[3]
 
 
@@ -307,10 +308,13 @@ def test_a_run_is_no_project_and_sources_that_dvc_does_not_watch_are_named(
     added = [
         {"format": "manifests", "runs": ["boxes/", "s3://b/r"], "corrections": [{"format": "voc", "data": "photos/x"}]},
         {"format": "labelstudio", "data": "round-1/export.json", "images": "round-1/images"},
+        # The settings have the checksums of these archives.
+        {"format": "yolo", "archives": [{"url": "https://a.org/b.zip", "checksum": MD5}]},
+        {"format": "coco", "splits": {"train": {"annotations": "c.json", "images": "d.zip", "checksum": MD5}}},
     ]
     sources = [settings.sources[0].model_dump(exclude_unset=True), *added]
     more = FetchSettings.model_validate({"sources": sources})
-    missing = ["boxes/manifest.json", "s3://b/r/manifest.json", "round-1/export.json", "round-1/images"]
+    missing = ["boxes/manifest.json", "s3://b/r/manifest.json", "round-1/export.json", "round-1/images", "c.json"]
     assert unwatched(more, Path("dvc.yaml")) == missing
     assert unwatched(more, ROOT / "dvc.yaml") == unwatched(more, Path("none.yaml")) == []
 
