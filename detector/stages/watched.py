@@ -14,7 +14,7 @@ def unwatched(settings: FetchSettings, pipeline: Path) -> list[str]:
 
     pipeline: dvc.yaml. Elsewhere nothing is returned: a clone of Boxcar watches code and settings alone.
     """
-    content = yaml.safe_load(pipeline.read_text("utf-8")) if pipeline.is_file() else {}
+    content = (yaml.safe_load(pipeline.read_text("utf-8")) if pipeline.is_file() else None) or {}
     stages = content.get("stages") or {}
     if "computation" not in stages:
         return []
