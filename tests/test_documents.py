@@ -23,6 +23,8 @@ COMMANDS = [
 PAGES = ("README.md", "CONTRIBUTING.md")
 # Relative links and images of a Markdown page.
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+ANCHOR = re.compile(r"\]\(([^)#:\s]*\.md|)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
 
 
@@ -92,6 +94,14 @@ def test_dvc_and_the_layout_name_the_same_paths() -> None:
 def test_every_link_leads_somewhere(path: str) -> None:
     for link in LINK.findall((ROOT / path).read_text()):
         assert ((ROOT / path).parent / link).exists(), link
+    for link, anchor in ANCHOR.findall((ROOT / path).read_text()):
+        page = (ROOT / path).parent / link if link else ROOT / path
+        assert anchor in {_anchor(heading) for heading in HEADING.findall(page.read_text())}, f"{link}#{anchor}"
+
+
+def _anchor(heading: str) -> str:
+    """The name that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -107,7 +107,7 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     if earlier is None:
         return Begun(build(model, len(classes)))
     network = build(model, len(classes), weights="none")
-    making, given = read_trained(earlier)
+    making, given = read_trained(earlier, "name another start, or copy the file again")
     different = _different(model, making.settings["model"])
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, ClassLayer)}
     old = {name: label for label, name in enumerate(making.classes)}

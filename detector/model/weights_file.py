@@ -31,10 +31,10 @@ class Making:
     precision: str = ""
 
 
-def read_trained(path: Path) -> tuple[Making, dict[str, torch.Tensor]]:
-    """Return how the network in `path` was made, and its weights by name; or raise WeightsError.
+def read_trained(path: Path, remedy: str = "run the stage `train` again") -> tuple[Making, dict[str, torch.Tensor]]:
+    """Return how the network in `path` was made, and its weights by name.
 
-    The file is missing or damaged.
+    remedy: what to do about a damaged file. Raises WeightsError if the file is missing or damaged.
     """
     if not path.is_file():
         raise WeightsError(f"{path} is missing: run the stage `train`")
@@ -46,7 +46,7 @@ def read_trained(path: Path) -> tuple[Making, dict[str, torch.Tensor]]:
             making = Making(**{**content, "classes": tuple(content["classes"])})
             return making, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}; run the stage `train` again") from error
+        raise WeightsError(f"{path} cannot be read: {error}; {remedy}") from error
 
 
 def load_making(path: Path) -> Making:
