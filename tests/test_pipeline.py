@@ -169,7 +169,7 @@ def test_metrics_and_plots_can_be_shown(project: Project) -> None:
 def test_every_plot_has_a_title_axes_and_its_data(project: Project) -> None:
     plots = yaml.safe_load((project.folder / "dvc.yaml").read_text())["plots"]
     drawn = [definition for plot in plots if isinstance(plot, dict) for definition in plot.values()]
-    assert len(drawn) == 4
+    assert len(drawn) == 5
     for plot in drawn:
         assert plot["title"] and plot["x_label"] and plot["y_label"]
         for name, fields in plot["y"].items():
@@ -226,7 +226,7 @@ HARMLESS = {
 }
 HARMFUL = {
     "the loss": ("detector/model/losses.py", "box_weight * box_loss", "2.0 * box_weight * box_loss"),
-    "the sampler": ("detector/model/training_images.py", "random.random() < 0.5", "random.random() < 0.4"),
+    "the sampler": ("detector/model/augmentations.py", "random.random() >= 0.5", "random.random() >= 0.4"),
     "the reader of images": ("detector/runtime/images.py", "MAX_PIXELS = ", "MAX_PIXELS = 1 + "),
     "the depth of samples": ("detector/runtime/decoding/depth.py", "2 ** (bits - 2)", "2 ** (bits - 3)"),
 }
@@ -322,9 +322,11 @@ def test_a_stopped_training_job_goes_on_elsewhere_and_pushes_its_products(projec
         [*command, "first"], cwd=tmp_path, env=there.environment(), stdout=subprocess.PIPE, text=True
     )
     checkpoints = project.server.root / "dvc/checkpoints"
-    while not list(checkpoints.glob("*.pt")):
+    before, now = None, 0
+    while before != now or not now:  # this server shows a file while it is still being written
         assert first.poll() is None, first.communicate()[0]
-        time.sleep(0.05)
+        time.sleep(0.2)
+        before, now = now, sum(path.stat().st_size for path in checkpoints.glob("*.pt"))
     first.terminate()
     printed = first.communicate()[0]
     assert first.returncode == 143, printed
