@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detector.runtime.artifact import LabelRun
+from detector.runtime.label_run import LabelRun
 from jobs.errors import JobError
 from jobs.published_run import PublishedRun
 

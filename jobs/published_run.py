@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
-from detector.runtime.artifact import LabelRun
+from detector.runtime.label_run import LabelRun
 from jobs.errors import IncompleteError, ModelError, UsageError
 from jobs.formats import Manifest, OtherSchemaError, PartEntry, Record, decode_lines, parse, sha256, summary
 from jobs.storage import Store, open_store, read_ahead

@@ -20,7 +20,7 @@ from detector.data.places import Places
 from detector.data.settings import SPLITS, FetchSettings
 from detector.data.sides import Sides
 from detector.data.splitting import divide
-from detector.data.stated import LabelRun
+from detector.runtime.label_run import LabelRun
 
 
 @dataclass(frozen=True)

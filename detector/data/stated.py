@@ -16,6 +16,7 @@ from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.data.checks import Repairs, Split, fit_images
 from detector.data.frames import FrameRules
+from detector.runtime.label_run import LabelRun
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
@@ -35,25 +36,6 @@ class Thing(NamedTuple):
     name: str
     box: Box
     ignore: bool = False
-
-
-@dataclass(frozen=True)
-class LabelRun:
-    """A published run whose boxes became labels: where it was found, and what was taken.
-
-    images: those that it gave; boxes: its boxes that became objects; corrected: images whose labels people have
-    corrected; least_scores: of a box that becomes an object, by label.
-    """
-
-    uri: str
-    run: str
-    manifest_sha256: str
-    artifact: str
-    artifact_sha256: str
-    images: int
-    boxes: int
-    corrected: int
-    least_scores: dict[str, float]
 
 
 class Drawn(NamedTuple):

@@ -162,8 +162,8 @@ def train(
         reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds, figures, validating))
         if world.first:
             best = _better(best, epoch + 1, measured, learner.product)
-            kept = {"identity": identity, "precision": precision, "best": vars(best) if best else None}
-            save_checkpoint(checkpoint, kept | {"reports": [asdict(item) for item in reports]} | learner.state())
+            state = {"identity": identity, "precision": precision, "best": vars(best) if best else None}
+            save_checkpoint(checkpoint, state | {"reports": [asdict(item) for item in reports]} | learner.state())
             report(reports[-1])
     if best:
         learner.product.load_state_dict(best.weights)

@@ -21,6 +21,7 @@ from detector.common.errors import ArtifactError
 from detector.runtime.baseline import BINS
 from detector.runtime.kinds import Decoding
 from detector.runtime.kinds.rcnn import ProposalSettings, RcnnDecoding
+from detector.runtime.label_run import LabelRun
 from detector.runtime.postprocess import Columns
 from detector.runtime.preprocess import MOST_SIDE, Preprocessing, own_preprocessing
 
@@ -62,20 +63,6 @@ class Baseline(_Frozen):
         description="the same detections, a row for each tenth of the score: ten counts, of the square root of the "
         "box's share of its image, 0 to .1, .1 to .2, ...",
     )
-
-
-class LabelRun(_Frozen):
-    """A published run of the batch job, whose boxes were labels in the training."""
-
-    uri: str = Field(description="the run's OUTPUT, as the settings named it")
-    run: str = Field(description="the run's name")
-    manifest_sha256: str = Field(description="of the run's manifest.json")
-    artifact: str = Field(description="the name of the detector that made the run")
-    artifact_sha256: str = Field(description="of that detector's model.json")
-    images: int = Field(ge=0, description="images that were taken from the run")
-    boxes: int = Field(ge=0, description="boxes of the run that became objects")
-    corrected: int = Field(ge=0, description="images whose labels people corrected")
-    least_scores: dict[str, float] = Field(description="of a box that became an object, by label")
 
 
 class Artifact(_Frozen):

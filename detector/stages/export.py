@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from detector.common.errors import ArtifactError
 from detector.model.weights_file import WEIGHTS_FILE, save_half
 from detector.params import Params, params_digest
-from detector.runtime.artifact import MODEL_FILE, LabelRun, load_artifact, save_artifact
+from detector.runtime.artifact import MODEL_FILE, load_artifact, save_artifact
+from detector.runtime.label_run import LabelRun
 from detector.stages.digests import data_digest
 from detector.stages.layout import DRAFT_FILE, LABEL_RUNS
 

@@ -166,7 +166,7 @@ def fetch(settings: FetchSettings, seed: int, out: Path, sides_file: Path = SIDE
         )
         for name, split in splits.items():
             save_coco(split.dataset, new / f"{name}.json")
-        write_json(new / LABEL_RUNS, [asdict(run) for run in joined.runs])
+        write_json(new / LABEL_RUNS, [run.model_dump(mode="json") for run in joined.runs])
         (new / "report.json").write_text(json.dumps(report.metrics(), indent=2) + "\n")
         if sides != before:
             save_sides(sides, sides_file)

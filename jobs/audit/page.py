@@ -15,7 +15,7 @@ from detector.common.pages import colour_class, jpeg_uri, render_template
 from detector.common.text import visible
 from detector.runtime.images import Pixels
 from jobs.formats import BoxRecord, DrawnBox, PlannedImage, Record, Sample, sha256
-from jobs.pictures import Pictures, Wanted
+from jobs.page_images import PageImages, Wanted
 from jobs.plan import open_input, planned_parts
 from jobs.published_run import PublishedRun
 from jobs.sampling import published_plan
@@ -57,7 +57,7 @@ def make_page(run: PublishedRun, sample: Sample) -> tuple[Sample, bytes]:
     """
     looks = _looks(run, sample)
     plan = published_plan(run)
-    source = Pictures(partial(open_input, plan))
+    source = PageImages(partial(open_input, plan))
     planned = {
         plan.input + image.key: image
         for _, images in planned_parts(run.store, plan)

@@ -11,7 +11,7 @@ from detector.runtime.artifact import Artifact
 from jobs.audit.words import WORDS, statements
 from jobs.formats import Audit, BoxRecord, Manifest, Plan, Validation
 from jobs.left_out import left_out
-from jobs.pictures import Pictures, Shown, Wanted
+from jobs.page_images import PageImages, Shown, Wanted
 from jobs.plan import open_input
 from jobs.report.charts import make_charts
 from jobs.report.choice import GROUPS, GalleryImage, choose, is_broken
@@ -48,7 +48,7 @@ def render(
     chosen = choose(output, plan, tally, samples, validation.rules)
     most = MOST_BOXES if len(chosen) <= MANY_FIGURES else FEWER_BOXES
     drawn = [_boxes(item, tally, most) for item in chosen]
-    source = Pictures(partial(open_input, plan))
+    source = PageImages(partial(open_input, plan))
     make = partial(thumbnail, budget=_thumbnail_bytes(drawn))
     pictures = source.make([Wanted(item.sampled.image, item.sampled.record, LARGEST_SIDE, make) for item in chosen])
     figures = [

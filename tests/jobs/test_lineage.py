@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from detector.runtime.artifact import LabelRun, load_artifact, save_artifact
+from detector.runtime.artifact import load_artifact, save_artifact
+from detector.runtime.label_run import LabelRun
 from jobs.formats import Plan, sha256
 from tests.jobs.helpers import Boxcar, write_photos
 from tests.support.published import write_run

@@ -25,8 +25,9 @@ from detector.data.objects import AT_ONCE, LeftOut
 from detector.data.places import Places
 from detector.data.published import OK, Box, PublishedRun, Record
 from detector.data.settings import ManifestsSource
-from detector.data.stated import Drawn, LabelRun, Stated, Thing, state
+from detector.data.stated import Drawn, Stated, Thing, state
 from detector.runtime.geometry.boxes import iou
+from detector.runtime.label_run import LabelRun
 
 _FAILED = "{{}} image(s) were left out, because the run could not read them ({})"
 _GONE = "{{}} image(s) were left out, because the version that the run has seen is not there any more ({})"

@@ -15,7 +15,7 @@ TrainingSet = tuple[Path, CocoDataset, Proposals]
 
 
 class Oracle(DetectionNetwork):
-    """Finds the boxes that it is told of, in the pixels of the resized image."""
+    """Returns the scores and boxes that a test gives it, image by image; boxes are in pixels of the resized image."""
 
     def __init__(self, answers: list[tuple[Tensor, Tensor]], *, batched: bool) -> None:
         super().__init__()

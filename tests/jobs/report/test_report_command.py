@@ -11,8 +11,8 @@ import pytest
 
 from jobs.errors import ItemError, StorageError
 from jobs.formats import Validation, sha256
+from jobs.page_images import PageImages
 from jobs.parts import WholePart, find_parts
-from jobs.pictures import Pictures
 from jobs.plan import require_plan
 from jobs.report import Samples, render
 from jobs.storage import Content, Entry, FolderStore, open_store
@@ -104,7 +104,7 @@ def test_a_storage_that_fails_is_asked_once_and_named_on_the_page(
         raise StorageError("the disk <b>burns</b>")
 
     monkeypatch.setattr(FolderStore, "fetch", broken)
-    monkeypatch.setattr("jobs.pictures.THREADS", 1)
+    monkeypatch.setattr("jobs.page_images.THREADS", 1)
     boxcar("report", worked)
     page = _page(worked)
     assert len(asked) == 1 and "data:image/jpeg" not in page
@@ -123,7 +123,7 @@ def test_a_role_that_may_not_read_images_still_reports(
 
 
 def test_an_input_that_cannot_be_opened_is_named_on_the_page() -> None:
-    source = Pictures(partial(open_store, "gopher://photos/"))
+    source = PageImages(partial(open_store, "gopher://photos/"))
     assert "gopher" in str(source.trouble) and source.make([]) == []
 
 

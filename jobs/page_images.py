@@ -44,7 +44,7 @@ class Wanted(Generic[Made]):
     make: Callable[[Pixels], Made]
 
 
-class Pictures:
+class PageImages:
     """Reads images from one store. When the store fails, `trouble` says how, and it is not asked again."""
 
     def __init__(self, opened: Callable[[], Store]) -> None:
