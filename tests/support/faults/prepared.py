@@ -61,13 +61,13 @@ class Prepared:
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
 
-    def wait(self) -> Ended:
+    def wait(self, hangs_seconds: float = HANGS_SECONDS) -> Ended:
         """See runs.Running."""
-        self._process.join(HANGS_SECONDS)
+        self._process.join(hangs_seconds)
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s")
+            raise NotTried(f"no end after {hangs_seconds:.0f} s")
         stdout, stderr = (stream.read_text() for stream in self._streams)
         self._folder.cleanup()
         return Ended(code, stdout, stderr)
