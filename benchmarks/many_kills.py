@@ -2,10 +2,10 @@
 
     python -m benchmarks.many_kills
 
-The images are drawn with a seed and lie in a bucket of a local S3 server, as does OUTPUT; the artifact is a tiny one, so
-that the time goes into listing, reading, writing and resuming. SIGKILL comes at moments that a seed draws, in planning,
-work, finish and publishing. Prints a line of the table of faults and what the phases and the restarts took. Exits with
-1 when anything is lost or differs.
+The images are drawn with a seed and lie in a bucket of a local S3 server, as does OUTPUT. The artifact is a tiny one,
+so that the time goes into listing, reading, writing and resuming. SIGKILL comes at moments that a seed draws, in
+planning, work, finish and publishing. Prints a line of the table of faults, and what the phases and the restarts took.
+Exits with 1 when anything is lost or differs.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def main(images: int, kills: int, part_size: int, seed: int, quick: bool) -> Non
                 world, world.output("killed"), moments, _HANGS_SECONDS, lambda line: click.echo(line, err=True)
             )
     facts = happened.facts
+    broken = [f"exit {end.code} of {what}: {end.stderr[-500:]}" for what, end in happened.commands.items() if end.code]
+    broken += [f"`{what}` differs" for what, end in happened.states.items() if end != undisturbed or not end.published]
     spread = ", ".join(f"{count} in {phase}" for phase, count in facts["killed"].items())
-    broken = [f"exit {ended.code} of {name}: {ended.stderr[-500:]}" for name, ended in happened.commands.items() if ended.code]
-    broken += [f"{name} differs" for name, state in happened.states.items() if state != undisturbed or not state.published]
+    outcome = f"**broken**: {broken[0]}" if broken else f"killed {spread}; all bytes equal"
     click.echo("| fault | times tried | outcome |\n| --- | --- | --- |")
-    outcome = f"killed {spread}; all bytes equal" if not broken else f"**broken**: {broken[0]}"
-    click.echo(f"| {images:,} small images, SIGKILL again and again | {facts['killed'].total()} | {outcome} |\n")
+    click.echo(f"| SIGKILL in one run over {images:,} small images | {facts['killed'].total()} | {outcome} |\n")
     click.echo("| phase | seconds, left alone |\n| --- | --- |")
     for phase, seconds in whole.seconds.items():
         click.echo(f"| {phase} | {seconds:.1f} |")
     if first := facts["first part"]:
-        click.echo(f"\n{len(first)} restarts made parts: the first one after {statistics.median(first):.1f} s in the median")
+        click.echo(f"\nStarted again, a command makes its first part after {statistics.median(first):.1f} s (median).")
     if broken:
         click.echo("\n".join(broken), err=True)
         sys.exit(1)

@@ -15,7 +15,6 @@ from calendar import timegm
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 
 from tests.support.faults.planted import plant
 from tests.support.faults.proxy import Request

@@ -170,7 +170,9 @@ def left_alone(world: World, output: Place, hangs_seconds: float) -> Times:
     """Run over everything once, and measure the phases."""
     ended, times = _run(world, output, None, hangs_seconds)
     if ended.code or len(times.seconds) < len(SHARES):
-        raise NotTried(f"left alone, the run ends with exit {ended.code} after {[*times.seconds]}: {ended.stderr[-2000:]}")
+        raise NotTried(
+            f"left alone, the run ends with exit {ended.code} after {[*times.seconds]}: {ended.stderr[-2000:]}"
+        )
     return times
 
 
@@ -197,7 +199,9 @@ def killed_many_times(
             happened.commands[f"{number}: {moment}"] = ended
         if times.first_part is not None:
             happened.facts["first part"].append(times.first_part)
-        say(f"{time.monotonic() - started:6.0f} s  {number} of {len(moments)}: {moment}; exit {ended.code} in {reached}")
+        say(
+            f"{time.monotonic() - started:6.0f} s  {number} of {len(moments)}: {moment}; exit {ended.code} in {reached}"
+        )
     for what in ("resumed", "again"):
         happened.commands[what], _ = _run(world, output, None, hangs_seconds)
         happened.states[what] = read_state(output.folder)
