@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from detector.runtime.shipped import SHIPPED
 from jobs.rules.policy import DRIFT_IMAGES
 from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes
+from tests.support.forked import Forks, forks
 from tests.support.onnx_files import write_onnx
 from tests.support.published import box, record, write_run
 
@@ -67,8 +68,6 @@ SMOKE = {
         "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
-    "python -m benchmarks.faults": "--photos 30 --quick --only version",
-    "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
     "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
@@ -100,6 +99,14 @@ SMOKE = {
 # Commands that other tests run: the file and the words that show it.
 ELSEWHERE = {
     "cp settings/voc2007-400px.yaml params.yaml && dvc repro": ("tests/test_pipeline.py", '"dvc", "repro"'),
+    **{
+        command: ("tests/jobs/faults/test_commands.py", f'"{command}": "')
+        for command in (
+            "python -m benchmarks.faults",
+            "python -m benchmarks.faults --kills 5 --only SIGKILL",
+            "python -m benchmarks.many_kills",
+        )
+    },
 }
 
 
@@ -174,17 +181,24 @@ def _write_models(folder: Path) -> None:
     make_artifact(folder / "models/yolox", proposals=False)
 
 
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Forks]:
+    """Runs programs of this working tree."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with forks(os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}) as programs:
+        yield programs
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", SMOKE)
-def test_a_documented_command_runs(command: str, checkout: Path) -> None:
+def test_a_documented_command_runs(command: str, checkout: Path, programs: Forks) -> None:
     words = shlex.split(f"{command} {SMOKE[command]}")
     own = dict(word.split("=") for word in words if re.match(r"[A-Z_]+=", word))
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(words[len(own) :], cwd=checkout, env=environment | own, capture_output=True, text=True)
+    words, environment = words[len(own) :], {**programs.environment, **own}
+    if environment == programs.environment:
+        done = programs.run(words, checkout)
+    else:  # its variables must be there before torch is imported
+        done = subprocess.run(words, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.strip()
 
