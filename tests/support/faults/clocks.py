@@ -23,32 +23,34 @@ from tests.support.faults.runs import Happened, read_state
 from tests.support.faults.world import World
 
 HOUR = 3600.0
+# Modules written in C would crash with another datetime, so that only the job and botocore, which signs, get it.
 _HOOK = """
-import datetime, sys, time
+import builtins, datetime, sys, time, types
 
-def jumped(true):
+def offset():
     with open({path!r}) as file:
-        offset = float(file.read())
-    return true + (offset if isinstance(true, float) else datetime.timedelta(seconds=offset))
+        return float(file.read())
 
-class Kind(type):
-    def __instancecheck__(cls, value):
-        return isinstance(value, true_datetime)
-
-class Jumping(datetime.datetime, metaclass=Kind):
+class Jumping(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
-        return jumped(true_datetime.now(tz))
+        return datetime.datetime.now(tz) + datetime.timedelta(seconds=offset())
 
-    @classmethod
-    def utcnow(cls):
-        return jumped(true_datetime.now(datetime.UTC)).replace(tzinfo=None)
+jumping = types.ModuleType("datetime")
+jumping.__dict__.update(datetime.__dict__, datetime=Jumping)
+true_time, true_import = time.time, builtins.__import__
 
-true_datetime, true_time = datetime.datetime, time.time
-datetime.datetime, time.time = Jumping, lambda: jumped(true_time())
-for module in list(sys.modules.values()):
-    if getattr(module, "__dict__", {{}}).get("datetime") is true_datetime:
-        module.datetime = Jumping
+def deceived(name):
+    return name.partition(".")[0] in ("jobs", "botocore")
+
+def importing(name, globals=None, *rest, **named):
+    found = true_import(name, globals, *rest, **named)
+    return jumping if found is datetime and deceived((globals or {{}}).get("__name__") or "") else found
+
+time.time, builtins.__import__ = lambda: true_time() + offset(), importing
+for name, module in list(sys.modules.items()):  # those that were imported before
+    if deceived(name) and (found := vars(module).get("datetime")):
+        module.datetime = jumping if found is datetime else Jumping
 """
 
 
