@@ -36,11 +36,15 @@ _IOUS = (0.5, 0.75)
 
 @dataclass(frozen=True)
 class Way:
-    """What a training learns from beside the labels of people: runs, without the images whose names match a pattern."""
+    """What a training learns from beside the labels of people: runs, without the images whose names match a pattern.
+
+    min_score: as in the settings of the source.
+    """
 
     title: str
     runs: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    min_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def prepare(params: Params, way: Way, shown: int, folder: Path) -> CocoDataset:
     if not (folder / "train.json").exists():
         sources = [source.model_dump(mode="json") for source in params.fetch.sources]
         if way.runs:
-            sources.append({"format": "manifests", "runs": way.runs, "vote": len(way.runs) > 1})
+            taught = {"format": "manifests", "runs": way.runs, "vote": len(way.runs) > 1, "min_score": way.min_score}
+            sources.append(taught)
         settings = FetchSettings.model_validate({"seed": params.fetch.seed, "sources": sources})
         fetch.fetch(settings, settings.seed, folder, folder.parent / f"{folder.name}-splits.csv")
         found = load_coco(folder / "train.json")
@@ -131,7 +136,7 @@ def class_rows(trials: dict[Way, Trial]) -> Iterator[list[str]]:
         yield [name, *(f"{trial.ap_50[name]:.3f} / {trial.ap_75[name]:.3f}" for trial in trials.values())]
 
 
-def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Way]:
+def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...], min_score: float | None) -> list[Way]:
     """Return the ways that the options name: NAME=RUN,RUN and NAME=PATTERN."""
     patterns: dict[str, list[str]] = {}
     for name, _, pattern in (option.partition("=") for option in leave_out):
@@ -140,7 +145,7 @@ def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Way]:
     for name, _, runs in (option.partition("=") for option in teach):
         if not runs:
             raise click.UsageError(f"--teach {name}: write NAME=RUN or NAME=RUN,RUN, as voted=boxes/a,boxes/b")
-        ways.append(Way(name, tuple(runs.split(",")), tuple(patterns.pop(name, ()))))
+        ways.append(Way(name, tuple(runs.split(",")), tuple(patterns.pop(name, ())), min_score))
     if patterns:
         raise click.UsageError(f"--leave-out {next(iter(patterns))}: no --teach has this name")
     return ways
@@ -150,6 +155,7 @@ def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...]) -> list[Way]:
 @click.option("--settings", type=click.Path(path_type=Path), default=SETTINGS, help="Default: the shipped detector's.")
 @click.option("--teach", multiple=True, required=True, metavar="NAME=RUN,RUN", help="A way; several runs vote.")
 @click.option("--leave-out", multiple=True, metavar="NAME=PATTERN", help="Images of a way that it must not see.")
+@click.option("--min-score", type=float, help="Least score of a label. Default: those of the artifacts.")
 @click.option("--held-back", type=click.Path(path_type=Path, exists=True), help="COCO file: judge the labels by it.")
 @click.option("--start", default="voc20", show_default=True, help="As model.start_from.")
 @click.option("--start-rate", default=0.3, show_default=True, help="As train.start_rate.")
@@ -161,6 +167,7 @@ def main(
     settings: Path,
     teach: tuple[str, ...],
     leave_out: tuple[str, ...],
+    min_score: float | None,
     held_back: Path | None,
     start: str,
     start_rate: float,
@@ -176,7 +183,7 @@ def main(
     model = params.model.model_copy(update={"start_from": start})
     params = params.model_copy(update={"model": model, "train": changed})
     trials = {}
-    for way in _ways(teach, leave_out):
+    for way in _ways(teach, leave_out, min_score):
         if held_back and way.runs:
             found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset"), held_back))
             print(f"labels of {way.title}\n{markdown_table(['class', 'objects', 'precision', 'recall'], found)}")
