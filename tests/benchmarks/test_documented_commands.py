@@ -69,6 +69,7 @@ SMOKE = {
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.heads": "--rounds 1 --image-size 64",
     "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
