@@ -86,6 +86,8 @@ SMOKE = {
         "--images 2 --image-size 64 --epochs 2 --way 3",
     "OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json":
         "--settings params.yaml --start none --shown 4 --epochs 1 --image-sizes 64 --held-back voc/test.json",
+    "python -m benchmarks.thresholds RUN --annotations people.json":
+        "--annotations voc/test.json --images 1 --draws 1",
     "python -m benchmarks.tiles PEER --tile 416": "--dataset voc",
     "python -m benchmarks.tiles detector/artifacts/voc20 --tile 384": "--dataset voc",
     "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2 --way 4",
