@@ -37,7 +37,7 @@ class _Cluster:
                 return self._cluster.add_node(
                     wait=False, num_cpus=1, object_store_memory=_STORE_BYTES, env_vars=self._environment
                 )
-            except Exception as error:  # noqa: BLE001: Ray raises nothing more special
+            except Exception as error:  # noqa: BLE001 - Ray raises nothing more special
                 said = str(error)
         raise NotTried(f"no node of the cluster starts: {said}")
 
