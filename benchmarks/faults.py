@@ -52,7 +52,7 @@ _PART_SIZE = 10
 _STATUSES = {"nothing": "ok", "deleted": "missing", "changed": "changed"}
 # A node of a Ray cluster is killed every so many seconds: a minute in the field, less here, so that a run has enough of
 # them.
-_NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 20.0, 5, 3
+_NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 10.0, 5, 5
 _RESUMED = "exit 5 with one line; resumed, bytes equal"
 
 

@@ -75,12 +75,13 @@ def write_small_images(folder: Path, count: int, seed: int) -> None:
 def draw_moments(seed: int, count: int, parts: int, whole: Times) -> list[Moment]:
     """Draw `count` moments in the order of a run; `whole` has the times of the run that was left alone.
 
-    Each phase has at least one. A delay is at most as long as its phase lasts, or in work as one part takes.
+    Each phase has at least one. A delay is at most half as long as its phase lasts, because the next command may be
+    faster, or in work as long as one part takes.
     """
     lot = random.Random(seed)
     counts = {phase: max(1, round(count * share)) for phase, share in SHARES.items() if share}
     counts["work"] = count - sum(number for phase, number in counts.items() if phase != "work")
-    longest = whole.seconds | {"work": whole.seconds["work"] / parts}
+    longest = {phase: seconds / 2 for phase, seconds in whole.seconds.items()} | {"work": whole.seconds["work"] / parts}
     made = sorted(lot.randrange(parts) for _ in range(counts["work"]))
     return [
         Moment(phase, lot.uniform(0, longest[phase]), made[number] if phase == "work" else 0)
