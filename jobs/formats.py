@@ -21,8 +21,8 @@ from jobs.errors import UsageError
 SCHEMA_VERSION = 1
 # Raised when unchanged images and an unchanged artifact would give other records than before. 2: the reader of images
 # reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least four times the size at which the
-# detector looks is decoded at a fraction of its size.
-RECORDS_VERSION = 3
+# detector looks is decoded at a fraction of its size. 4: an image that is ok has its `image_quality`.
+RECORDS_VERSION = 4
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
 # records' bytes would change too.
@@ -93,6 +93,25 @@ class BoxRecord(FileModel):
     height: float = Field(description="Pixels, above 0; `y + height` is at most the image's height.")
 
 
+class QualityRecord(FileModel):
+    """What an image's pixels are like, measured when the longer side has 256 pixels, whatever the detector looks at."""
+
+    sharpness: float = Field(
+        description="Variance of the Laplacian of the brightness, in levels squared: low where an image is blurred."
+    )
+    brightness: float = Field(description="Mean brightness, 0 to 255.")
+    clipped_dark: float = Field(description="Share of pixels, 0 to 1, with a brightness of at most 5.")
+    clipped_bright: float = Field(description="Share of pixels, 0 to 1, with a brightness of at least 250.")
+    contrast: float = Field(description="Standard deviation of the brightness, in levels.")
+    red_green: float = Field(description="Mean of red minus green, -255 to 255.")
+    blue_yellow: float = Field(description="Mean of blue minus the mean of red and green, -255 to 255.")
+    aspect: float = Field(description="Width divided by height, after the EXIF orientation.")
+    perceptual_hash: str = Field(
+        pattern="^[0-9a-f]{16}$",
+        description="Difference hash of 64 bits in hex: near-duplicates differ in at most 6 bits.",
+    )
+
+
 class Record(VersionedModel):
     """One planned image: what was read, and its boxes, in pixels of the image after its EXIF orientation."""
 
@@ -111,6 +130,10 @@ class Record(VersionedModel):
         json_schema_extra={"enum": list(ERRORS.values())},
     )
     boxes: list[BoxRecord] = Field(description="Best score first; empty unless the status is ok.")
+    image_quality: QualityRecord | None = Field(
+        default=None,
+        description="What the pixels are like; null unless the status is ok, and in records of a version below 4.",
+    )
 
 
 class PlannedImage(FileModel):

@@ -15,7 +15,7 @@ from detector.runtime.postprocess import Detections
 from jobs.batcher import Batcher
 from jobs.decoding.decoders import DecoderEnded, Decoders
 from jobs.errors import ItemError, ModelError
-from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
+from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, QualityRecord, Record
 from jobs.storage import Content, Store
 
 # The largest image that is decoded (images.MAX_PIXELS) has 512 MiB uncompressed; a much larger file is not fetched.
@@ -102,15 +102,14 @@ class Imager:
                 "and report it"
             ) from error
         boxes = _boxes(found, self._detector.classes)
-        return self._record(image, "ok", content, read.width, read.height, boxes), seconds
+        return self._record(image, "ok", content, read, boxes), seconds
 
     def _record(
         self,
         image: PlannedImage,
         status: str,
         content: Content | None = None,
-        width: int | None = None,
-        height: int | None = None,
+        read: Image | None = None,
         boxes: list[BoxRecord] | None = None,
     ) -> Record:
         return Record(
@@ -119,11 +118,12 @@ class Imager:
             etag=content.etag if content else image.etag,
             version_id=content.version_id if content else None,
             bytes=image.size,
-            width=width,
-            height=height,
+            width=read.width if read else None,
+            height=read.height if read else None,
             status=status,
             error=ERRORS[status],
             boxes=boxes or [],
+            image_quality=QualityRecord(**vars(read.quality)) if read and read.quality else None,
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.common.progress import progress
 from detector.data.checks import Split
-from detector.data.near import NEAR, Hashes, difference_hash, distances
+from detector.runtime.hashes import NEAR, Hashes, difference_hash, distances
 from detector.data.settings import SPLITS
 from detector.runtime.images import decode_image
 

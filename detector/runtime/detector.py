@@ -11,7 +11,7 @@ from detector.runtime.devices import Device
 from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
 from detector.runtime.reading import Image as Image
-from detector.runtime.reading import Reading, read_image
+from detector.runtime.reading import Reading, read_and_measure, read_image
 
 if TYPE_CHECKING:
     from detector.runtime.tiling import Tiling
@@ -84,3 +84,8 @@ def open_detector(
 def read_for(detector: Detector, data: bytes) -> Image:
     """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
     return read_image(data, detector.reading(*frame_size(data)))
+
+
+def measure_for(detector: Detector, data: bytes) -> Image:
+    """Decode an image as `read_for` does, with its quality."""
+    return read_and_measure(data, detector.reading(*frame_size(data)))

@@ -23,7 +23,12 @@ def difference_hash(pixels: Pixels) -> int:
 
     pixels: uint8 RGB (H, W, 3).
     """
-    small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    return gray_hash(Image.fromarray(pixels).convert("L"))
+
+
+def gray_hash(gray: Image.Image) -> int:
+    """Return the difference hash of an image of mode L."""
+    small = np.asarray(gray.resize((9, 8), Image.Resampling.BOX), np.int16)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
