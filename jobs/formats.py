@@ -94,21 +94,22 @@ class BoxRecord(FileModel):
 
 
 class QualityRecord(FileModel):
-    """What an image's pixels are like, measured when the longer side has 256 pixels, whatever the detector looks at."""
+    """What an image's pixels are like. The detector has no influence on it; "green" is the green channel when the longer
+    side of the image has 256 pixels."""
 
     sharpness: float = Field(
-        description="Variance of the Laplacian of the brightness, in levels squared: low where an image is blurred."
+        description="Variance of the Laplacian of green, in levels squared: low where an image is blurred."
     )
-    brightness: float = Field(description="Mean brightness, 0 to 255.")
-    clipped_dark: float = Field(description="Share of pixels, 0 to 1, with a brightness of at most 5.")
-    clipped_bright: float = Field(description="Share of pixels, 0 to 1, with a brightness of at least 250.")
-    contrast: float = Field(description="Standard deviation of the brightness, in levels.")
+    brightness: float = Field(description="Mean luma, 0 to 255.")
+    clipped_dark: float = Field(description="Share of pixels, 0 to 1, with a green of at most 5.")
+    clipped_bright: float = Field(description="Share of pixels, 0 to 1, with a green of at least 250.")
+    contrast: float = Field(description="Standard deviation of green, in levels.")
     red_green: float = Field(description="Mean of red minus green, -255 to 255.")
     blue_yellow: float = Field(description="Mean of blue minus the mean of red and green, -255 to 255.")
     aspect: float = Field(description="Width divided by height, after the EXIF orientation.")
     perceptual_hash: str = Field(
         pattern="^[0-9a-f]{16}$",
-        description="Difference hash of 64 bits in hex: near-duplicates differ in at most 6 bits.",
+        description="Difference hash of green, 64 bits in hex: near-duplicates differ in at most 6 bits.",
     )
 
 
