@@ -94,8 +94,8 @@ class BoxRecord(FileModel):
 
 
 class QualityRecord(FileModel):
-    """What an image's pixels are like. The detector has no influence on it; "green" is the green channel when the longer
-    side of the image has 256 pixels."""
+    """What an image's pixels are like, whatever the detector. Green is the green channel when the longer side has 256
+    pixels."""
 
     sharpness: float = Field(
         description="Variance of the Laplacian of green, in levels squared: low where an image is blurred."

@@ -101,7 +101,7 @@ class Imager:
                 f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
-        boxes = _boxes(found, self._detector.classes)
+        boxes = boxes_of(found, self._detector.classes)
         return self._record(image, "ok", content, read, boxes), seconds
 
     def _record(
@@ -127,7 +127,7 @@ class Imager:
         )
 
 
-def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
+def boxes_of(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
     """Detections as the boxes of a record. The detector has rounded edges to sixteenths, so widths and heights are
     exact."""
     return [

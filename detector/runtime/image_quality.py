@@ -15,10 +15,11 @@ from PIL import Image
 from detector.runtime.hashes import gray_hash
 from detector.runtime.images import Decoded, Pixels
 
-# The longer side in pixels at which the green channel of an image is measured. A smaller image is enlarged, so that it counts as less sharp.
+# The longer side in pixels at which the green channel of an image is measured. A smaller image is enlarged, so that it
+# counts as less sharp.
 SIDE = 256
-# Level of green up to which a pixel is clipped at the dark end, and from which on at the bright end. The noise of a JPEG
-# moves clipped pixels by a few levels.
+# Level of green up to which a pixel is clipped at the dark end, and from which on at the bright end. The noise of a
+# JPEG moves clipped pixels by a few levels.
 _DARK, _BRIGHT = 5, 250
 _LEVELS = np.arange(256)
 
@@ -27,8 +28,8 @@ _LEVELS = np.arange(256)
 class ImageQuality:
     """What the pixels of an image are like.
 
-    brightness: mean luma, in levels from 0 to 255; red_green, blue_yellow: mean of red minus green, and of blue minus the
-    mean of red and green; aspect: width divided by height.
+    brightness: mean luma, in levels from 0 to 255; red_green, blue_yellow: mean of red minus green, and of blue minus
+    the mean of red and green; aspect: width divided by height.
 
     The others are of the green channel at SIDE pixels. It carries most of the brightness, and to take one channel costs
     a third of what a conversion to grey does. sharpness: variance of the Laplacian; contrast: standard deviation, in

@@ -21,8 +21,8 @@ _ROOM = 2
 @dataclass(frozen=True)
 class Image:
     """What the reader gives: pixels, uint8 RGB (h, w, 3), of the whole image or resized as the detector would do it;
-    height, width: of the whole image after its EXIF orientation, the frame of every result; quality: what the pixels are
-    like, where it was measured."""
+    height, width: of the whole image after its EXIF orientation, the frame of every result; quality: what the pixels
+    are like, where it was measured."""
 
     pixels: Pixels
     height: int

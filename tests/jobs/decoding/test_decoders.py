@@ -144,7 +144,7 @@ def test_a_child_that_answers_without_a_quality_is_ended(monkeypatch: pytest.Mon
     decoders = Decoders(Budget(MAX_PIXELS), 1)
     answered = Decoders._answer
 
-    def answer(self: Decoders, child: Child) -> dict[str, object]:
+    def answer(self: Decoders, child: Any) -> dict[str, Any]:
         found = answered(self, child)
         return found | {"quality": quality} if "quality" in found else found
 

@@ -35,7 +35,6 @@ from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
 from tests.support.artifacts import CLASSES
 
-
 TEXTS = ("image", "etag", "perceptual_hash")
 
 
