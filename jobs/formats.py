@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
+from detector.runtime.artifact import Baseline
 from detector.runtime.tiling import Tiling
 from jobs.errors import UsageError
 
@@ -188,6 +189,9 @@ class Since(FileModel):
         default=None, description="The previous run's OUTPUT; null when nothing can be copied from it."
     )
     run: str | None = Field(default=None, description="The previous run's name, or null.")
+    profile_sha256: str | None = Field(
+        default=None, description="SHA-256 of the previous run's quality/profile.json; null when it has none."
+    )
     manifest_sha256: str | None = Field(
         default=None, description="SHA-256 of the previous run's manifest.json, or null."
     )
@@ -328,7 +332,9 @@ class RuleResult(FileModel):
     verdict: Literal["passed", "warned", "rejected", "skipped"] = Field(
         description="The verdict; skipped when there is too little data to judge, and `observed` says so."
     )
-    checked: int = Field(description="Number of images, records or boxes that were checked.")
+    checked: int = Field(
+        description="Number of images, records or boxes that were checked; for drift, 1 for the run and 1 a prefix."
+    )
     broken: int = Field(description="Number of findings; a box that is outside on two sides counts twice.")
     observed: str = Field(description="What was found, as a text for people.")
     examples: list[str] = Field(description="URIs of images that break the rule; at most 20.")
@@ -344,6 +350,17 @@ class Validation(VersionedModel):
         default=[], description="Rules that reject this run although they only warn by default; sorted."
     )
     rules: list[RuleResult] = Field(description="One result for each rule.")
+
+
+class RunProfile(VersionedModel):
+    """quality/profile.json: counts of the run's boxes and pixels, from which the next run's drift is measured."""
+
+    run: str = Field(description="The run's name.")
+    prefix_depth: int = Field(description="Number of folders below the input that make a prefix; 0: none.")
+    whole: Baseline = Field(description="The whole run.")
+    prefixes: dict[str, Baseline] = Field(
+        description="Each prefix, relative to the input; empty when there are more than 1,000."
+    )
 
 
 class PartEntry(FileModel):
@@ -421,11 +438,17 @@ class Manifest(VersionedModel):
     strict: list[str] = Field(
         default=[], description="Rules that reject this run although they only warn by default; sorted."
     )
+    prefix_depth: int = Field(
+        default=1, description="Number of folders below the input by which drift was judged too; 0: by none."
+    )
     warnings: list[str] = Field(
         default=[],
         description="Rules that are broken and only warn, and rules that should reject but were not judged.",
     )
     validation_sha256: str = Field(description="SHA-256 of quality/validation.json, in hex.")
+    profile_sha256: str | None = Field(
+        default=None, description="SHA-256 of quality/profile.json, in hex; null in runs of a boxcar that wrote none."
+    )
     parts: list[PartEntry] = Field(description="The parts, in the plan's order.")
     lineage: Lineage = Field(description="What made the boxes.")
     cost: Cost = Field(description="What it cost to make the parts.")
