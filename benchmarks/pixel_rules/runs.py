@@ -21,9 +21,10 @@ PREFIXES = 10
 
 
 def drawn_run(pools: Pools, fault: str, images: int, seed: int) -> list[Record]:
-    """Records of a run with PREFIXES cameras, drawn with replacement; the last camera has the fault.
+    """Records of a run with PREFIXES cameras; the last camera has the fault.
 
-    A camera that hangs shows one image: all of its records are frames of one photograph.
+    Each photograph is drawn once where the pool is large enough, because a repeated one is a near-duplicate. A camera
+    that hangs shows one image: all of its records are frames of one photograph.
     """
     random = np.random.default_rng([seed, sum(map(ord, fault))])
     clean, faulty = pools[CLEAN], pools[fault]
@@ -31,13 +32,14 @@ def drawn_run(pools: Pools, fault: str, images: int, seed: int) -> list[Record]:
     if fault == "stuck camera":
         name = faulty[random.integers(len(faulty))].image.partition("#")[0]
         faulty = [record for record in faulty if record.image.startswith(f"{name}#")]
-    records = []
-    for camera in range(PREFIXES):
-        pool = faulty if camera == PREFIXES - 1 else clean
-        for number, place in enumerate(random.integers(len(pool), size=each)):
-            name = f"/p/camera-{camera:02d}/{seed}-{number:05d}.jpg"
-            records.append(pool[place].model_copy(update={"image": name}))
-    return records
+    count = images if fault == CLEAN else images - each
+    drawn = [clean[place] for place in random.choice(len(clean), count, replace=len(clean) < count)]
+    if fault != CLEAN:
+        drawn += [faulty[place] for place in random.choice(len(faulty), each, replace=len(faulty) < each)]
+    return [
+        record.model_copy(update={"image": f"/p/camera-{number // each:02d}/{seed}-{number:05d}.jpg"})
+        for number, record in enumerate(drawn)
+    ]
 
 
 def alarms(records: Sequence[Record], artifact: Artifact, earlier: RunProfile | None) -> dict[str, set[str]]:
