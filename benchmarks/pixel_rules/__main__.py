@@ -1,8 +1,8 @@
 """Measure how often the drift rules see planted faults of pixels, and how often they warn of clean runs.
 
-    python -m benchmarks.pixel_rules PHOTOS OTHERS --pools FOLDER
+    python -m benchmarks.pixel_rules FOLDER --others FOLDER --pools pools
 
-PHOTOS: photographs of the kind that the shipped artifact was tested on; OTHERS: another collection.
+The first FOLDER has photographs of the kind that the shipped artifact was tested on, the other one another collection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TIMED_SIDE, TIMED = 500, 100
 
 @click.command()
 @click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("others", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--others", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--pools", type=click.Path(path_type=Path), required=True, help="Folder for the records.")
 @click.option("--model", type=click.Path(exists=True, path_type=Path), default=SHIPPED, help="The artifact.")
 @click.option("--clean", type=int, default=2000, show_default=True, help="Photographs as they are.")

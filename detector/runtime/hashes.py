@@ -42,6 +42,14 @@ def quick_hash(data: bytes) -> int | None:
     return difference_hash(pixels) if pixels.min() < pixels.max() else None
 
 
+def near_counts(hashes: Hashes) -> NDArray[np.int64]:
+    """Return how many other ones of `hashes` (N,) are near-duplicates of each; takes memory for N x N numbers."""
+    bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
+    ones = bits.sum(axis=1)
+    different = ones[:, None] + ones - 2 * bits @ bits.T  # whole numbers, which float32 holds exactly
+    return (different <= NEAR).sum(axis=1) - 1
+
+
 def distances(one: int, others: Hashes) -> NDArray[np.int64]:
     """Return the number of bits, 0 to 64, in which each of `others` (N,) differs from `one`."""
     different = np.bitwise_xor(others, np.uint64(one))

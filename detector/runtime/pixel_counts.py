@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.artifact import PixelBaseline
-from detector.runtime.hashes import NEAR, distances
+from detector.runtime.hashes import near_counts
 
 
 def _steps(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -42,8 +41,7 @@ EDGES: dict[str, tuple[float, ...]] = {
 SAMPLED = 256
 
 
-@dataclass(frozen=True)
-class CountedImage:
+class CountedImage(NamedTuple):
     """An image to count. numbers: one for each of EDGES, in their order; hash: its perceptual hash of 64 bits."""
 
     name: str
@@ -51,8 +49,7 @@ class CountedImage:
     hash: int
 
 
-@dataclass(frozen=True, order=True)
-class SampledImage:
+class SampledImage(NamedTuple):
     """An image of the sample. draw: a number of chance that follows from its name; bins: those of its numbers."""
 
     draw: int
@@ -103,8 +100,7 @@ class PixelCounts:
     def near_duplicates(self) -> list[SampledImage]:
         """Return the images of the sample that have a near-duplicate in it; those with most of them come first."""
         sample = self.sample()
-        hashes = np.array([image.hash for image in sample], np.uint64)
-        near = [int((distances(image.hash, hashes) <= NEAR).sum()) - 1 for image in sample]
+        near = near_counts(np.array([image.hash for image in sample], np.uint64))
         order = sorted(range(len(sample)), key=lambda place: -near[place])
         return [sample[place] for place in order if near[place]]
 

@@ -120,6 +120,7 @@ def _frames(ours: dict[str, Counts], theirs: dict[str, Counts], there: str) -> D
         said = f"{100 * shares[most]:.0f} % of the images have a {text} from {edges[most]:.4g} on, "
         said += f"{100 * known[most]:.0f} % on {there}"
         moved = float(np.abs(shares - known).sum() / 2)
+        said = said if moved else f"as on {there}"
         found.append(Drift(moved, said, min(1.0, 2 * histograms_differ(here, before))))
     return max(found, key=lambda drift: drift.value or 0.0)
 

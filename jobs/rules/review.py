@@ -138,7 +138,7 @@ class Review:
         observed = _observed(whole.measures[rule])
         if len(found) > 1:
             broken = finding.broken - (whole in alarmed)
-            observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix"
+            observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix breaks the rule"
             named = [f"{subject.name} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]]
             observed += ": " + "; ".join(named) if named else ""
         finding.examples = []
