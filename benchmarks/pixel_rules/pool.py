@@ -13,8 +13,9 @@ from PIL import Image
 from benchmarks.pixel_rules.faults import CLEAN, FAULTS, REPLACED, Fault
 from detector.common.progress import progress
 from detector.runtime.detector import Detector, measure_for
+from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import decode_image
-from detector.runtime.reading import Reading, read_and_measure
+from detector.runtime.reading import Reading
 from jobs.formats import QualityRecord, Record, decode_lines, encode_lines
 from jobs.image import boxes_of
 

@@ -25,10 +25,11 @@ from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibratio
 from detector.runtime.baseline import Histograms
 from detector.runtime.detector import Detector, open_detector, read_for
 from detector.runtime.geometry.boxes import area
+from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import frame_size
 from detector.runtime.pixel_counts import CountedImage, PixelCounts, counted_image
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
-from detector.runtime.reading import Reading, read_and_measure
+from detector.runtime.reading import Reading
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from detector.runtime.devices import Device
+from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
 from detector.runtime.reading import Image as Image
-from detector.runtime.reading import Reading, read_and_measure, read_image
+from detector.runtime.reading import Reading, read_image
 
 if TYPE_CHECKING:
     from detector.runtime.tiling import Tiling

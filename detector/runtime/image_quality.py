@@ -6,14 +6,16 @@ The values hardly depend on the image's own size, or on how large a detector loo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from detector.runtime.hashes import gray_hash
-from detector.runtime.images import Decoded, Pixels
+from detector.runtime.images import MAX_PIXELS, Decoded, Pixels, decode
+from detector.runtime.reading import ROOM, Reading, least_size, resized
+from detector.runtime.reading import Image as ReadImage
 
 # The longer side in pixels at which the green channel of an image is measured. A smaller image is enlarged, so that it
 # counts as less sharp.
@@ -70,6 +72,17 @@ def image_quality(found: Decoded) -> ImageQuality:
         aspect=round(found.width / found.height, 4),
         perceptual_hash=f"{gray_hash(small):016x}",
     )
+
+
+def read_and_measure(data: bytes, reading: Reading, max_pixels: int = MAX_PIXELS) -> ReadImage:
+    """Read an image as `reading.read_image` does, with its quality, which hardly depends on `reading`."""
+    found = measured = decode(data, least_size(reading), max_pixels)
+    enough = ROOM * SIDE
+    if max(found.pixels.shape) < min(enough, max(found.height, found.width)):
+        # A detector that looks at very small images had the JPEG decoded at a size that is too small to be measured.
+        factor = enough / max(found.height, found.width)
+        measured = decode(data, (int(factor * found.height), int(factor * found.width)), max_pixels)
+    return replace(resized(found, reading), quality=image_quality(measured))
 
 
 def _small_green(found: Decoded) -> Image.Image:

@@ -20,8 +20,9 @@ from PIL import AvifImagePlugin, Image, ImageCms, ImageColor
 
 from detector.common.errors import FormatError, ImageError
 from detector.runtime.decoding.readers import register_heif
+from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import frame_size
-from detector.runtime.reading import Reading, read_and_measure
+from detector.runtime.reading import Reading
 from jobs.decoding.channel import Channel
 from jobs.decoding.limits import cpu_seconds, memory_bytes
 from jobs.decoding.protocol import OUT_OF_MEMORY

@@ -11,9 +11,9 @@ from PIL import Image, ImageFilter
 from skimage import data
 
 from detector.runtime.hashes import NEAR
-from detector.runtime.image_quality import ImageQuality
+from detector.runtime.image_quality import ImageQuality, read_and_measure
 from detector.runtime.images import Pixels
-from detector.runtime.reading import Reading, read_and_measure, read_image
+from detector.runtime.reading import Reading, read_image
 
 
 def _encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
