@@ -53,17 +53,21 @@ class ModelSettings(_Frozen):
         multiple_of=32,
         description="pixels of a warped proposal's side, for members that warp",
     )
-    head: Literal["softmax", "svm"] = Field(
-        default="softmax", description="svm is for rcnn only, and is fitted after training"
+    head: Literal["softmax", "svm", "light"] = Field(
+        default="softmax",
+        description="svm: for rcnn, fitted after training; light: for fast_rcnn and faster_rcnn, half the time",
     )
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
     dropout: float = Field(ge=0, lt=1, description="dropout between these layers, in training")
 
     @model_validator(mode="after")
-    def _svms_belong_to_rcnn(self) -> Self:
-        if self.head == "svm" and self.name != "rcnn":
-            raise ValueError(f"head svm is for rcnn, but name is {self.name}: set head to softmax")
+    def _heads_belong_to_members(self) -> Self:
+        members = {"svm": ("rcnn",), "light": ("fast_rcnn", "faster_rcnn")}.get(self.head)
+        if members and self.name not in members:
+            raise ValueError(
+                f"head {self.head} is for {' and '.join(members)}, but name is {self.name}: set head to softmax"
+            )
         return self
 
     @model_validator(mode="after")

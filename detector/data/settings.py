@@ -241,6 +241,9 @@ class ManifestsSource(_Fetched):
     runs: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         min_length=1, description="OUTPUTs, folders or s3://; an image that several have takes its labels from the last"
     )
+    vote: bool = Field(
+        default=False, description="the boxes of an image that several runs have read are fused, instead of the last's"
+    )
     min_score: Score | dict[str, Score] | None = Field(
         default=None,
         description="least score of a box that becomes an object, for all labels or for each by its name; by default "

@@ -1,4 +1,4 @@
-"""Measures average precision as PASCAL VOC defines it, and chooses score thresholds from its curves."""
+"""Measures average precision as PASCAL VOC defines it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from detector.evaluation.matching import IGNORED, TRUE_POSITIVE, class_overlaps,
 
 # Boxes at these IoUs fit decently, well and almost perfectly.
 IOU_THRESHOLDS = (0.5, 0.7, 0.9)
-# If no detection is right, no threshold is better than another.
-_NO_OPERATING_SCORE = 0.5
 
 
 def eleven_point(recall: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
@@ -63,19 +61,6 @@ class ClassResult:
         recall, precision = self.at_scores(thresholds)
         total = recall + precision
         return np.divide(2 * recall * precision, total, out=np.zeros_like(total), where=total > 0)
-
-    def best_f1(self) -> tuple[float, float]:
-        """Return (threshold, F1) of the highest F1, with the highest such threshold; (NaN, 0) if nothing is right."""
-        thresholds = np.unique(self.scores)[::-1]
-        return _best(thresholds, self.f1(thresholds))
-
-
-def _best(thresholds: NDArray[np.float64], f1: NDArray[np.float64]) -> tuple[float, float]:
-    """Return (threshold, F1) of the first highest F1, or (NaN, 0) if none is above 0."""
-    if not f1.max(initial=0.0) > 0:
-        return float("nan"), 0.0
-    best = int(np.argmax(f1))
-    return float(thresholds[best]), float(f1[best])
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -135,17 +120,3 @@ def evaluate_voc(
                 )
             )
     return VocResult({iou: tuple(found) for iou, found in results.items()})
-
-
-def operating_score(truth: CocoDataset, detections: DetectionSet, iou: float = 0.5) -> float:
-    """Return the score threshold with the highest mean F1 over the classes that have truths.
-
-    It is the score of some detection. If several are equally good it is the highest, and .5 if no detection is right.
-    """
-    results = [result for result in evaluate_voc(truth, detections, (iou,)).by_iou[iou] if result.truths]
-    thresholds = np.unique(np.concatenate([result.scores for result in results] or [np.zeros(0)]))[::-1]
-    f1 = np.zeros(len(thresholds))
-    for result in results:
-        f1 += result.f1(thresholds) / len(results)
-    score, best = _best(thresholds, f1)
-    return score if best > 0 else _NO_OPERATING_SCORE

@@ -18,9 +18,10 @@ import numpy as np
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation import calibration
-from detector.evaluation.average_precision import VocResult, evaluate_voc, operating_score
+from detector.evaluation.average_precision import VocResult
 from detector.evaluation.detections import DetectionSet
 from detector.evaluation.measure import detect_all, figures
+from detector.evaluation.thresholds import choose_scores
 from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, PixelBaseline, save_artifact
 from detector.runtime.baseline import Histograms
 from detector.runtime.detector import Detector, open_detector, read_for
@@ -112,14 +113,12 @@ def _choose(draft: Artifact, val: CocoDataset, raw: DetectionSet) -> tuple[Artif
         image: Detections(own.boxes, rounded(calibrate(own.scores, slope, offset)), own.labels)
         for image, own in raw.items()
     }
-    score = operating_score(val, on_val)
-    best = {result.name: result.best_f1() for result in evaluate_voc(val, on_val, (0.5,)).by_iou[0.5]}
+    scores = choose_scores(val, on_val)
     chosen = {
         "calibration": Calibration(slope=slope, offset=offset),
         "least_score": calibrated_score(draft.least_score, slope, offset),
-        "operating_score": score,
-        # A class without any right detection gets the common threshold.
-        "class_scores": {name: own if f1 > 0 else score for name, (own, f1) in best.items()},
+        "operating_score": scores.operating,
+        "class_scores": scores.by_class,
     }
     return draft.model_copy(update=chosen), on_val
 

@@ -29,7 +29,7 @@ def tables(folder: Path) -> str:
         (name, _number(artifact.class_ap.get(name)), _number(artifact.class_scores.get(name)))
         for name in artifact.classes
     ]
-    classes = markdown_table(["class", "AP at IoU .5, 11-point, test", "score with the best F1, val"], rows)
+    classes = markdown_table(["class", "AP at IoU .5, 11-point, test", "own score, chosen on val"], rows)
     return "\n\n".join([_facts(artifact, size), *_figures(artifact), classes]) + "\n"
 
 

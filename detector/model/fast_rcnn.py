@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detector.model.backbones import BACKBONES
 from detector.model.deltas import decode
-from detector.model.heads import RegionHead
+from detector.model.depthwise import separable
+from detector.model.heads import THIN, LightHead, RegionHead
 from detector.model.losses import multi_task_loss
 from detector.model.network import DetectionNetwork, Losses
 from detector.model.pyramid import FeaturePyramid
@@ -23,7 +24,11 @@ from detector.params import ModelSettings, TrainSettings
 
 
 class FastRCNN(DetectionNetwork):
-    """A backbone, a pyramid, RoIAlign and a head of two hidden layers."""
+    """A backbone, a pyramid, RoIAlign and a head of two hidden layers.
+
+    With `model.head: light` the head has one hidden layer, which reads regions from thin maps, and the pyramid's
+    convolutions are separable.
+    """
 
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
         """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
@@ -31,8 +36,13 @@ class FastRCNN(DetectionNetwork):
         backbone = BACKBONES[settings.backbone]
         self.strides = backbone.strides
         self.backbone = backbone.build(weights, settings.start_sha256)
-        self.pyramid = FeaturePyramid(backbone.channels, settings.pyramid_channels)
-        self.head = RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout)
+        channels, light = settings.pyramid_channels, settings.head == "light"
+        self.pyramid = FeaturePyramid(backbone.channels, channels, light)
+        self.thin: nn.Module = separable(channels, THIN) if light else nn.Identity()
+        if light:
+            self.head: RegionHead | LightHead = LightHead(BINS, settings.hidden, classes, settings.dropout)
+        else:
+            self.head = RegionHead(channels, BINS, settings.hidden, classes, settings.dropout)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the pyramid's maps, float32 (B, D, H_l, W_l), for images (B, 3, H, W)."""
@@ -43,7 +53,7 @@ class FastRCNN(DetectionNetwork):
 
         features: (B, D, H_l, W_l); rois: float32 (R, 5), rows of image index and xyxy in pixels.
         """
-        logits, deltas = self.head(pool(features, self.strides, rois))
+        logits, deltas = self.head(pool([self.thin(level) for level in features], self.strides, rois))
         return logits.float(), deltas.float()
 
     def region_losses(

@@ -28,7 +28,7 @@ class FasterRCNN(FastRCNN):
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
         """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__(settings, classes, weights)
-        self.rpn = ProposalNetwork(settings.pyramid_channels, self.strides)
+        self.rpn = ProposalNetwork(settings.pyramid_channels, self.strides, light=settings.head == "light")
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
         features = self.features(images)

@@ -14,6 +14,10 @@ _SVM_SLOPE = 4.0
 # The margin of an SVM without samples, or before the fit, which gives a score of 4e-18.
 _SVM_NOTHING = -10.0
 
+# The channels of a light head's maps. The paper has 10 for each of 7 x 7 places in a region, and a place reads only its
+# own 10. ONNX has no such operation: here all places read the same maps, which must have more channels for that.
+THIN = 32
+
 
 class ClassLayer(nn.Linear):
     """A last layer with `rows` outputs for each class, after one for the background if there is one.
@@ -71,6 +75,20 @@ class RegionHead(LinearHead):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:  # (R, D, S, S)
         return super().forward(self.layers(pooled))
+
+
+class LightHead(LinearHead):
+    """One hidden layer, for regions that are read from thin maps of `THIN` channels (Li et al. 2017, "Light-Head
+    R-CNN", section 3)."""
+
+    def __init__(self, bins: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__(hidden, classes)
+        self.layer = nn.Sequential(
+            nn.Flatten(), nn.Linear(THIN * bins * bins, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
+        )
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:  # (R, THIN, S, S)
+        return super().forward(self.layer(pooled))
 
 
 class SvmHead(nn.Module):

@@ -5,16 +5,18 @@ Shapes: B images, A anchors of one image over all levels, R proposals of one ima
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection._utils import _topk_min
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
+from detector.model.depthwise import separable
 from detector.model.network import Losses
 from detector.model.suppression import suppress
 from detector.model.targets import coverage
@@ -41,6 +43,14 @@ _NMS_IOU = 0.7
 
 class _Head(RPNHead):
     """Returns float32 also under autocast, because coordinates in bfloat16 would be wrong by whole pixels."""
+
+    def __init__(self, channels: int, anchors: int, light: bool) -> None:
+        super().__init__(channels, anchors)
+        if light:
+            # Their names differ from those of the other convolution, whose weights would not fit.
+            self.conv = nn.Sequential(
+                OrderedDict(separable=separable(channels, channels), activation=nn.ReLU(inplace=True))
+            )
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         objectness, deltas = super().forward(features)
@@ -72,14 +82,15 @@ class _Sampler:
 class ProposalNetwork(RegionProposalNetwork):
     """Computes objectness and a refined box for every anchor; the best ones, after suppression, are the proposals."""
 
-    def __init__(self, channels: int, strides: Sequence[int]) -> None:
+    def __init__(self, channels: int, strides: Sequence[int], light: bool = False) -> None:
+        """light: the convolution before the scores is separable."""
         if len(strides) != len(_SIDES):
             raise ValueError(f"anchors are set for {len(_SIDES)} levels, not {len(strides)}")
         anchors = AnchorGenerator(_SIDES, (_RATIOS,) * len(_SIDES))
         limit = {"training": _KEPT_A_LEVEL, "testing": _KEPT_A_LEVEL}
         super().__init__(
             anchors,
-            _Head(channels, anchors.num_anchors_per_location()[0]),
+            _Head(channels, anchors.num_anchors_per_location()[0], light),
             _FOREGROUND_IOU,
             _BACKGROUND_IOU,
             _DRAWN,

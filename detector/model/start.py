@@ -5,7 +5,7 @@ Shapes: C classes without the background.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
 
     Rows of the last layers belong to a class each: those of a class with the same name are kept, and the others start
     anew. Parts that only one of the two has, such as the proposal network, start anew or are left out; so does a last
-    layer that another member of the family applies to other vectors.
+    layer that reads the vectors of other hidden layers, as those of another member of the family or another head.
     Raises WeightsError if `earlier` cannot be read, and TrainingError if its layers have other shapes.
     """
     if earlier is None:
@@ -118,8 +118,10 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
             continue
         owner = name.rpartition(".")[0]
         layer, theirs = layers.get(owner), given[name].to(value.dtype)
-        if layer is not None and not different and given[f"{owner}.weight"].shape[1] != layer.in_features:
-            continue
+        if layer is not None and not different:
+            hidden = _hidden_of(owner, own, layers)
+            if given[f"{owner}.weight"].shape[1] != layer.in_features or not hidden <= given.keys():
+                continue
         if value.shape[layer is not None :] != theirs.shape[layer is not None :]:
             shapes = f"{name} is {tuple(value.shape)} here and {tuple(theirs.shape)} there"
             raise TrainingError(_other_layers(model, different or shapes))
@@ -134,6 +136,12 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     new = (*missing, *(name for name in classes if name not in kept))
     whole = frozenset(name for name in taken if name.rpartition(".")[0] not in layers)
     return Begun(network, kept, new, whole)
+
+
+def _hidden_of(owner: str, own: Mapping[str, Tensor], layers: Collection[str]) -> set[str]:
+    """Return the names of the parameters of the head's hidden layers, whose vectors the last layer `owner` reads."""
+    head = owner.rpartition(".")[0] + "."
+    return {name for name in own if name.startswith(head) and name.rpartition(".")[0] not in layers}
 
 
 def _rows(layer: ClassLayer, own: Tensor, given: Tensor, classes: Sequence[str], old: dict[str, int]) -> Tensor:

@@ -103,7 +103,11 @@ class Artifact(_Frozen):
     operating_score: float = Field(
         ge=0, le=1, description="the default threshold; if measured, the score with the best mean F1 on val"
     )
-    class_scores: dict[str, float] = Field(default={}, description="each class's own score with the best F1 on val")
+    class_scores: dict[str, float] = Field(
+        default={},
+        description="each class's own score with the best F1 on val; the fewer objects it has there, the more those of "
+        "all classes count",
+    )
     least_score: float = Field(
         default=0.0, ge=0, le=1, description="detections below were not measured: `--min-score` to repeat it"
     )

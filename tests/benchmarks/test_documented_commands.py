@@ -69,6 +69,7 @@ SMOKE = {
     "python -m benchmarks.drift OUTPUT": "--draws 2",
     "python -m benchmarks.faults": "--photos 30 --quick --only version",
     "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
+    "python -m benchmarks.heads": "--rounds 1 --image-size 64",
     "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
@@ -85,6 +86,10 @@ SMOKE = {
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
     "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32":
         "--images 2 --image-size 64 --epochs 2 --way 3",
+    "OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json":
+        "--settings params.yaml --start none --shown 4 --epochs 1 --image-sizes 64 --held-back voc/test.json",
+    "python -m benchmarks.thresholds RUN --annotations people.json":
+        "--annotations voc/test.json --images 1 --draws 1",
     "python -m benchmarks.tiles PEER --tile 416": "--dataset voc",
     "python -m benchmarks.tiles detector/artifacts/voc20 --tile 384": "--dataset voc",
     "python -m benchmarks.training": "--images 8 --image-size 64 --epochs 2 --way 4",

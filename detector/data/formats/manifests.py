@@ -2,16 +2,18 @@
 them.
 
 A box from the least score of its label on is an object. A box below it, from `ignore_from` on, is ignored: the detector
-was not sure, so that it should be learnt neither as an object nor as background. Lower boxes are background.
+was not sure, so that it should be learnt neither as an object nor as background. Lower boxes are background. Where
+several runs have read an image, the last one counts, or all of them vote.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from detector.common.errors import AnnotationError
 from detector.common.file_names import escaped
 from detector.common.progress import progress
 from detector.data.formats.corrections import Target, match, override, read_corrections
+from detector.data.formats.voting import Ballot, vote
 from detector.data.frames import FrameRules
 from detector.data.objects import AT_ONCE, LeftOut
 from detector.data.places import Places
@@ -32,6 +35,8 @@ from detector.runtime.label_run import LabelRun
 _FAILED = "{{}} image(s) were left out, because the run could not read them ({})"
 _GONE = "{{}} image(s) were left out, because the version that the run has seen is not there any more ({})"
 _SEVERAL = "{} image(s) are in several runs; their labels are those of the last one"
+_VOTED = "{} image(s) are in several runs, which vote on their labels"
+_OTHER_VERSION = "{} reading(s) of images have no vote, because a later run has read another version of the image"
 _UNSURE = "{} box(es) with scores below the least are ignored: neither objects nor background"
 _CUT_OFF = (
     "{} label(s) have no boxes below their least score, because the run kept none: an object of which the detector was "
@@ -42,9 +47,10 @@ _SAME_OBJECT = 0.5
 
 
 class _Row(NamedTuple):
-    """One image of a run: the run's number, its version, its key below INPUT, and what was found."""
+    """One image: the numbers of the runs that its labels come from, the last run first; its version, its key below
+    INPUT, and what was found."""
 
-    run: int
+    runs: tuple[int, ...]
     etag: str | None
     key: str
     width: int
@@ -78,7 +84,7 @@ def read(source: ManifestsSource, places: Places, seed: int, rules: FrameRules) 
     notes[_UNSURE] = sum(thing.ignore for image in drawn for thing in image.things)
     classes = dict.fromkeys(label for run in runs for label in run.manifest.boxes)
     train = override(state(source.name(), drawn, notes, classes), corrected)
-    taken = [[uri for uri in rows if rows[uri].run == number] for number in range(len(runs))]
+    taken = [[uri for uri in rows if number in rows[uri].runs] for number in range(len(runs))]
     origins = [
         LabelRun(
             uri=place,
@@ -133,7 +139,17 @@ def _least_scores(source: ManifestsSource, runs: Sequence[PublishedRun]) -> list
                 wanted = max(kept, card.class_scores.get(label, general))
             scores[label] = wanted
         found.append(scores)
+    if source.vote:  # the score of a fused box is a mean over the runs, and so is the least score
+        means = {label: fmean(scores[label] for scores in found if label in scores) for label in known}
+        return [means] * len(runs)
     return found
+
+
+class _Reading(NamedTuple):
+    """What one run, by its number, says of an image."""
+
+    run: int
+    record: Record
 
 
 def _rows(
@@ -142,45 +158,76 @@ def _rows(
     least: Sequence[Mapping[str, float]],
     notes: Counter[str],
 ) -> dict[str, _Row]:
-    """Return the images that a run has read, by URI; of an image that several have read, what the last one says."""
+    """Return the images that a run has read, by URI."""
+    from_score = [
+        {label: score / 2 if source.ignore_from is None else source.ignore_from for label, score in scores.items()}
+        for scores in least
+    ]
+    for run, scores, ignored in zip(runs, least, from_score, strict=True):
+        kept = run.manifest.min_score
+        notes[_CUT_OFF] += sum(ignored[label] < scores[label] <= kept for label in run.manifest.boxes)
     rows: dict[str, _Row] = {}
     failed: dict[str, str] = {}
-    for number in reversed(range(len(runs))):
-        run = runs[number]
-        from_score = {
-            label: score / 2 if source.ignore_from is None else source.ignore_from
-            for label, score in least[number].items()
-        }
-        cut_off = [from_score[label] < score <= run.manifest.min_score for label, score in least[number].items()]
-        notes[_CUT_OFF] += sum(cut_off)
-        records = progress(run.records(), run.manifest.images, f"read {run.place}")
-        for record in records:
-            if record.status != OK:
-                failed.setdefault(record.image, record.status)
-            elif record.image in rows:
-                notes[_SEVERAL] += 1
-            else:
-                rows[record.image] = _row(run, number, record, least[number], from_score)
+    for uri, readings in _readings(source.vote, runs, failed, notes):
+        last = readings[0].run
+        rows[uri] = _row(runs, readings, least[last], from_score[last])
     for image, status in failed.items():
         notes[_FAILED.format(status)] += image not in rows
     return rows
 
 
+def _readings(
+    all_of_them: bool, runs: Sequence[PublishedRun], failed: dict[str, str], notes: Counter[str]
+) -> Iterator[tuple[str, list[_Reading]]]:
+    """Yield each image with its readings, the last run's first: that one alone, or all of the same version.
+
+    Adds the images that a run could not read to `failed`, with their status.
+    """
+    seen: dict[str, list[_Reading]] = {}
+    for number in reversed(range(len(runs))):
+        run = runs[number]
+        for record in progress(run.records(), run.manifest.images, f"read {run.place}"):
+            reading = _Reading(number, record)
+            if record.status != OK:
+                failed.setdefault(record.image, record.status)
+            elif record.image not in seen:
+                seen[record.image] = [reading] if all_of_them else []  # what is given away at once is not kept
+                if not all_of_them:
+                    yield record.image, [reading]
+            elif not all_of_them:
+                notes[_SEVERAL] += 1
+            elif record.etag != seen[record.image][0].record.etag:
+                notes[_OTHER_VERSION] += 1
+            else:
+                seen[record.image].append(reading)
+    if all_of_them:
+        notes[_VOTED] += sum(len(readings) > 1 for readings in seen.values())
+        yield from seen.items()
+
+
 def _row(
-    run: PublishedRun, number: int, record: Record, least: Mapping[str, float], from_score: Mapping[str, float]
+    runs: Sequence[PublishedRun],
+    readings: Sequence[_Reading],
+    least: Mapping[str, float],
+    from_score: Mapping[str, float],
 ) -> _Row:
-    where = f"{run.place}: image {record.image}"
-    if record.width is None or record.height is None:
-        raise AnnotationError(f"{where}: has the status {OK}, and no size")
-    if unknown := [box.label for box in record.boxes if box.label not in least]:
-        raise AnnotationError(f"{where}: has the label {unknown[0]!r}, which the manifest does not count")
-    objects = [_thing(box, ignore=False) for box in record.boxes if box.score >= least[box.label]]
-    unsure = [_thing(box, ignore=True) for box in record.boxes if from_score[box.label] <= box.score < least[box.label]]
+    for run, record in readings:
+        where, labels = f"{runs[run].place}: image {record.image}", runs[run].manifest.boxes
+        if record.width is None or record.height is None:
+            raise AnnotationError(f"{where}: has the status {OK}, and no size")
+        if unknown := [box.label for box in record.boxes if box.label not in labels]:
+            raise AnnotationError(f"{where}: has the label {unknown[0]!r}, which the manifest does not count")
+    number, record = readings[0]
+    boxes = record.boxes
+    if len(readings) > 1:
+        boxes = vote([Ballot(runs[run].manifest.boxes, record.boxes) for run, record in readings])
+    objects = [_thing(box, ignore=False) for box in boxes if box.score >= least[box.label]]
+    unsure = [_thing(box, ignore=True) for box in boxes if from_score[box.label] <= box.score < least[box.label]]
     if objects and unsure:
         overlaps = iou(np.array([t.box for t in unsure], np.float32), np.array([t.box for t in objects], np.float32))
         unsure = [thing for thing, most in zip(unsure, overlaps.max(axis=1), strict=True) if most < _SAME_OBJECT]
-    key = record.image.removeprefix(run.manifest.input)
-    return _Row(number, record.etag, key, record.width, record.height, objects + unsure)
+    key = record.image.removeprefix(runs[number].manifest.input)
+    return _Row(tuple(run for run, _ in readings), record.etag, key, record.width, record.height, objects + unsure)
 
 
 def _thing(box: Box, ignore: bool) -> Thing:
@@ -192,7 +239,7 @@ def _names(runs: Sequence[PublishedRun], rows: Mapping[str, _Row]) -> dict[str, 
     names: dict[str, str] = {}
     used: dict[str, str] = {}
     for uri, row in rows.items():
-        folder = PurePosixPath(runs[row.run].manifest.input).name
+        folder = PurePosixPath(runs[row.runs[0]].manifest.input).name
         names[uri] = escaped(f"{folder}/{row.key}" if folder else row.key)
         if (other := used.setdefault(names[uri], uri)) != uri:
             raise AnnotationError(f"{uri}: {other} has the same name {names[uri]}: give each run a source of its own")
@@ -209,7 +256,7 @@ def _fetch(
     def fetch(uri: str) -> Path | str:
         row = rows[uri]
         try:
-            return images[row.run].fetch(uri, row.etag, cache)
+            return images[row.runs[0]].fetch(uri, row.etag, cache)
         except LeftOut as reason:
             return str(reason)
 

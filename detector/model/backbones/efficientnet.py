@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import timm
-import torch
 from timm.layers.conv2d_same import Conv2dSame
-from torch import Tensor, nn
+from torch import nn
 
 from detector.common.errors import WeightsError
 from detector.model.backbones.frozen import freeze_statistics
 from detector.model.backbones.trunk import Trunk
 from detector.model.backbones.weights import State, first
-
-
-class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution that stays in float32 under autocast.
-
-    On CPUs the gradient of its bfloat16 weights takes eight times as long, and it has no matrix product that bfloat16
-    would make faster.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+from detector.model.depthwise import DepthwiseConv
 
 
 class EfficientNetLite0(Trunk):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.common.errors import AnnotationError
-from detector.evaluation.average_precision import all_point, eleven_point, evaluate_voc, operating_score
+from detector.evaluation.average_precision import all_point, eleven_point, evaluate_voc
 
 
 def curve(right: list[int], positives: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,62 +107,3 @@ def test_detections_elsewhere_are_refused(make) -> None:
         evaluate_voc(truth, {2: make.found([])})
     with pytest.raises(AnnotationError, match="label beyond the 2 classes"):
         evaluate_voc(truth, {1: make.found([(0.5, 2, *BOX)])})
-
-
-def two_classes(make):
-    """Cats: right at .9 and .6, wrong at .5. Dogs: wrong at .8, right at .3."""
-    truth = make.dataset(make.image(1, [(0, *BOX), (0, 150, 0, 250, 50), (1, *BOX)]))
-    far = (150, 100, 250, 150)
-    rows = [(0.9, 0, *BOX), (0.6, 0, 150, 0, 250, 50), (0.5, 0, *far), (0.8, 1, *far), (0.3, 1, *BOX)]
-    return truth, {1: make.found(rows)}
-
-
-def test_best_f1_of_each_class(make) -> None:
-    truth, detections = two_classes(make)
-    cat, dog = evaluate_voc(truth, detections, (0.5,)).by_iou[0.5]
-    assert cat.best_f1() == (0.6, 1.0)
-    assert dog.best_f1() == (0.3, pytest.approx(2 / 3))
-    np.testing.assert_allclose(cat.f1(np.array([0.95, 0.9, 0.7, 0.6, 0.0])), [0, 2 / 3, 2 / 3, 1, 0.8])
-
-
-def test_equal_scores_stand_or_fall_together(make) -> None:
-    truth = make.dataset(make.image(1, [(0, *BOX)]), classes=("cat",))
-    found = {1: make.found([(0.5, 0, *BOX), (0.5, 0, 150, 0, 250, 50)])}
-    assert evaluate_voc(truth, found, (0.5,)).by_iou[0.5][0].best_f1() == (0.5, pytest.approx(2 / 3))
-
-
-def test_operating_score_is_one_threshold_for_the_mean_f1(make) -> None:
-    truth, detections = two_classes(make)
-    # Mean F1: .9 -> 1/3, .8 -> 1/3, .6 -> 1/2, .5 -> .4, .3 -> (.8 + 2/3) / 2.
-    assert operating_score(truth, detections) == 0.3
-    rows = detections[1]
-    rows.boxes[4] = (0, 100, 50, 150)  # the dog at .3 is wrong as well
-    assert operating_score(truth, detections) == 0.6
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_operating_score_is_the_best_of_all_thresholds(make, seed: int) -> None:
-    truth, detections = make.random(seed)
-    best = operating_score(truth, detections)
-
-    def mean_f1(threshold: float) -> float:
-        kept = {}
-        for image_id, found in detections.items():
-            keep = found.scores >= threshold
-            kept[image_id] = type(found)(found.boxes[keep], found.scores[keep], found.labels[keep])
-        total = []
-        for result in evaluate_voc(truth, kept, (0.5,)).by_iou[0.5]:
-            if result.truths:
-                wrong = result.false_positives + result.truths - result.true_positives
-                total.append(2 * result.true_positives / (2 * result.true_positives + wrong))
-        return float(np.mean(total))
-
-    values = {round(t, 1): mean_f1(t) for t in np.round(np.arange(0, 1.05, 0.1), 1)}
-    assert values[round(best, 1)] == pytest.approx(max(values.values()))
-    assert min(values.values()) < max(values.values())
-
-
-def test_operating_score_without_a_right_detection(make) -> None:
-    truth = make.dataset(make.image(1, [(0, *BOX)]))
-    assert operating_score(truth, {}) == 0.5
-    assert operating_score(truth, {1: make.found([(0.9, 0, 150, 100, 250, 150)])}) == 0.5

@@ -24,8 +24,12 @@ pytestmark = pytest.mark.slow
 TrainingSet = tuple[Path, CocoDataset, Proposals]
 MEMBERS = sorted(FAMILY)
 READ_PROPOSALS = ("sliding_window", "rcnn", "fast_rcnn")
-# All members as they are run, and R-CNN with its other head.
-VARIANTS = [{"name": name} for name in MEMBERS] + [{"name": "rcnn", "head": "svm"}]
+# All members as they are run, and with their other heads.
+VARIANTS = [{"name": name} for name in MEMBERS] + [
+    {"name": "rcnn", "head": "svm"},
+    {"name": "fast_rcnn", "head": "light"},
+    {"name": "faster_rcnn", "head": "light"},
+]
 
 every_member = pytest.mark.parametrize("name", MEMBERS)
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: "-".join(variant.values()))

@@ -1,6 +1,6 @@
 import torch
 
-from detector.model.heads import LinearHead, RegionHead, SvmHead
+from detector.model.heads import THIN, LightHead, LinearHead, RegionHead, SvmHead
 
 
 def test_each_region_gets_classes_with_background_and_a_box_a_class() -> None:
@@ -15,6 +15,13 @@ def test_training_starts_from_uniform_classes_and_unmoved_boxes() -> None:
     logits, deltas = RegionHead(8, 7, 64, classes=20, dropout=0.0)(torch.randn(10, 8, 7, 7))
     assert (logits.softmax(dim=1) - 1 / 21).abs().max() < 0.01
     assert 0 < deltas.abs().max() < 0.02
+
+
+def test_a_light_head_reads_thin_maps() -> None:
+    head = LightHead(bins=7, hidden=8, classes=3, dropout=0.0)
+    for regions in (0, 5):
+        logits, deltas = head(torch.randn(regions, THIN, 7, 7))
+        assert logits.shape == (regions, 4) and deltas.shape == (regions, 3, 4)
 
 
 def test_dropout_acts_in_training_only() -> None:

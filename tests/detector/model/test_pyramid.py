@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -8,8 +9,9 @@ def features() -> list[torch.Tensor]:
     return [torch.randn(2, 5, 8, 12), torch.randn(2, 6, 4, 6), torch.randn(2, 7, 2, 3)]
 
 
-def test_every_level_keeps_its_size_and_gets_the_same_depth() -> None:
-    found = FeaturePyramid((5, 6, 7), 9)(features())
+@pytest.mark.parametrize("light", [False, True])
+def test_every_level_keeps_its_size_and_gets_the_same_depth(light: bool) -> None:
+    found = FeaturePyramid((5, 6, 7), 9, light)(features())
     assert [tuple(f.shape) for f in found] == [(2, 9, 8, 12), (2, 9, 4, 6), (2, 9, 2, 3)]
 
 

@@ -39,7 +39,13 @@ def saved(
     return save
 
 
-@pytest.mark.parametrize("changes", [*({"name": name} for name in MEMBERS), {"name": "rcnn", "head": "svm"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"name": name} for name in MEMBERS), {"name": "rcnn", "head": "svm"},
+        {"name": "faster_rcnn", "head": "light"},
+    ],
+)  # fmt: skip
 def test_the_rows_of_known_classes_are_kept_and_the_others_start_anew(
     saved: Callable[..., tuple[DetectionNetwork, Path]],
     model_settings: Callable[..., ModelSettings],
@@ -112,6 +118,18 @@ def test_another_member_takes_the_parts_that_both_have(
         own = begun.network.state_dict()
         given = {key: value for key, value in earlier.state_dict().items() if key.startswith("backbone.")}
         assert given and all(torch.equal(own[key], value) for key, value in given.items())
+
+
+def test_a_light_head_starts_anew_on_the_layers_before_it(
+    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings]
+) -> None:
+    earlier, path = saved(name="faster_rcnn")
+    begun = begin(model_settings(name="faster_rcnn", head="light"), OLD, path)
+    assert begun.new == ("head", "thin", *OLD) and begun.kept == ()
+    own, given = begun.network.state_dict(), earlier.state_dict()
+    for name, value in own.items():
+        if name.startswith(("backbone.", "pyramid.lateral.", "rpn.head.cls_logits.")):
+            assert torch.equal(value, given[name])
 
 
 def test_weights_of_another_version_are_read_whatever_settings_it_had(

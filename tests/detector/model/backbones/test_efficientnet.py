@@ -9,8 +9,9 @@ import torch
 
 from detector.common.errors import WeightsError
 from detector.model.backbones import BACKBONES
-from detector.model.backbones.efficientnet import DepthwiseConv, EfficientNetLite0
+from detector.model.backbones.efficientnet import EfficientNetLite0
 from detector.model.backbones.weights import Package
+from detector.model.depthwise import DepthwiseConv
 
 
 def timm_network() -> torch.nn.Module:

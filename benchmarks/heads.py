@@ -1,0 +1,77 @@
+"""How long the graph of Faster R-CNN takes with each head: untrained networks of the same backbone, in turns.
+
+    python -m benchmarks.heads
+
+Times are CPU milliseconds of one thread for a noise image. A trained graph takes about as long as an untrained one: the
+first row is the shipped detector's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import onnxruntime
+import torch
+
+from benchmarks.fine_tuning import SETTINGS
+from detector.common.tables import markdown_table
+from detector.export.onnx_export import export_onnx
+from detector.model.family import build
+from detector.params import load_params
+from detector.runtime.artifact import MODEL_FILE
+from detector.runtime.images import STRIDE
+from detector.runtime.preprocess import own_preprocessing, resized_size
+from detector.runtime.shipped import SHIPPED
+
+_PHOTOGRAPH = (300, 400)  # height and width of most photographs of VOC at 400 pixels
+_WARM_UP = 3
+
+
+def measure(graphs: dict[str, tuple[Path, int]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU seconds of each round for each graph, which takes images of a longer side."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = {}
+    for name, (path, side) in graphs.items():
+        height, width = (STRIDE * -(-size // STRIDE) for size in resized_size(own_preprocessing(side), *_PHOTOGRAPH))
+        image = np.random.default_rng(0).standard_normal((1, 3, height, width)).astype(np.float32)
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        sessions[name] = (session, {session.get_inputs()[0].name: image})
+    seconds: dict[str, list[float]] = {name: [] for name in graphs}
+    for _ in range(_WARM_UP + rounds):
+        for name, (session, inputs) in sessions.items():
+            start = time.thread_time()
+            session.run(None, inputs)
+            seconds[name].append(time.thread_time() - start)
+    return {name: took[_WARM_UP:] for name, took in seconds.items()}
+
+
+@click.command()
+@click.option("--rounds", default=25, show_default=True)
+@click.option("--image-size", "sizes", type=int, multiple=True, default=[384, 352, 320], help="Longer sides, pixels.")
+def main(rounds: int, sizes: tuple[int, ...]) -> None:
+    """Print the median time of each graph, and its ratio to the shipped detector's."""
+    params = load_params(SETTINGS)
+    graphs = {"the shipped detector": (SHIPPED / MODEL_FILE, params.model.image_size)}
+    with tempfile.TemporaryDirectory() as folder:
+        for head in ("softmax", "light"):
+            settings = params.model.model_copy(update={"head": head})
+            torch.manual_seed(0)
+            network = build(settings, classes=20, weights="none").eval()
+            path = Path(folder, f"{head}.onnx")
+            export_onnx(network, path, params.detect.max_proposals)
+            for side in sizes:
+                graphs[f"{head}, {side} pixels"] = path, side
+        found = {name: statistics.median(took) for name, took in measure(graphs, rounds).items()}
+    first = next(iter(found.values()))
+    rows = [[name, f"{1000 * took:.1f}", f"{took / first:.2f}"] for name, took in found.items()]
+    print(markdown_table(["graph", "CPU ms", "of the shipped detector's"], rows))
+
+
+if __name__ == "__main__":
+    main()
