@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from pathlib import Path
 
 import click
 from PIL import Image
 
-from benchmarks.pixel_rules.faults import CLEAN, FAULTS, REPLACED
 from benchmarks.pixel_rules.pool import load_pools, make_pools
-from benchmarks.pixel_rules.runs import measure
+from benchmarks.pixel_rules.runs import Case, measure
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import open_detector
 from detector.runtime.image_quality import image_quality
@@ -54,13 +54,14 @@ def main(
     artifact, records = load_artifact(model), load_pools(pools)
     print("| runs | reference | with an alarm | rules that warned, and in how many runs |")
     print("| --- | --- | ---: | --- |")
-    for fault in (CLEAN, *FAULTS, REPLACED):
-        count = clean_runs if fault == CLEAN else runs
-        for since in (False, True):
-            share, rules = measure(records, fault, artifact, count, images, since=since)
-            named = ", ".join(f"`{rule}` {number}" for rule, number in rules.most_common()) or "none"
-            reference = "the run before" if since else "test images"
-            print(f"| {count} x {fault} | {reference} | {100 * share:.1f} % | {named} |", flush=True)
+    warned: dict[Case, list[set[str]]] = {}
+    for case, rules in measure(records, artifact, runs, clean_runs, images):
+        warned.setdefault(case, []).append(rules)
+    for (fault, since), cases in warned.items():
+        counts = Counter(rule for rules in cases for rule in rules)
+        named = ", ".join(f"`{rule}` {count}" for rule, count in counts.most_common()) or "none"
+        share = sum(map(bool, cases)) / len(cases)
+        print(f"| {len(cases)} x {fault} | {'the run before' if since else 'test images'} | {share:.1%} | {named} |")
     print(f"\n{_timed(found[0][:TIMED])}")
 
 

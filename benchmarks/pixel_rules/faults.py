@@ -47,8 +47,10 @@ def _swapped(pixels: Pixels, _: np.random.Generator) -> Pixels:
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
+# All images of the camera are frames of one photograph.
+STUCK = "stuck camera"
 FAULTS: dict[str, Fault] = {
-    "stuck camera": _stuck,
+    STUCK: _stuck,
     "defocus": _defocused,
     "night": _night,
     "overexposure": _overexposed,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.pixel_rules.faults import CLEAN, FAULTS, REPLACED, Fault
+from benchmarks.pixel_rules.faults import CLEAN, FAULTS, REPLACED, STUCK, Fault
 from detector.common.progress import progress
 from detector.runtime.detector import Detector, measure_for
 from detector.runtime.image_quality import read_and_measure
@@ -45,7 +45,7 @@ def make_pools(
     whole = decode_lines(Record, _file(out, CLEAN).read_bytes())
     for name, fault in FAULTS.items():
         if not _file(out, name).exists():
-            frames = FRAMES if name == "stuck camera" else 1
+            frames = FRAMES if name == STUCK else 1
             used = whole[: faulty // frames]
             _write(_file(out, name), _faulty(used, paths, fault, frames), len(used) * frames, name)
 

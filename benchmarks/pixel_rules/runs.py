@@ -2,59 +2,84 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.pixel_rules.faults import CLEAN
+from benchmarks.pixel_rules.faults import CLEAN, STUCK
 from benchmarks.pixel_rules.pool import Pools
 from detector.runtime.artifact import Artifact
 from jobs.formats import RECORDS_VERSION, Plan, Record, RunProfile
 from jobs.profile import Profiles
 from jobs.rules.drift import first_compared
-from jobs.rules.policy import DRIFT_RULES
 from jobs.rules.rules import within_limits
-from jobs.rules.subjects import subjects
+from jobs.rules.subjects import WHOLE, subjects
 
 PREFIXES = 10
+# A fault, and whether the reference is the run before.
+Case = tuple[str, bool]
 
 
-def drawn_run(pools: Pools, fault: str, images: int, seed: int) -> list[Record]:
-    """Records of a run with PREFIXES cameras; the last camera has the fault.
+@dataclass(frozen=True)
+class DrawnRuns:
+    """Runs of one seed, which share their cameras without a fault: `clean` has all of them but the last one.
 
-    Each photograph is drawn once where the pool is large enough, because a repeated one is a near-duplicate. A camera
-    that hangs shows one image: all of its records are frames of one photograph.
+    earlier: the profile of a clean run before them.
     """
-    random = np.random.default_rng([seed, sum(map(ord, fault))])
-    clean, faulty = pools[CLEAN], pools[fault]
+
+    clean: Profiles
+    last: dict[str, list[Record]]
+    earlier: RunProfile
+
+    def alarms(self, fault: str, artifact: Artifact, *, since: bool) -> dict[str, set[str]]:
+        """The rules that warn of the run whose last camera has the fault, each with what it warns of: the run, or its
+        prefixes. since: it is compared with the run before, in place of the artifact's test images."""
+        profiles = copy.deepcopy(self.clean)
+        profiles.add(self.last[fault])
+        found: dict[str, set[str]] = {}
+        for subject in subjects(profiles, plan_of(artifact), artifact, self.earlier if since else None):
+            for rule, value in subject.row().items():
+                if value is not None and not within_limits(rule, value):
+                    found.setdefault(rule, set()).add(subject.name)
+        return found
+
+
+def draw_runs(pools: Pools, artifact: Artifact, images: int, seed: int) -> DrawnRuns:
+    """Draw the runs of a seed, each of `images` records in PREFIXES cameras.
+
+    A photograph is drawn once where the pool is large enough, because a repeated one is a near-duplicate. A camera that
+    hangs shows one image: all of its records are frames of one photograph.
+    """
+    random = np.random.default_rng(seed)
     each = images // PREFIXES
-    if fault == "stuck camera":
-        name = faulty[random.integers(len(faulty))].image.partition("#")[0]
-        faulty = [record for record in faulty if record.image.startswith(f"{name}#")]
-    count = images if fault == CLEAN else images - each
-    drawn = [clean[place] for place in random.choice(len(clean), count, replace=len(clean) < count)]
-    if fault != CLEAN:
-        drawn += [faulty[place] for place in random.choice(len(faulty), each, replace=len(faulty) < each)]
+    now, before = (_cameras(_some(pools[CLEAN], images, random), each) for _ in range(2))
+    last = {CLEAN: now[-each:]}
+    for fault in pools.keys() - last.keys():
+        pool = pools[fault]
+        if fault == STUCK:
+            name = pool[random.integers(len(pool))].image.partition("#")[0]
+            pool = [record for record in pool if record.image.startswith(f"{name}#")]
+        last[fault] = _cameras(_some(pool, each, random), each, PREFIXES - 1)
+    earlier = profile(before, artifact).published("1" * 8)
+    return DrawnRuns(profile(now[:-each], artifact), last, earlier)
+
+
+def _some(pool: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
+    return [pool[place] for place in random.choice(len(pool), count, replace=len(pool) < count)]
+
+
+def _cameras(records: Sequence[Record], each: int, first: int = 0) -> list[Record]:
+    """The records as those of cameras with `each` images, the first of which has this number."""
     return [
-        record.model_copy(update={"image": f"/p/camera-{number // each:02d}/{seed}-{number:05d}.jpg"})
-        for number, record in enumerate(drawn)
+        record.model_copy(update={"image": f"/p/camera-{first + number // each:02d}/{number:05d}.jpg"})
+        for number, record in enumerate(records)
     ]
 
 
-def alarms(records: Sequence[Record], artifact: Artifact, earlier: RunProfile | None) -> dict[str, set[str]]:
-    """The rules that warn, each with the run or the prefixes that it warns of."""
-    profiles = profile(records, artifact)
-    found: dict[str, set[str]] = {}
-    for subject in subjects(profiles, plan_of(artifact), artifact, earlier):
-        for rule, value in subject.row().items():
-            if value is not None and not within_limits(rule, value):
-                found.setdefault(rule, set()).add(subject.name)
-    return found
-
-
 def profile(records: Sequence[Record], artifact: Artifact) -> Profiles:
-    """The profiles of a run."""
+    """The profiles of a run, or of some of its cameras."""
     plan = plan_of(artifact)
     profiles = Profiles(plan, artifact.classes, first_compared(artifact, plan.min_score), 1)
     profiles.add(records)
@@ -71,23 +96,17 @@ def plan_of(artifact: Artifact) -> Plan:
 
 
 def measure(
-    pools: Pools, fault: str, artifact: Artifact, runs: int, images: int, *, since: bool
-) -> tuple[float, Counter[str]]:
-    """Return the share of seeded runs with an alarm, and how many runs each rule warned of.
+    pools: Pools, artifact: Artifact, runs: int, clean_runs: int, images: int
+) -> Iterator[tuple[Case, set[str]]]:
+    """Yield each case of each seed, with the rules that warned of it.
 
-    since: compare each with a clean run before it, in place of the artifact's test images. A fault counts as seen if
-    a rule warns of its prefix or of the run; a clean run counts if any rule warns of anything.
+    A fault counts as seen if a rule warns of its prefix or of the run; a clean run counts if any rule warns of anything.
     """
-    rules: Counter[str] = Counter()
-    seen = 0
-    for seed in range(runs):
-        earlier = None
-        if since:
-            before = drawn_run(pools, CLEAN, images, runs + seed)
-            earlier = profile(before, artifact).published("1" * 8)
-        found = alarms(drawn_run(pools, fault, images, seed), artifact, earlier)
-        about = {f"camera-{PREFIXES - 1:02d}/", "the run"}
-        hits = {rule for rule, names in found.items() if fault == CLEAN or names & about}
-        seen += bool(hits)
-        rules.update(rule for rule in DRIFT_RULES if rule in hits)
-    return seen / runs, rules
+    about = {f"camera-{PREFIXES - 1:02d}/", WHOLE}
+    for seed in range(max(runs, clean_runs)):
+        drawn = draw_runs(pools, artifact, images, seed)
+        for fault in pools:
+            for since in (False, True):
+                if seed < (clean_runs if fault == CLEAN else runs):
+                    found = drawn.alarms(fault, artifact, since=since)
+                    yield (fault, since), {rule for rule, names in found.items() if fault == CLEAN or names & about}
