@@ -100,7 +100,8 @@ def measure(
 ) -> Iterator[tuple[Case, set[str]]]:
     """Yield each case of each seed, with the rules that warned of it.
 
-    A fault counts as seen if a rule warns of its prefix or of the run; a clean run counts if any rule warns of anything.
+    A fault counts as seen if a rule warns of its prefix or of the run; a clean run counts if any rule warns of
+    anything.
     """
     about = {f"camera-{PREFIXES - 1:02d}/", WHOLE}
     for seed in range(max(runs, clean_runs)):
