@@ -56,8 +56,9 @@ def draw_runs(pools: Pools, artifact: Artifact, images: int, seed: int) -> Drawn
     each = images // PREFIXES
     now, before = (_cameras(_some(pools[CLEAN], images, random), each) for _ in range(2))
     last = {CLEAN: now[-each:]}
-    for fault in pools.keys() - last.keys():
-        pool = pools[fault]
+    for fault, pool in pools.items():
+        if fault == CLEAN:
+            continue
         if fault == STUCK:
             name = pool[random.integers(len(pool))].image.partition("#")[0]
             pool = [record for record in pool if record.image.startswith(f"{name}#")]
