@@ -27,7 +27,19 @@ from PIL import Image
 
 from demo.photographs import choose
 from detector.runtime.shipped import SHIPPED
-from tests.support.faults import damage, disks, hostile, inputs, kills, network, refusals, together
+from tests.support.faults import (
+    clocks,
+    credentials,
+    damage,
+    disks,
+    hostile,
+    inputs,
+    kills,
+    network,
+    nodes,
+    refusals,
+    together,
+)  # fmt: skip
 from tests.support.faults.corpus import corpus
 from tests.support.faults.proxy import FAULTS
 from tests.support.faults.runs import Happened, NotTried, State
@@ -38,6 +50,9 @@ _SIDES = range(96, 224, 4)  # longer sides of the copies: small, so that the tim
 _PART_SIZE = 10
 # What happens to an image, and the status that its record must have.
 _STATUSES = {"nothing": "ok", "deleted": "missing", "changed": "changed"}
+# A node of a Ray cluster is killed every so many seconds: a minute in the field, less here, so that a run has enough of
+# them.
+_NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 10.0, 5, 5
 _RESUMED = "exit 5 with one line; resumed, bytes equal"
 
 
@@ -134,6 +149,20 @@ def _say_disturbed(happened: Happened) -> str:
 def _say_killed(happened: Happened) -> str:
     spread = ", ".join(f"{count} in {phase}" for phase, count in happened.facts["killed"].items())
     return f"killed {spread}; {happened.facts['runs']} runs, all bytes equal"
+
+
+def _say_nodes(happened: Happened) -> str:
+    facts = happened.facts
+    return f"{facts['killed']} nodes killed in {facts['rounds']} rounds; exit 0 at once; bytes equal"
+
+
+def _say_renewed(happened: Happened) -> str:
+    return f"{happened.facts['tokens']} tokens used, none refused; exit 0 at once; bytes equal"
+
+
+def _as_on_this_machine(happened: Happened) -> bool:
+    end, local = happened.states["end"], happened.states["local"]
+    return end.published and end == local and happened.facts["rounds"] >= _LEAST_ROUNDS
 
 
 def _say_counts(happened: Happened) -> str:
@@ -257,6 +286,33 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
             lambda codes: all(code == (5 if "wrong" in name else 0) for name, code in codes.items()),
             "exit 5 with one line, no record; resumed, bytes equal", ("end",),
             lambda happened: not happened.states["refused"].parts,
+        ),
+        Fault(
+            "token expires in mid-run", len(credentials.REFUSALS), lambda: credentials.expired(world, "expired"),
+            lambda codes: all(code == (5 if "stopped" in name else 0) for name, code in codes.items()),
+            "exit 5 with one line; resumed with a new token, bytes equal",
+            tuple(f"resumed, {refusal}" for refusal in credentials.REFUSALS),
+            lambda happened: whole(happened) and happened.facts["refused"] > 0,
+        ),
+        Fault(
+            "credentials that renew themselves expire in mid-run", 1,
+            lambda: credentials.renewed(world, "renewed", seconds=10), {"run": 0}, _say_renewed, ("end",),
+            lambda happened: happened.facts["tokens"] > 1 and not happened.facts["refused"],
+        ),
+        Fault(
+            "clock jumps an hour ahead, two back, and one ahead", 1, lambda: clocks.jumping(world, "jumping"),
+            {"run": 0},
+            "exit 0 at once; times of parts in order; bytes equal", ("end",),
+            lambda happened: happened.facts["skews"] == {-1, 0, 1} and clocks.in_order(happened),
+        ),
+        Fault(
+            "clock jumps an hour ahead of the server's", 1, lambda: clocks.refused(world, "skewed"), stopped, _RESUMED,
+            ("end",), whole,
+        ),
+        Fault(
+            f"Ray: every {_NODES_SECONDS:.0f} s one or two of three nodes killed and replaced, to the end", 1,
+            lambda: nodes.killed_nodes(world, "nodes", seed, seconds=_NODES_SECONDS, copies=_COPIES),
+            {"local": 0, "end": 0}, _say_nodes, holds=_as_on_this_machine,
         ),
         Fault(
             "denied by policy (list, write, every read)", 3, lambda: refusals.denied(world, "denied"),

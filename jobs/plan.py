@@ -114,7 +114,12 @@ def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, 
     work at once, the plan of the first one stays. The parts of the other have different names, and nobody reads them.
     """
     plan = _plan_there(source, output, options)
-    if plan is None:
+    if plan is not None:
+        notice(
+            f"plan of {plan.planned_at} found: {plan.images:,} images; "
+            "what changed in INPUT since then belongs to a new OUTPUT"
+        )
+    else:
         parts: list[PlanPart] = []
         with PlanDraft(source, model, options, notice) as draft:
             _write_all(output, draft.cut(parts))

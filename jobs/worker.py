@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import onnxruntime
 
@@ -41,6 +41,8 @@ WRITES_AHEAD = 4
 LAST_WRITE_SECONDS = 5.0
 # A few images may be private or new. When more than this many in a row fail alike, they are not the cause.
 MOST_FAILED_IN_A_ROW = 9
+# It goes on while the machine sleeps, and nobody can set it. Only Linux has the first one.
+STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 PartTask = tuple[PlanPart, list[PlannedImage]]
 
@@ -139,7 +141,7 @@ class Worker:
         ahead: deque[tuple[PartDraft, int, Future[ImageResult]]] = deque()
         bytes_ahead = 0
         for part, images in parts:
-            draft = PartDraft(part, images, _now())
+            draft = PartDraft(part, images, self._clock.time())
             for image in images:
                 copy = self._previous.record(image) if self._previous else None
                 size = image.size if copy is None else 0
@@ -212,7 +214,7 @@ class Worker:
             boxes=sum(len(record.boxes) for record in records),
             bytes_read=draft.bytes_read,
             started_at=draft.started_at,
-            finished_at=_now(),
+            finished_at=self._clock.time(),
             cpu_seconds=round(cpu_seconds, 3),
             seconds=round(seconds, 3),
             step_seconds={step: round(spent, 3) for step, spent in sorted(draft.seconds.items())},
@@ -231,12 +233,22 @@ class Worker:
 
 class _Clock:
     """Measures CPU and wall time from part to part, so that the parts add up to all that the process and its children
-    took."""
+    took, and gives the time of day.
+
+    The time of day is that of the start and what has passed since then, because the system's clock may be set while
+    parts are made: a part would end before it began, or take an hour.
+    """
 
     def __init__(self, children: Callable[[], float]) -> None:
         """children: returns the CPU seconds of the children up to now."""
         self._children = children
         self._cpu, self._wall = self._now()
+        self._began, self._passed = datetime.now(UTC), time.clock_gettime(STEADY_CLOCK)
+
+    def time(self) -> str:
+        """The time of day, UTC, ISO 8601."""
+        passed = timedelta(seconds=time.clock_gettime(STEADY_CLOCK) - self._passed)
+        return (self._began + passed).isoformat(timespec="milliseconds")
 
     def lap(self) -> tuple[float, float]:
         before = self._cpu, self._wall
@@ -283,7 +295,3 @@ def _done(record: Record) -> Future[ImageResult]:
     future: Future[ImageResult] = Future()
     future.set_result(ImageResult(record, copied=True))
     return future
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,19 +33,12 @@ def open_ends(source: str, output: str, chosen: dict[str, Any]) -> tuple[Store, 
 
 
 def freeze_plan(source: Store, output: Store, chosen: dict[str, Any]) -> Plan:
-    """The plan in OUTPUT: a new one, or the one that is there; says so in the second case."""
+    """The plan in OUTPUT: a new one, or the one that is there."""
     from jobs.plan import make_plan
 
     with _opened(source, chosen) as (model, options):
         say(f"reading the listing of {source.uri}")
-        started = datetime.now(UTC).replace(microsecond=0)  # a plan's time has whole seconds
-        made = make_plan(source, output, model, options, warn)
-    if datetime.fromisoformat(made.planned_at) < started:
-        warn(
-            f"plan of {made.planned_at} found: {made.images:,} images; "
-            "what changed in INPUT since then belongs to a new OUTPUT"
-        )
-    return made
+        return make_plan(source, output, model, options, warn)
 
 
 def show_plan(source: Store, output: Store, chosen: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ _CHECKSUMS = (
     "the server does not know the checksum headers that boto3 sends; set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
 )
 _DEMANDED = "the store demands a checksum; leave AWS_REQUEST_CHECKSUM_CALCULATION unset, or set it to when_supported"
+_EXPIRED = "the credentials have expired; renew them and run again"
 _DENIED = "access denied; check the policy of the bucket and of the role"
 _ADVICE = {
     "NoSuchBucket": "the bucket does not exist; check its name, the region and AWS_ENDPOINT_URL",
@@ -44,9 +45,11 @@ _ADVICE = {
     "403": _DENIED,
     "InvalidAccessKeyId": "wrong credentials; check AWS_ACCESS_KEY_ID or the profile",
     "SignatureDoesNotMatch": "wrong credentials; check AWS_SECRET_ACCESS_KEY or the profile",
-    "InvalidToken": "wrong credentials; check AWS_SESSION_TOKEN or the profile",
-    "ExpiredToken": "the credentials have expired; renew them and run again",
-    "TokenRefreshRequired": "the credentials have expired; renew them and run again",
+    "InvalidToken": "wrong or expired credentials; check AWS_SESSION_TOKEN or the profile, renew them and run again",
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    # The answer to a HEAD has no code, only the status of one.
+    "400": "the server does not say why, and often the credentials have expired: renew them and run again",
     "RequestTimeTooSkewed": _SKEWED,
     "RequestExpired": _SKEWED,
     "PermanentRedirect": _ELSEWHERE,

@@ -67,8 +67,6 @@ SMOKE = {
         "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
     "python -m benchmarks.drift OUTPUT": "--draws 2",
-    "python -m benchmarks.faults": "--photos 30 --quick --only version",
-    "python -m benchmarks.faults --kills 5 --only SIGKILL": "--photos 30 --quick --kills 3",
     "python -m benchmarks.heads": "--rounds 1 --image-size 64",
     "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
@@ -107,6 +105,14 @@ SMOKE = {
 # Commands that other tests run: the file and the words that show it.
 ELSEWHERE = {
     "cp settings/voc2007-400px.yaml params.yaml && dvc repro": ("tests/test_pipeline.py", '"dvc", "repro"'),
+    **{
+        command: ("tests/jobs/faults/test_commands.py", f'"{command}": "')
+        for command in (
+            "python -m benchmarks.faults",
+            "python -m benchmarks.faults --kills 5 --only SIGKILL",
+            "python -m benchmarks.many_kills",
+        )
+    },
 }
 
 

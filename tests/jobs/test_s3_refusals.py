@@ -179,6 +179,8 @@ ADVICE = [
     ("AccessDenied", "Bucket quota exceeded", 403, "raise the quota"),
     ("AllAccessDisabled", "All access to this object has been disabled", 403, "check the policy"),
     ("InvalidToken", "The provided token is malformed", 400, "AWS_SESSION_TOKEN"),
+    ("ExpiredToken", "The provided token has expired.", 400, "renew them and run again"),
+    ("TokenRefreshRequired", "The provided token must be refreshed.", 400, "renew them and run again"),
     ("SomethingNew", "The server's own words", 400, "S3 refused the request"),
 ]
 

@@ -1,4 +1,4 @@
-"""Faults that are planted into decoders, by a `sitecustomize` module that Python imports when a process begins.
+"""Faults that are planted by a `sitecustomize` module, which Python imports when a process begins: those of decoders.
 
 The product has no hook for tests. In a child, `PIL.Image.open` reads a mark at the end of the file, and does what it
 says before the header or the pixels are read.

@@ -33,6 +33,10 @@ def _boxcar(arguments: Sequence[str], environment: Mapping[str, str], streams: t
     for number, path in zip((1, 2), streams, strict=True):
         os.dup2(os.open(path, os.O_WRONLY), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for folder in environment.get("PYTHONPATH", "").split(os.pathsep):
+        hook = Path(folder, "sitecustomize.py")
+        if folder and hook.is_file():  # see planted.py; a process of its own would have run it at its start
+            exec(hook.read_text(), {})
 
     import jobs.storage.s3 as s3
     from jobs.cli import main
@@ -61,13 +65,13 @@ class Prepared:
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
 
-    def wait(self) -> Ended:
+    def wait(self, hangs_seconds: float = HANGS_SECONDS) -> Ended:
         """See runs.Running."""
-        self._process.join(HANGS_SECONDS)
+        self._process.join(hangs_seconds)
         code = self._process.exitcode
         if code is None:
             self._process.kill()
-            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s")
+            raise NotTried(f"no end after {hangs_seconds:.0f} s")
         stdout, stderr = (stream.read_text() for stream in self._streams)
         self._folder.cleanup()
         return Ended(code, stdout, stderr)

@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -25,11 +25,13 @@ _LINGER_NOT = struct.pack("ii", 1, 0)  # close with RST
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the proxy saw it; `attempt` counts those with the same method and path, from 1."""
+    """One request as the proxy saw it; `attempt` counts those with the same method and path, from 1. The names of the
+    headers are in small letters."""
 
     method: str
     path: str
     attempt: int
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 Choose = Callable[[Request], str | None]
@@ -75,8 +77,9 @@ def seeded(seed: int, share: float = 0.2, faults: tuple[str, ...] = FAULTS) -> C
 class Proxy:
     """A running proxy: what it is to do, and what it has seen.
 
-    `before` sees a request when it comes, `after` when the server has answered it; where one returns False, the
-    connection is reset without a word. Both may take their time.
+    `choose` names the fault of a request: one of FAULTS, or the status and the code of a refusal, such as "403
+    AccessDenied". `before` sees a request when it comes, `after` when the server has answered it; where one returns
+    False, the connection is reset without a word. Both may take their time.
     """
 
     endpoint: str
@@ -92,11 +95,11 @@ class Proxy:
     _attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, method: str, path: str) -> tuple[Request, str | None]:
+    def note(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[Request, str | None]:
         """Count a request and choose its fault."""
         with self._lock:
             self._attempts[method, path] += 1
-            request = Request(method, path, self._attempts[method, path])
+            request = Request(method, path, self._attempts[method, path], headers)
             self.requests.append(request)
             fault = self.choose(request)
             if fault is not None:
@@ -144,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         state = self.state
-        request, fault = state.note(self.command, self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request, fault = state.note(self.command, self.path, headers)
         if not state.before(request) or fault == "reset":
             return self._reset()
         match fault:
@@ -154,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "hang up":
                 state.stopping.wait(state.stall_seconds / 20)
                 return self._reset()
-            case "503 SlowDown" | "500 InternalError":
+            case str() if fault[0].isdigit():
                 return self._refuse(*fault.split())
             case "delay":
                 time.sleep(random.Random(self.path).uniform(0.05, 0.3))

@@ -94,8 +94,8 @@ class Running(Protocol):
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the command has ended."""
 
-    def wait(self) -> Ended:
-        """Wait until the command ends. Raises NotTried when it hangs."""
+    def wait(self, hangs_seconds: float = HANGS_SECONDS) -> Ended:
+        """Wait until the command ends. Raises NotTried when it takes longer than this."""
 
 
 class Process:
@@ -114,14 +114,14 @@ class Process:
         """See Running."""
         self._process.send_signal(number)
 
-    def wait(self) -> Ended:
+    def wait(self, hangs_seconds: float = HANGS_SECONDS) -> Ended:
         """See Running."""
         try:
-            stdout, stderr = self._process.communicate(timeout=HANGS_SECONDS)
+            stdout, stderr = self._process.communicate(timeout=hangs_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            raise NotTried(f"no end after {HANGS_SECONDS:.0f} s: {self._arguments}") from None
+            raise NotTried(f"no end after {hangs_seconds:.0f} s: {self._arguments}") from None
         return Ended(self._process.returncode, stdout, stderr)
 
 

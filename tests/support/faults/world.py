@@ -69,9 +69,9 @@ class World:
         return self.start(arguments, environment).wait()
 
     @contextlib.contextmanager
-    def proxy(self) -> Iterator[Proxy]:
-        """A proxy before the server; a stall is longer than the job waits."""
-        with proxy(self.server.endpoint, stall_seconds=1.5 if self.hasty else 12.0) as state:
+    def proxy(self, endpoint: str | None = None) -> Iterator[Proxy]:
+        """A proxy before the server, or another one; a stall is longer than the job waits."""
+        with proxy(endpoint or self.server.endpoint, stall_seconds=1.5 if self.hasty else 12.0) as state:
             yield state
 
     @cached_property

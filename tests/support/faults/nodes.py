@@ -1,0 +1,129 @@
+"""Kill nodes of a Ray cluster at random, again and again, while a run is under way."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tests.support.faults.runs import ROOT, Happened, NotTried, read_state
+from tests.support.faults.world import Place, World
+
+_STORE_BYTES = 80 * 2**20  # of a node's shared memory: the least that Ray takes
+# Ray waits 30 seconds for a node, and on a busy machine one may take longer.
+_STARTS = 5
+
+
+class _Cluster:
+    """A Ray cluster on this machine, whose nodes come and go."""
+
+    def __init__(self, cluster: Any, environment: dict[str, str]) -> None:
+        self.address: str = cluster.address
+        self.nodes: list[Any] = []
+        self._cluster, self._environment = cluster, environment
+
+    def add(self, count: int) -> None:
+        """Start nodes, and wait for them. Raises NotTried when none starts."""
+        for _ in range(count):
+            self.nodes.append(self._started())
+        self._cluster.wait_for_nodes(timeout=300)
+
+    def _started(self) -> Any:
+        for _ in range(_STARTS):
+            try:
+                return self._cluster.add_node(
+                    wait=False, num_cpus=1, object_store_memory=_STORE_BYTES, env_vars=self._environment
+                )
+            except Exception as error:  # noqa: BLE001 - Ray raises nothing more special
+                said = str(error)
+        raise NotTried(f"no node of the cluster starts: {said}")
+
+    def kill(self, node: Any) -> None:
+        """Kill every process of a node."""
+        self.nodes.remove(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+
+@contextlib.contextmanager
+def _cluster(environment: dict[str, str]) -> Iterator[_Cluster]:
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES, "env_vars": environment}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield _Cluster(cluster, environment)
+    finally:
+        cluster.shutdown()
+
+
+def _repeated(world: World, name: str, copies: int) -> Place:
+    """An INPUT that holds the photographs several times."""
+    source = Place(f"s3://fault-photos/{name}/", world.server.root / "fault-photos" / name)
+    client = world.client()
+    for path in sorted(world.photos.folder.iterdir()):
+        for number in range(copies):
+            client.put_object(Bucket="fault-photos", Key=f"{name}/{number}/{path.name}", Body=path.read_bytes())
+    return source
+
+
+def killed_nodes(
+    world: World, name: str, seed: int, *, seconds: float, nodes: int = 3, copies: int = 1, most_rounds: int = -1
+) -> Happened:
+    """Every so many seconds kill one or two of the nodes of a cluster and start as many new ones, until the run ends.
+
+    A round waits until a part was made since the last one, so that a slow machine comes to an end too. nodes: of one
+    core each; the head has none, because without it there is no cluster. copies: how often INPUT holds the photographs.
+    most_rounds: after which the nodes are left alone; without it to the end. Commands and states: "local", an
+    undisturbed run on this machine, and "end".
+    facts: the number of "rounds", and of the nodes that were "killed".
+    """
+    try:
+        import ray  # noqa: F401
+    except ImportError as error:
+        raise NotTried("Ray is not installed; install the extra `ray`") from error
+    source, output = _repeated(world, name, copies), world.output(name)
+    local = world.output(f"{name}-local")
+    happened = Happened(facts={"rounds": 0, "killed": 0})
+    happened.commands["local"] = world.boxcar(world.planning("run", local, source))
+    happened.states["local"] = read_state(local.folder)
+    environment = world.environment(PYTHONPATH=str(ROOT))
+    lot, ended = random.Random(seed), threading.Event()
+
+    def run(address: str) -> None:
+        """The command, in a thread of its own: Ray starts nodes in the main thread only."""
+        arguments = [*world.planning("run", output, source), "--engine", "ray", "--address", address]
+        try:
+            happened.commands["end"] = world.boxcar(arguments, environment)
+        finally:
+            ended.set()
+
+    with _cluster(environment) as cluster:
+        cluster.add(nodes)
+        command = threading.Thread(target=run, args=[cluster.address])
+        command.start()
+        while happened.facts["rounds"] != most_rounds and _wait(ended, seconds, output):
+            chosen = lot.sample(cluster.nodes, lot.randint(1, 2))
+            for node in chosen:
+                cluster.kill(node)
+            happened.facts["rounds"] += 1
+            happened.facts["killed"] += len(chosen)
+            cluster.add(len(chosen))
+        command.join()
+    happened.states["end"] = read_state(output.folder)
+    return happened
+
+
+def _wait(ended: threading.Event, seconds: float, output: Place) -> bool:
+    """Wait so long, and until a part more was made; returns False when the run has ended before."""
+
+    def made() -> int:
+        return len(list((output.folder / "stats").glob("*.json")))
+
+    before, until = made(), time.monotonic() + seconds
+    while not ended.wait(0.1):
+        if time.monotonic() >= until and made() > before:
+            return True
+    return False
