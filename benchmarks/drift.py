@@ -17,17 +17,17 @@ from jobs.formats import Plan, Record
 from jobs.model import run_artifact
 from jobs.parts import WholePart, find_parts
 from jobs.plan import require_plan
-from jobs.rules.drift import measure
-from jobs.rules.policy import DRIFT_IMAGES, DRIFT_RULES
+from jobs.profile import Profiles
+from jobs.rules.drift import first_compared, measure
+from jobs.rules.policy import BOX_RULES, DRIFT_IMAGES
 from jobs.storage import open_store
-from jobs.tally import Tally
 
 
 def judge(records: Sequence[Record], plan: Plan, artifact: Artifact) -> list[float]:
     """The three measures over some records."""
-    tally = Tally(artifact.classes)
-    tally.add_records(records)
-    found = measure(tally.histograms, len(records), artifact, plan.min_score)
+    profiles = Profiles(plan, artifact.classes, first_compared(artifact, plan.min_score), depth=0)
+    profiles.add(records)
+    found = measure(profiles.whole, artifact, plan.min_score)
     return [float("nan") if drift.value is None else drift.value for drift in found.values()]
 
 
@@ -57,8 +57,8 @@ def main(output: str, draws: int) -> None:
         judge([records[i] for i in random.choice(len(records), DRIFT_IMAGES, replace=False)], plan, artifact)
         for _ in range(draws)
     ]
-    print(f"| images | {' | '.join(f'`{name}`' for name in DRIFT_RULES)} |")
-    print(f"| --- |{' ---: |' * len(DRIFT_RULES)}")
+    print(f"| images | {' | '.join(f'`{name}`' for name in BOX_RULES)} |")
+    print(f"| --- |{' ---: |' * len(BOX_RULES)}")
     rows = {f"the run's {len(records):,}": judge(records, plan, artifact)}
     rows[f"{DRIFT_IMAGES} of them, {draws} draws: lowest"] = np.min(spread, axis=0).tolist()
     rows[f"{DRIFT_IMAGES} of them, {draws} draws: highest"] = np.max(spread, axis=0).tolist()

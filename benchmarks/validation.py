@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.synthetic import write_parts
 from detector.runtime.shipped import SHIPPED
-from jobs.formats import BoxRecord, PlannedImage, Record
+from jobs.formats import BoxRecord, PlannedImage, QualityRecord, Record
 from jobs.model import open_model
 from jobs.plan import make_plan, plan_options
 from jobs.storage import Entry, open_store
@@ -74,7 +74,17 @@ def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.
     ]  # fmt: skip
     return Record(
         run=run, image=Keys.uri + image.key, etag=image.etag, version_id=None, bytes=image.size, width=WIDTH,
-        height=HEIGHT, status="ok", error=None, boxes=boxes,
+        height=HEIGHT, status="ok", error=None, boxes=boxes, image_quality=_quality(random),
+    )  # fmt: skip
+
+
+def _quality(random: np.random.Generator) -> QualityRecord:
+    sharpness, brightness, red_green, blue_yellow = (
+        random.normal((2000, 110, 5, -10), (400, 20, 10, 10)).round(2).tolist()
+    )
+    return QualityRecord(
+        sharpness=sharpness, brightness=brightness, clipped_dark=0.01, clipped_bright=0.01, contrast=50.0,
+        red_green=red_green, blue_yellow=blue_yellow, aspect=1.3333, perceptual_hash=random.bytes(8).hex(),
     )  # fmt: skip
 
 

@@ -15,14 +15,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
+from detector.runtime.artifact import Baseline
 from detector.runtime.tiling import Tiling
 from jobs.errors import UsageError
 
 SCHEMA_VERSION = 1
 # Raised when unchanged images and an unchanged artifact would give other records than before. 2: the reader of images
 # reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least four times the size at which the
-# detector looks is decoded at a fraction of its size.
-RECORDS_VERSION = 3
+# detector looks is decoded at a fraction of its size. 4: an image that is ok has its `image_quality`.
+RECORDS_VERSION = 4
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
 # records' bytes would change too.
@@ -93,6 +94,26 @@ class BoxRecord(FileModel):
     height: float = Field(description="Pixels, above 0; `y + height` is at most the image's height.")
 
 
+class QualityRecord(FileModel):
+    """What an image's pixels are like, whatever the detector. Green is the green channel when the longer side has 256
+    pixels."""
+
+    sharpness: float = Field(
+        description="Variance of the Laplacian of green, in levels squared: low where an image is blurred."
+    )
+    brightness: float = Field(description="Mean luma, 0 to 255.")
+    clipped_dark: float = Field(description="Share of pixels, 0 to 1, with a green of at most 5.")
+    clipped_bright: float = Field(description="Share of pixels, 0 to 1, with a green of at least 250.")
+    contrast: float = Field(description="Standard deviation of green, in levels.")
+    red_green: float = Field(description="Mean of red minus green, -255 to 255.")
+    blue_yellow: float = Field(description="Mean of blue minus the mean of red and green, -255 to 255.")
+    aspect: float = Field(description="Width divided by height, after the EXIF orientation.")
+    perceptual_hash: str = Field(
+        pattern="^[0-9a-f]{16}$",
+        description="Difference hash of green, 64 bits in hex: near-duplicates differ in at most 6 bits.",
+    )
+
+
 class Record(VersionedModel):
     """One planned image: what was read, and its boxes, in pixels of the image after its EXIF orientation."""
 
@@ -111,6 +132,10 @@ class Record(VersionedModel):
         json_schema_extra={"enum": list(ERRORS.values())},
     )
     boxes: list[BoxRecord] = Field(description="Best score first; empty unless the status is ok.")
+    image_quality: QualityRecord | None = Field(
+        default=None,
+        description="What the pixels are like; null unless the status is ok, and in records of a version below 4.",
+    )
 
 
 class PlannedImage(FileModel):
@@ -164,6 +189,9 @@ class Since(FileModel):
         default=None, description="The previous run's OUTPUT; null when nothing can be copied from it."
     )
     run: str | None = Field(default=None, description="The previous run's name, or null.")
+    profile_sha256: str | None = Field(
+        default=None, description="SHA-256 of the previous run's quality/profile.json; null when it has none."
+    )
     manifest_sha256: str | None = Field(
         default=None, description="SHA-256 of the previous run's manifest.json, or null."
     )
@@ -304,7 +332,9 @@ class RuleResult(FileModel):
     verdict: Literal["passed", "warned", "rejected", "skipped"] = Field(
         description="The verdict; skipped when there is too little data to judge, and `observed` says so."
     )
-    checked: int = Field(description="Number of images, records or boxes that were checked.")
+    checked: int = Field(
+        description="Number of images, records or boxes that were checked; for drift, 1 for the run and 1 a prefix."
+    )
     broken: int = Field(description="Number of findings; a box that is outside on two sides counts twice.")
     observed: str = Field(description="What was found, as a text for people.")
     examples: list[str] = Field(description="URIs of images that break the rule; at most 20.")
@@ -320,6 +350,17 @@ class Validation(VersionedModel):
         default=[], description="Rules that reject this run although they only warn by default; sorted."
     )
     rules: list[RuleResult] = Field(description="One result for each rule.")
+
+
+class RunProfile(VersionedModel):
+    """quality/profile.json: counts of the run's boxes and pixels, from which the next run's drift is measured."""
+
+    run: str = Field(description="The run's name.")
+    prefix_depth: int = Field(description="Number of folders below the input that make a prefix; 0: none.")
+    whole: Baseline = Field(description="The whole run.")
+    prefixes: dict[str, Baseline] = Field(
+        description="Each prefix, relative to the input; empty when there are more than 1,000."
+    )
 
 
 class PartEntry(FileModel):
@@ -397,11 +438,17 @@ class Manifest(VersionedModel):
     strict: list[str] = Field(
         default=[], description="Rules that reject this run although they only warn by default; sorted."
     )
+    prefix_depth: int = Field(
+        default=1, description="Number of folders below the input by which drift was judged too; 0: by none."
+    )
     warnings: list[str] = Field(
         default=[],
         description="Rules that are broken and only warn, and rules that should reject but were not judged.",
     )
     validation_sha256: str = Field(description="SHA-256 of quality/validation.json, in hex.")
+    profile_sha256: str | None = Field(
+        default=None, description="SHA-256 of quality/profile.json, in hex; null in runs of a boxcar that wrote none."
+    )
     parts: list[PartEntry] = Field(description="The parts, in the plan's order.")
     lineage: Lineage = Field(description="What made the boxes.")
     cost: Cost = Field(description="What it cost to make the parts.")

@@ -15,7 +15,7 @@ from detector.runtime.postprocess import Detections
 from jobs.batcher import Batcher
 from jobs.decoding.decoders import DecoderEnded, Decoders
 from jobs.errors import ItemError, ModelError
-from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, Record
+from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, QualityRecord, Record
 from jobs.storage import Content, Store
 
 # The largest image that is decoded (images.MAX_PIXELS) has 512 MiB uncompressed; a much larger file is not fetched.
@@ -101,16 +101,15 @@ class Imager:
                 f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
-        boxes = _boxes(found, self._detector.classes)
-        return self._record(image, "ok", content, read.width, read.height, boxes), seconds
+        boxes = boxes_of(found, self._detector.classes)
+        return self._record(image, "ok", content, read, boxes), seconds
 
     def _record(
         self,
         image: PlannedImage,
         status: str,
         content: Content | None = None,
-        width: int | None = None,
-        height: int | None = None,
+        read: Image | None = None,
         boxes: list[BoxRecord] | None = None,
     ) -> Record:
         return Record(
@@ -119,15 +118,16 @@ class Imager:
             etag=content.etag if content else image.etag,
             version_id=content.version_id if content else None,
             bytes=image.size,
-            width=width,
-            height=height,
+            width=read.width if read else None,
+            height=read.height if read else None,
             status=status,
             error=ERRORS[status],
             boxes=boxes or [],
+            image_quality=QualityRecord(**vars(read.quality)) if read and read.quality else None,
         )
 
 
-def _boxes(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
+def boxes_of(detections: Detections, classes: tuple[str, ...]) -> list[BoxRecord]:
     """Detections as the boxes of a record. The detector has rounded edges to sixteenths, so widths and heights are
     exact."""
     return [

@@ -41,7 +41,7 @@ from jobs.listing import (
     version_of,
 )
 from jobs.model import FILES, Model, copy_model, run_artifact
-from jobs.previous import find_previous
+from jobs.previous import copy_profile, find_previous
 from jobs.storage import Store, open_store, read_ahead
 
 # The extensions of photographs that are planned by default, and those of older versions, whose plans may be resumed.
@@ -130,6 +130,7 @@ def make_plan(source: Store, output: Store, model: Model, options: PlanOptions, 
             notice(f"another planner was first: its plan of {plan.planned_at} is used, with {plan.images:,} images")
     # Only now: when two planners have different artifacts, the one whose plan stays writes its artifact.
     _place_model(model, output)
+    copy_profile(plan, output)
     return plan
 
 

@@ -6,10 +6,11 @@ from collections import OrderedDict
 from pathlib import PurePosixPath
 
 from jobs.errors import UsageError
-from jobs.formats import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, Since, parse, sha256
+from jobs.formats import Latest, Manifest, PartEntry, Plan, PlannedImage, Record, RunProfile, Since, parse, sha256
 from jobs.published_run import MANIFEST, parse_manifest, published_records
 from jobs.storage import Store, open_store, split_uri
 
+PROFILE, PREVIOUS_PROFILE = "quality/profile.json", "quality/previous-profile.json"
 # These statuses follow from the image's bytes. The others depend on permissions or on the moment: such images are read
 # again.
 COPIED = frozenset({"ok", "empty", "unreadable", "too_large"})
@@ -40,7 +41,13 @@ def find_previous(given: str) -> Since:
     manifest = parse_manifest(store, data)
     if manifest.status != "valid":
         raise UsageError(f"--since {given}: that run was published as {manifest.status}; name a valid one")
-    return Since(given=given, output=store.uri, run=manifest.run, manifest_sha256=sha256(data))
+    return Since(
+        given=given,
+        output=store.uri,
+        run=manifest.run,
+        manifest_sha256=sha256(data),
+        profile_sha256=manifest.profile_sha256,
+    )
 
 
 def _read_latest(uri: str) -> Latest | None:
@@ -49,6 +56,39 @@ def _read_latest(uri: str) -> Latest | None:
     if data is None:
         return None
     return parse(Latest, data, f"--since {uri}", "a latest.json", "name a run's OUTPUT instead")
+
+
+def copy_profile(plan: Plan, output: Store) -> None:
+    """Copy the profile of the previous run into OUTPUT, so that drift can be measured from it when that run is gone.
+
+    Raises UsageError when it is missing, or is not the one that was published.
+    """
+    if plan.since is not None and plan.since.profile_sha256 is not None:
+        data = output.read(PREVIOUS_PROFILE)
+        if data is None or sha256(data) != plan.since.profile_sha256:
+            output.write(PREVIOUS_PROFILE, _published_profile(plan.since))
+
+
+def previous_profile(plan: Plan, output: Store) -> RunProfile | None:
+    """The profile of the previous run, from its copy in OUTPUT or else from that run; None where a plan has none.
+
+    Raises UsageError as `copy_profile` does.
+    """
+    if plan.since is None or plan.since.profile_sha256 is None:
+        return None
+    data = output.read(PREVIOUS_PROFILE)
+    if data is None or sha256(data) != plan.since.profile_sha256:
+        data = _published_profile(plan.since)
+    where = f"{output.uri}{PREVIOUS_PROFILE}"
+    return parse(RunProfile, data, where, "a profile", "plan again without --since, in a new OUTPUT")
+
+
+def _published_profile(since: Since) -> bytes:
+    store = open_store(since.output or "")
+    data = store.read(PROFILE)
+    if data is None or sha256(data) != since.profile_sha256:
+        raise _unusable(store, PROFILE, "missing" if data is None else "changed since this run was planned")
+    return data
 
 
 class PreviousRun:

@@ -11,13 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from detector.runtime.artifact import Artifact
 from jobs.audit.record import published_audit
 from jobs.errors import IncompleteError, StorageError, UsageError
-from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, Validation, parse, sha256
+from jobs.formats import STATUSES, Cost, Lineage, Manifest, Plan, RunProfile, Validation, parse, sha256
 from jobs.model import run_artifact
 from jobs.parts import Flaw, WholePart, find_parts, records_key
 from jobs.plan import PLAN, PlanOrder
+from jobs.previous import PROFILE, previous_profile
 from jobs.published_run import MANIFEST, parse_manifest, read_manifest
 from jobs.report import REPORT, Samples, render
-from jobs.rules.policy import Policy
+from jobs.rules.policy import DEFAULT_PREFIX_DEPTH, Policy
 from jobs.rules.review import Review
 from jobs.storage import Store, read_ahead
 from jobs.tally import Tally
@@ -72,17 +73,19 @@ class Examination:
     tally: Tally
     samples: Samples
     validation: Validation
+    profile: RunProfile
 
 
 def examine(output: Store, plan: Plan, policy: Policy) -> Examination:
     """Read every part once, count it and judge it. Raises what `whole_parts` raises."""
     artifact = run_artifact(output, plan)
-    tally, samples, review = Tally(artifact.classes), Samples(plan, artifact.classes), Review(plan, artifact, policy)
+    tally, samples = Tally(artifact.classes), Samples(plan, artifact.classes)
+    review = Review(plan, artifact, policy, previous_profile(plan, output))
     for part in whole_parts(output, plan):
         tally.add(part)
         samples.add(part.images, part.records)
         review.add(part.part, part.images, part.records)
-    return Examination(artifact, tally, samples, review.verdict(tally.histograms))
+    return Examination(artifact, tally, samples, review.verdict(), review.profiles.published(plan.run))
 
 
 def validate(output: Store, plan: Plan) -> Validation:
@@ -207,6 +210,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
 def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
     """Write the files that people read beside the manifest."""
     output.write(VALIDATION, examination.validation.pretty())
+    output.write(PROFILE, examination.profile.canonical())
     audit = None
     with contextlib.suppress(UsageError):  # a damaged audit keeps no run from being published
         audit = published_audit(output, sha256(manifest.pretty()))
@@ -243,8 +247,10 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: byte
         overlap=plan.overlap,
         max_failed=policy.max_failed,
         strict=list(policy.strict),
+        prefix_depth=policy.prefix_depth,
         warnings=warnings_of(validation),
         validation_sha256=sha256(validation.pretty()),
+        profile_sha256=sha256(examination.profile.canonical()),
         parts=tally.parts,
         lineage=Lineage(
             plan_digest=plan.digest,
@@ -287,11 +293,12 @@ def _refuse_changed_parts(output: Store, manifest: Manifest, tally: Tally) -> No
 
 def _policy(manifest: Manifest | None) -> Policy:
     """The policy that a run was published with, or the default one."""
-    return Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict))
+    return Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict), manifest.prefix_depth)
 
 
 def _options(policy: Policy) -> str:
-    return " ".join([f"--max-failed {policy.max_failed}", *(f"--strict {name}" for name in policy.strict)])
+    depth = [] if policy.prefix_depth == DEFAULT_PREFIX_DEPTH else [f"--prefix-depth {policy.prefix_depth}"]
+    return " ".join([f"--max-failed {policy.max_failed}", *(f"--strict {name}" for name in policy.strict), *depth])
 
 
 def _has_its_parts(output: Store, plan: Plan, manifest: Manifest) -> bool:

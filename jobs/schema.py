@@ -15,6 +15,7 @@ from jobs.formats import (
     Plan,
     PlannedImage,
     Record,
+    RunProfile,
     Sample,
     Validation,
     Verdicts,
@@ -22,7 +23,7 @@ from jobs.formats import (
 
 # The kinds of files and lines; the schema defines what they contain as well.
 FILES: tuple[type[FileModel], ...] = (
-    Record, Manifest, Validation, Latest, Plan, PlannedImage, PartStats, Sample, Verdicts, Audit,
+    Record, Manifest, Validation, RunProfile, Latest, Plan, PlannedImage, PartStats, Sample, Verdicts, Audit,
 )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Boxcar",
         "description": "A line of boxes/*.jsonl (Record) or plan/*.jsonl (PlannedImage), or one of the files "
-        "manifest.json, quality/validation.json (Validation), latest.json, plan.json, stats/*.json (PartStats), "
+        "manifest.json, quality/validation.json (Validation), quality/profile.json (RunProfile), latest.json, "
+        "plan.json, stats/*.json (PartStats), "
         "sample.json (Sample), verdicts-*.json (Verdicts), quality/audit.json (Audit). "
         "Ignore properties that are not named here: a later Boxcar may add some without a new schema number.",
         "anyOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in FILES],

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from detector.common.errors import ArtifactError
 from detector.runtime.artifact import parse_artifact
 from jobs.errors import ItemError, UsageError
-from jobs.formats import Manifest, PartEntry, Plan, PlannedImage, Record, Validation, read, sha256
+from jobs.formats import Manifest, PartEntry, Plan, PlannedImage, Record, RunProfile, Validation, read, sha256
 from jobs.model import FILES
 from jobs.parts import planned_records, records_key
 from jobs.plan import PLAN, PlanOrder, decode_planned, open_input, planned_key, read_plan
+from jobs.previous import PROFILE
 from jobs.publish import VALIDATION, warnings_of
 from jobs.published_run import MANIFEST, parse_manifest
 from jobs.storage import Store, read_ahead
@@ -62,6 +63,8 @@ def verify(output: Store, expected: str | None = None, images: int = 0) -> Itera
     yield from _check_artifact(output, manifest)
     verdict = output.read(VALIDATION)
     yield _check_digest(VALIDATION, verdict, manifest.validation_sha256)
+    if manifest.profile_sha256 is not None:  # a run of an older version has none
+        yield from _check_profile(output, manifest, manifest.profile_sha256)
     if verdict is not None and (wrong := _verdict_differences(manifest, verdict)):
         yield Check(MANIFEST, f"does not agree with {VALIDATION} in {', '.join(wrong)}")
     tally = Tally(())
@@ -78,7 +81,8 @@ def _manifest_problem(data: bytes, manifest: Manifest, plan: Plan, tally: Tally,
     """What is wrong with the manifest: it repeats values of the plan, and counts what the parts hold."""
     if expected is not None and sha256(data) != expected:
         return f"has sha256 {sha256(data)}, not {expected}"
-    if manifest.pretty() != data:
+    # A manifest of an older version lacks the fields that came later.
+    if manifest.model_dump_json(by_alias=True, indent=2, exclude_unset=True).encode() + b"\n" != data:
         return "is not as boxcar writes it"
     repeated = manifest.model_dump(include=Plan.model_fields.keys() - {"parts"})
     wrong = [name for name, value in repeated.items() if value != getattr(plan, name)]
@@ -97,6 +101,16 @@ def _verdict_differences(manifest: Manifest, data: bytes) -> list[str]:
         said["warnings"] = warnings_of(verdict)
         return [name for name, value in said.items() if value != getattr(manifest, name)]
     return []
+
+
+def _check_profile(output: Store, manifest: Manifest, digest: str) -> Iterator[Check]:
+    data = output.read(PROFILE)
+    checked = _check_digest(PROFILE, data, digest)
+    yield checked
+    if data is not None and not checked.problem:
+        with contextlib.suppress(ValidationError):
+            if read(RunProfile, data).prefix_depth != manifest.prefix_depth:
+                yield Check(MANIFEST, f"does not agree with {PROFILE} in prefix_depth")
 
 
 def _check_artifact(output: Store, manifest: Manifest) -> Iterator[Check]:

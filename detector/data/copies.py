@@ -11,8 +11,8 @@ import numpy as np
 
 from detector.common.progress import progress
 from detector.data.checks import Split
-from detector.data.near import NEAR, Hashes, difference_hash, distances
 from detector.data.settings import SPLITS
+from detector.runtime.hashes import NEAR, Hashes, difference_hash, distances
 from detector.runtime.images import decode_image
 
 _COPIES = "source {}: {:,} image(s) of train resemble images of val or test of another source, and were left out"

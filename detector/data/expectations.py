@@ -14,8 +14,8 @@ from detector.common.quality.engine import Engine, start
 from detector.common.quality.judge import SUBJECT, Finding, Judge, Rule
 from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
-from detector.data.near import NEAR, distances, quick_hash
 from detector.runtime.geometry.boxes import Boxes, empty
+from detector.runtime.hashes import NEAR, distances, quick_hash
 
 # Rows that are judged at a time; an image has up to two thousand proposals.
 BATCH_ROWS = 250_000

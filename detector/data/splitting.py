@@ -13,9 +13,9 @@ import numpy as np
 from detector.common.errors import AnnotationError
 from detector.common.progress import progress
 from detector.data.checks import Repairs, Split
-from detector.data.near import NEAR, Hashes, difference_hash, distances
 from detector.data.settings import SplitSettings
 from detector.data.sides import LEFT_OUT, Side, Sides
+from detector.runtime.hashes import NEAR, Hashes, difference_hash, distances
 from detector.runtime.images import decode_image
 
 _LEFT_OUT = (

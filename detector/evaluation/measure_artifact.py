@@ -8,23 +8,29 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from detector.data.annotations import CocoDataset
+from detector.common.progress import progress
+from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation import calibration
 from detector.evaluation.average_precision import VocResult
 from detector.evaluation.detections import DetectionSet
 from detector.evaluation.measure import detect_all, figures
 from detector.evaluation.thresholds import choose_scores
-from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, save_artifact
+from detector.runtime.artifact import MODEL_FILE, Artifact, Baseline, Calibration, PixelBaseline, save_artifact
 from detector.runtime.baseline import Histograms
 from detector.runtime.detector import Detector, open_detector, read_for
 from detector.runtime.geometry.boxes import area
+from detector.runtime.image_quality import read_and_measure
+from detector.runtime.images import frame_size
+from detector.runtime.pixel_counts import CountedImage, PixelCounts, counted_image
 from detector.runtime.postprocess import Detections, calibrate, calibrated_score, rounded
+from detector.runtime.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def measure_artifact(
     raw, _ = _detect(draft, graph, images, val, f"{title}, val", workers, device)
     draft, on_val = _choose(draft, val, raw)
     found, seconds = _detect(draft, graph, images, test, f"{title}, test", workers, device)
+    pixels = count_pixels(test, images, f"{title}, pixels", workers)
     curves = {
         "val, before calibration": calibration.judge(val, raw),
         "val": calibration.judge(val, on_val),
@@ -69,7 +76,7 @@ def measure_artifact(
     described = {
         "metrics": {name: round(value, 6) for name, value in values.items() if value == value},  # without NaN
         "class_ap": {result.name: round(result.ap_11point, 6) for result in voc.by_iou[0.5] if result.truths},
-        "baseline": _baseline(test, found),
+        "baseline": _baseline(test, found).model_copy(update={"pixels": pixels}),
     }
     return Measured(draft.model_copy(update=described), found, voc, curves, seconds)
 
@@ -124,6 +131,24 @@ def _calibration_errors(curves: dict[str, calibration.Judged], score: float) -> 
         "calibration_error": error(curves["test"]),
         "calibration_error_operating": error(curves["test"], score),
     }
+
+
+def count_pixels(dataset: CocoDataset, folder: Path, title: str, workers: int = 1) -> PixelBaseline:
+    """Count what the pixels of a dataset's images are like, in `workers` threads.
+
+    folder: that of the images; title: of the progress bar.
+    """
+
+    def count(image: ImageInfo) -> CountedImage:
+        data = (folder / image.file_name).read_bytes()
+        height, width = frame_size(data)
+        read = read_and_measure(data, Reading(height, width, None))
+        return counted_image(image.file_name, read.quality, height, width)
+
+    counts = PixelCounts()
+    with ThreadPoolExecutor(workers) as pool:
+        counts.add(list(progress(pool.map(count, dataset.images), len(dataset.images), title)))
+    return counts.baseline()
 
 
 def _baseline(test: CocoDataset, found: DetectionSet) -> Baseline:

@@ -51,6 +51,17 @@ class Calibration(_Frozen):
 Counts = Annotated[list[NonNegativeInt], Field(min_length=10, max_length=10)]
 
 
+class PixelBaseline(_Frozen):
+    """Counts of what the pixels of images are like; see `pixel_counts.PixelCounts`."""
+
+    images: int = Field(ge=0, description="images that were counted")
+    histograms: dict[str, list[NonNegativeInt]] = Field(
+        description="number of images in each bin of a number; `pixel_counts.EDGES` has the edges"
+    )
+    sampled: int = Field(ge=0, description="images of a sample whose perceptual hashes were compared")
+    near_duplicates: int = Field(ge=0, description="those of them that have a near-duplicate in the sample")
+
+
 class Baseline(_Frozen):
     """Counts of the detections on the test images, to compare with those of a run; see `baseline.Histograms`."""
 
@@ -63,6 +74,7 @@ class Baseline(_Frozen):
         description="the same detections, a row for each tenth of the score: ten counts, of the square root of the "
         "box's share of its image, 0 to .1, .1 to .2, ...",
     )
+    pixels: PixelBaseline | None = Field(default=None, description="of the same images; null: not measured")
 
 
 class Artifact(_Frozen):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jobs.aws.batch import Batch, Job, Request
 from jobs.formats import Plan, PlanPart, sha256
 from jobs.parts import Flaw, find_parts, stats_key
-from jobs.rules.policy import Policy
+from jobs.rules.policy import DEFAULT_PREFIX_DEPTH, Policy
 from jobs.storage import Store, open_store
 
 # AWS Batch limits the size of an array to 2 to 10,000.
@@ -71,6 +71,8 @@ def finish_command(output: Store, policy: Policy, latest: str | None) -> list[st
     command = ["finish", output.uri, "--max-failed", str(policy.max_failed)]
     for rule in policy.strict:
         command += ["--strict", rule]
+    if policy.prefix_depth != DEFAULT_PREFIX_DEPTH:
+        command += ["--prefix-depth", str(policy.prefix_depth)]
     return command if latest is None else [*command, "--latest", latest]
 
 

@@ -10,7 +10,7 @@ import click
 
 from detector.runtime.devices import DEVICES
 from detector.runtime.tiling import LEAST_SIDE, MOST_OVERLAP
-from jobs.rules.policy import DEFAULT_MAX_FAILED, DRIFT_RULES, Policy
+from jobs.rules.policy import DEFAULT_MAX_FAILED, DEFAULT_PREFIX_DEPTH, DRIFT_RULES, Policy
 
 # A part takes two cores about a minute: little is lost in a kill, and ten million images make 20,000 parts.
 DEFAULT_PART_SIZE = 500
@@ -184,8 +184,11 @@ def policy_options(command: Command) -> Any:
     """Adds the options that decide the verdict. The command gets them together, as `policy`."""
 
     @functools.wraps(command)
-    def collected(*arguments: Any, max_failed: float, strict: tuple[str, ...], **options: Any) -> Any:
-        return command(*arguments, policy=Policy(max_failed, tuple(sorted(set(strict)))), **options)
+    def collected(
+        *arguments: Any, max_failed: float, strict: tuple[str, ...], prefix_depth: int, **options: Any
+    ) -> Any:
+        policy = Policy(max_failed, tuple(sorted(set(strict))), prefix_depth)
+        return command(*arguments, policy=policy, **options)
 
     rejecting: Callable[..., Any] = click.option(
         "--strict",
@@ -193,13 +196,21 @@ def policy_options(command: Command) -> Any:
         multiple=True,
         help="Reject the run when this rule is broken; without the option it only warns. Repeatable.",
     )(collected)
+    by_prefix: Callable[..., Any] = click.option(
+        "--prefix-depth",
+        type=click.IntRange(min=0),
+        metavar="N",
+        default=DEFAULT_PREFIX_DEPTH,
+        show_default=True,
+        help="Judge drift also by prefix, the first N folders of a key below INPUT; 0: only of the whole run.",
+    )(rejecting)
     return click.option(
         "--max-failed",
         type=Share(),
         default=DEFAULT_MAX_FAILED,
         show_default=True,
         help="Share of images that may fail before the run is rejected.",
-    )(rejecting)
+    )(by_prefix)
 
 
 def _json_uri(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
 
-from jobs.convert.table import COLUMNS
+from jobs.convert.table import COLUMNS, QUALITY, quality_cells
 from jobs.formats import Record
 from jobs.parquet import import_parquet
 from jobs.published_run import PublishedRun
@@ -36,12 +36,14 @@ def _schema(pyarrow: Any) -> Any:
     text, repeated = pyarrow.string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
     # Sixteenths of a pixel are exact in float32. Scores are decimal: `score >= 0.3` must mean what it means in JSON.
     pixels, whole, score = pyarrow.float32(), pyarrow.int32(), pyarrow.float64()
-    types = (repeated, text, text, whole, whole, repeated, score, pixels, pixels, pixels, pixels)
+    quality = (text if name == "perceptual_hash" else pyarrow.float64() for name in QUALITY)
+    types = (repeated, text, text, whole, whole, repeated, score, pixels, pixels, pixels, pixels, *quality)
     return pyarrow.schema(list(zip(COLUMNS, types, strict=True)))
 
 
 def _rows(records: Iterator[Record]) -> Iterator[tuple[Any, ...]]:
     for record in records:
         image = (record.run, record.image, record.etag, record.width, record.height)
+        quality = quality_cells(record)
         for box in record.boxes:
-            yield *image, box.label, box.score, box.x, box.y, box.width, box.height
+            yield *image, box.label, box.score, box.x, box.y, box.width, box.height, *quality

@@ -6,10 +6,12 @@ import csv
 from io import TextIOWrapper
 from typing import IO
 
+from jobs.formats import QualityRecord, Record
 from jobs.published_run import PublishedRun
 
+QUALITY = tuple(QualityRecord.model_fields)
 COLUMNS = (
-    "run", "image", "etag", "image_width", "image_height", "label", "score", "x", "y", "width", "height",
+    "run", "image", "etag", "image_width", "image_height", "label", "score", "x", "y", "width", "height", *QUALITY,
 )  # fmt: skip
 # A spreadsheet runs a cell that begins with one of these as a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -22,10 +24,16 @@ def write(run: PublishedRun, files: list[IO[bytes]]) -> None:
     rows.writerow(COLUMNS)
     for record in run.records():
         image = (record.run, record.image, plain(record.etag or ""), record.width, record.height)
+        quality = quality_cells(record)
         rows.writerows(
-            (*image, plain(box.label), box.score, box.x, box.y, box.width, box.height) for box in record.boxes
+            (*image, plain(box.label), box.score, box.x, box.y, box.width, box.height, *quality) for box in record.boxes
         )
     text.detach()  # this flushes, and leaves the file open
+
+
+def quality_cells(record: Record) -> list[float | str | None]:
+    """The values of the columns QUALITY, the same for all boxes of an image; None in records of an older version."""
+    return [getattr(record.image_quality, name, None) for name in QUALITY]
 
 
 def plain(text: str) -> str:

@@ -20,8 +20,9 @@ from PIL import AvifImagePlugin, Image, ImageCms, ImageColor
 
 from detector.common.errors import FormatError, ImageError
 from detector.runtime.decoding.readers import register_heif
+from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import frame_size
-from detector.runtime.reading import Reading, read_image
+from detector.runtime.reading import Reading
 from jobs.decoding.channel import Channel
 from jobs.decoding.limits import cpu_seconds, memory_bytes
 from jobs.decoding.protocol import OUT_OF_MEMORY
@@ -73,8 +74,9 @@ def _decode_one(channel: Channel, limits: _Limits) -> None:
         channel.send({"cpu": time.process_time(), "frame": (height, width)})
         message, _ = channel.receive()
         with limits.set(memory_bytes(size, height * width), cpu_seconds(height * width)):
-            pixels = read_image(data, Reading(*message["reading"])).pixels
-        channel.send({"cpu": time.process_time(), "shape": pixels.shape[:2]}, pixels.data.cast("B"))
+            read = read_and_measure(data, Reading(*message["reading"]))
+        answer = {"cpu": time.process_time(), "shape": read.pixels.shape[:2], "quality": vars(read.quality)}
+        channel.send(answer, read.pixels.data.cast("B"))
     except ImageError as error:
         kind = error.kind if isinstance(error, FormatError) else None
         said = {"status": error.status, "text": str(error), "kind": kind}

@@ -12,6 +12,7 @@ from typing import Any
 
 from detector.common.errors import FormatError, ImageError
 from detector.runtime.detector import Image
+from detector.runtime.image_quality import ImageQuality
 from detector.runtime.images import MAX_PIXELS
 from detector.runtime.reading import Reading, decoded_pixels
 from jobs.budget import Budget
@@ -19,6 +20,7 @@ from jobs.decoding.children import Child, Server
 from jobs.decoding.limits import wall_seconds
 from jobs.decoding.protocol import OUT_OF_MEMORY
 from jobs.errors import StorageError
+from jobs.formats import QualityRecord
 
 # Signals by which an image ends its decoder. Others, above all SIGKILL from a system without memory, come from outside.
 _FAULTS = {
@@ -95,7 +97,8 @@ class Decoders:
                 waited = time.perf_counter() - asked
             child.channel.set_timeout(wall_seconds(height * width))
             child.channel.send({"reading": (wanted.height, wanted.width, wanted.method)})
-            shape = _size(self._answer(child)["shape"])
+            answer = self._answer(child)
+            shape, quality = _size(answer["shape"]), QualityRecord.model_validate(answer["quality"])
             if wanted.method is not None and shape != (wanted.height, wanted.width):
                 raise ValueError(shape)
             pixels = child.channel.read_pixels(*shape)
@@ -105,7 +108,7 @@ class Decoders:
         except (OSError, EOFError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
             raise self._ended(name, child, error) from error
         self._idle.append(child)
-        return Image(pixels, height, width), time.perf_counter() - start - waited
+        return Image(pixels, height, width, ImageQuality(**dict(quality))), time.perf_counter() - start - waited
 
     def _borrow(self, *, new: bool) -> Child:
         if not new:

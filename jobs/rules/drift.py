@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.runtime.artifact import Artifact
-from detector.runtime.baseline import BINS, Histograms, first_whole_bin
-from jobs.rules.policy import DRIFT_BOXES, DRIFT_IMAGES
+from detector.runtime.artifact import Artifact, Baseline
+from detector.runtime.baseline import BINS, first_whole_bin
+from jobs.profile import Profile
+from jobs.rules.policy import BOX_RULES, DRIFT_BOXES, DRIFT_IMAGES
+from jobs.rules.significance import means_differ, psi_this_large
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One measure; `value` is None when there is too little data to judge, and `text` says why."""
+    """One measure; `value` is None when there is too little data to judge, and `text` says why. chance: the probability
+    that a population without drift moves as far."""
 
     value: float | None
     text: str
+    chance: float = 0.0
 
 
 def shifts(run: NDArray[np.float64], baseline: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,49 +46,69 @@ def score_bins(first: int) -> list[str]:
     return [f"score {i / BINS:g} to {(i + 1) / BINS:g}" for i in range(first, BINS)]
 
 
-def measure(
-    seen: Histograms, images: int, artifact: Artifact, min_score: float, *, tiled: bool = False
-) -> dict[str, Drift]:
-    """The measures of the drift rules. seen: the boxes of the run; images: those of the run that could be read; tiled:
-    whether the run looked at tiles as well, and so found other boxes than the measurement of the artifact.
+def first_compared(artifact: Artifact, min_score: float) -> int:
+    """The first of those tenths of the scores that lie above both thresholds, the run's and the artifact's."""
+    return first_whole_bin(max(min_score, artifact.least_score))
 
-    Run and baseline are compared in those tenths of the scores that lie above both thresholds.
+
+def unjudged(reason: str) -> dict[str, Drift]:
+    """The measures of the rules over boxes, none of them judged."""
+    return dict.fromkeys(BOX_RULES, Drift(None, reason))
+
+
+def measure(seen: Profile, artifact: Artifact, min_score: float, *, tiled: bool = False) -> dict[str, Drift]:
+    """The measures of the rules over boxes for a whole run, against the artifact's test images.
+
+    tiled: whether the run looked at tiles as well, and so found other boxes than the measurement of the artifact. The
+    limits on the number of images and boxes keep chance away from the limits on the measures.
     """
-    first = first_whole_bin(max(min_score, artifact.least_score))
     base = artifact.baseline
-    names = ("boxes_per_image_drift", "label_drift", "score_drift")
-    reason = None
     if base is None or not base.images:
-        reason = "the artifact has no baseline"
-    elif tiled:
-        reason = "the artifact's baseline was measured without tiles"
-    elif images < DRIFT_IMAGES:
-        reason = f"{images:,} images; needs {DRIFT_IMAGES}"
-    elif first == BINS:
-        reason = f"no whole tenth of the scores from {min_score} on"
-    if reason or base is None:
-        return dict.fromkeys(names, Drift(None, reason or ""))
+        return unjudged("the artifact has no baseline")
+    if tiled:
+        return unjudged("the artifact's baseline was measured without tiles")
+    found = compare(seen, base, artifact, min_score, "test", images=DRIFT_IMAGES, boxes=DRIFT_BOXES)
+    return {name: Drift(drift.value, drift.text) for name, drift in found.items()}
 
-    run = seen.boxes[:, first:].astype(np.float64)
-    known = np.array([base.boxes.get(name, [0] * BINS) for name in artifact.classes], np.float64)[:, first:]
-    per_image, expected = run.sum() / images, known.sum() / base.images
-    ratio = per_image / expected if expected else None
+
+def compare(
+    seen: Profile, base: Baseline, artifact: Artifact, min_score: float, there: str, *, images: int, boxes: int
+) -> dict[str, Drift]:
+    """The measures of the rules over boxes for a run or a prefix, against a baseline that `there` names in sentences.
+
+    images, boxes: the least numbers that are compared. Run and baseline are compared in those tenths of the scores that
+    lie above both thresholds.
+    """
+    classes, first = artifact.classes, first_compared(artifact, min_score)
+    if seen.images < images or not base.images:
+        return unjudged(f"{seen.images:,} images; needs {images}")
+    if first == BINS:
+        return unjudged(f"no whole tenth of the scores from {min_score} on")
+    run = seen.histograms.boxes[:, first:].astype(np.float64)
+    known = np.array([base.boxes.get(name, [0] * BINS) for name in classes], np.float64)[:, first:]
+    per_image, expected = run.sum() / seen.images, known.sum() / base.images
+    variance = max(expected, seen.squares / seen.images - (seen.counts / seen.images) ** 2)
     found = {
-        names[0]: Drift(
-            ratio, f"{per_image:.2f} boxes an image with score {first / BINS:g} or more, {expected:.2f} on test"
+        BOX_RULES[0]: Drift(
+            per_image / expected if expected else None,
+            f"{per_image:.2f} boxes an image with score {first / BINS:g} or more, {expected:.2f} on {there}",
+            means_differ(per_image, expected, variance, seen.images, base.images),
         )
     }
     few = min(run.sum(), known.sum())
-    if few < DRIFT_BOXES:
-        short = Drift(None, f"{few:,.0f} boxes; needs {DRIFT_BOXES} here and on test")
-        return found | dict.fromkeys(names[1:], short)
+    if few < boxes:
+        short = Drift(None, f"{few:,.0f} boxes; needs {boxes} here and on {there}")
+        return found | dict.fromkeys(BOX_RULES[1:], short)
     bins = score_bins(first)
-    for name, axis, titles in ((names[1], 1, artifact.classes), (names[2], 0, bins)):
+    for name, axis, titles in ((BOX_RULES[1], 1, classes), (BOX_RULES[2], 0, bins)):
         ours, theirs = run.sum(axis), known.sum(axis)
         shares, before = ours / ours.sum(), theirs / theirs.sum()
         most = int(np.abs(shares - before).argmax())
+        moved = psi(ours, theirs)
+        counted = (min(seen.images, int(ours.sum())), min(base.images, int(theirs.sum())))
         found[name] = Drift(
-            psi(ours, theirs),
-            f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on test",
+            moved,
+            f"{titles[most]}: {100 * shares[most]:.0f} % of the boxes, {100 * before[most]:.0f} % on {there}",
+            psi_this_large(moved, int((ours + theirs > 0).sum()), *counted),
         )
     return found

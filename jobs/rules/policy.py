@@ -9,6 +9,9 @@ from typing import Final
 # prefix, a copy.
 DEFAULT_MAX_FAILED: Final = 0.1
 
+# In most buckets the first folder below INPUT is a camera, a place or a customer.
+DEFAULT_PREFIX_DEPTH: Final = 1
+
 # A box thinner than a pixel holds nothing that the network could have seen, and the detector drops it.
 THINNEST: Final = 1.0
 
@@ -25,13 +28,35 @@ MAX_RATIO: Final = 2.0
 # 2006, Credit Risk Scorecards, chapter 9; usual since Lewis 1994).
 MAX_PSI: Final = 0.25
 
-DRIFT_RULES: Final = ("boxes_per_image_drift", "label_drift", "score_drift")
+
+# What follows is for the rules over pixels, and for all drift rules by prefix. They need fewer images, because each
+# also has to be beyond chance.
+PREFIX_IMAGES: Final = 100
+PREFIX_BOXES: Final = 100
+# The probability that a run without drift breaks any of them, in any of its prefixes (Holm's correction).
+ALARM_RATE: Final = 0.01
+# A tail holds at most this share of the baseline's images: "as blurred as one image in ten of the test images".
+TAIL: Final = 0.1
+# A tail, or near-duplicates, may have this much more of the images than of the baseline's. A camera with a view of its
+# own moves a few of its images into a tail, and a fault most of them.
+MAX_SHIFT: Final = 0.25
+# Of images higher than wide, or of another size: 25 % of the shipped artifact's test images are higher than wide, and a
+# camera that takes none of them is none to be warned of.
+MAX_FRAME_SHIFT: Final = 0.35
+
+BOX_RULES: Final = ("boxes_per_image_drift", "label_drift", "score_drift")
+DRIFT_RULES: Final = (
+    *BOX_RULES, "blur_drift", "darkness_drift", "glare_drift", "colour_drift", "portrait_drift", "frame_drift",
+    "near_duplicates",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Policy:
     """The choices of a person. max_failed: share of images, 0 to 1, that may fail; strict: drift rules that reject a
-    run in place of a warning, sorted."""
+    run in place of a warning, sorted; prefix_depth: number of folders below INPUT by which drift is judged too, 0: by
+    none."""
 
     max_failed: float = DEFAULT_MAX_FAILED
     strict: tuple[str, ...] = ()
+    prefix_depth: int = DEFAULT_PREFIX_DEPTH

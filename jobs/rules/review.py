@@ -14,18 +14,20 @@ import numpy as np
 from detector.common.quality.engine import missing_package, start
 from detector.common.quality.judge import MAX_EXAMPLES, Finding, Judge
 from detector.runtime.artifact import Artifact
-from detector.runtime.baseline import Histograms
 from jobs.errors import UsageError
-from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, Validation
-from jobs.rules.drift import Drift, measure
+from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, RunProfile, Validation
+from jobs.profile import Profiles
+from jobs.rules.drift import Drift, first_compared
 from jobs.rules.frames import Batch
-from jobs.rules.policy import Policy
-from jobs.rules.rules import box_rules, record_rules, run_rules
+from jobs.rules.policy import BOX_RULES, Policy
+from jobs.rules.rules import box_rules, drift_rules, record_rules, run_rules
+from jobs.rules.subjects import PREFIXES_SINCE, WHOLE, Subject, compared_rules, subjects
 
 # 50,000 records with five boxes each make 250,000 rows: about 60 MB with what Great Expectations adds.
 BATCH_RECORDS = 50_000
 BATCH_BOXES = 250_000
-
+# Most prefixes that a result names in its one line.
+MOST_NAMED = 3
 
 # The rules whose images are counted while parts are added, and under which name.
 COUNTED = {"complete": "missing", "unique": "repeated", "planned": "unplanned", "failed_share": "failed"}
@@ -44,7 +46,8 @@ def check_installed(problem: str = "the records cannot be validated") -> None:
 class Review:
     """Judges a run part by part: `add` each in order, then take the `verdict`."""
 
-    def __init__(self, plan: Plan, artifact: Artifact, policy: Policy) -> None:
+    def __init__(self, plan: Plan, artifact: Artifact, policy: Policy, earlier: RunProfile | None = None) -> None:
+        """earlier: the profile of the run before, which drift is measured from in place of the artifact's baseline."""
         check_installed()
         self._plan, self._artifact, self._policy = plan, artifact, policy
         self._engine = start()
@@ -52,6 +55,12 @@ class Review:
         self._run = Judge(self._engine, "run", run_rules(expect, policy))
         self._records = Judge(self._engine, "records", record_rules(expect, artifact))
         self._boxes = Judge(self._engine, "boxes", box_rules(expect, plan, artifact))
+        self._compared = compared_rules(plan)
+        self._drift = Judge(self._engine, "drift", drift_rules(expect, policy, self._compared))
+        self._earlier = earlier
+        # Runs of an older version are judged as they were: not by prefix.
+        depth = policy.prefix_depth if plan.records_version >= PREFIXES_SINCE else 0
+        self.profiles = Profiles(plan, artifact.classes, first_compared(artifact, plan.min_score), depth)
         self._batch = Batch()
         self._images = 0
         self._counts = dict.fromkeys(COUNTED.values(), 0)
@@ -73,6 +82,7 @@ class Review:
             examples = self._examples[name]
             examples += names[: MAX_EXAMPLES - len(examples)]
         self._images += len(planned)
+        self.profiles.add(records)
         self._batch.add(records)
         if self._batch.records >= BATCH_RECORDS or self._batch.boxes >= BATCH_BOXES:
             self._judge_batch()
@@ -82,10 +92,12 @@ class Review:
         self._records.judge(batch.record_frame(), batch.images)
         self._boxes.judge(batch.box_frame(self._artifact.most_overlap, self._artifact.max_detections), batch.images)
 
-    def verdict(self, histograms: Histograms) -> Validation:
-        """What the rules say about all parts that were added; histograms: those of their boxes."""
+    def verdict(self) -> Validation:
+        """What the rules say about all parts that were added."""
         self._judge_batch()
-        drift = self._judge_run(histograms)
+        self._judge_run()
+        found = subjects(self.profiles, self._plan, self._artifact, self._earlier)
+        self._judge_drift(found)
         results = [
             *self._counted(),
             *(
@@ -93,10 +105,7 @@ class Review:
                 for judge in (self._records, self._boxes)
                 for finding in judge.findings.values()
             ),
-            *(
-                _result(self._run.findings[name], _observed(found), skipped=found.value is None)
-                for name, found in drift.items()
-            ),
+            *(self._drift_result(rule, found) for rule in self._compared),
         ]
         return Validation(
             run=self._plan.run,
@@ -106,17 +115,39 @@ class Review:
             rules=results,
         )
 
-    def _judge_run(self, histograms: Histograms) -> dict[str, Drift]:
+    def _judge_run(self) -> None:
         import pandas as pd
 
         failed = self._counts["failed"]
-        tiled = self._plan.tile is not None
-        drift = measure(histograms, self._images - failed, self._artifact, self._plan.min_score, tiled=tiled)
-        share = failed / self._images if self._images else 0.0
-        row = {**self._counts, "failed_share": share, **{name: found.value for name, found in drift.items()}}
+        row = {**self._counts, "failed_share": failed / self._images if self._images else 0.0}
         # The examples of these rules are in `_examples`: a row for the whole run names no image.
         self._run.judge(pd.DataFrame([row], dtype=np.float64).assign(subject=0), [""])
-        return drift
+
+    def _judge_drift(self, found: Sequence[Subject]) -> None:
+        import pandas as pd
+
+        rows = pd.DataFrame([subject.row() for subject in found], columns=list(self._compared), dtype=np.float64)
+        self._drift.judge(rows.assign(subject=range(len(found))), [subject.name for subject in found])
+
+    def _drift_result(self, rule: str, found: Sequence[Subject]) -> RuleResult:
+        """The result of a drift rule: the run's measure, and those of the prefixes that break the rule, with the worst
+        images of both as examples."""
+        finding = self._drift.findings[rule]
+        alarmed = [subject for subject in found if subject.name in finding.examples]  # at most MAX_EXAMPLES
+        whole, prefixes = found[0], [subject for subject in alarmed if subject.name != WHOLE]
+        observed = _observed(whole.measures[rule])
+        if len(found) > 1:
+            broken = finding.broken - (whole in alarmed)
+            observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix breaks the rule"
+            named = [f"{subject.name} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]]
+            observed += ": " + "; ".join(named) if named else ""
+        finding.examples = []
+        if len(found) > 1 or rule not in BOX_RULES:
+            each = -(-MAX_EXAMPLES // max(1, len(alarmed)))
+            for subject in prefixes or alarmed:
+                finding.add_examples(subject.examples(rule)[:each])
+        skipped = all(subject.measures[rule].value is None for subject in found)
+        return _result(finding, observed, skipped=skipped)
 
     def _counted(self) -> list[RuleResult]:
         """The results of the rules whose examples are images that were counted in `add`."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from detector.common.quality.judge import Rule, Severity
+from detector.common.quality.judge import Rule
 from detector.runtime.artifact import Artifact
 from jobs.formats import STATUSES, Plan
-from jobs.rules.policy import MAX_PSI, MAX_RATIO, THINNEST, Policy
+from jobs.rules.policy import MAX_FRAME_SHIFT, MAX_PSI, MAX_RATIO, MAX_SHIFT, TAIL, THINNEST, Policy
 
 
 def run_rules(expect: Any, policy: Policy) -> list[Rule]:
-    """The rules over one row for the whole run. Drift is null when it cannot be judged, and a null breaks no rule."""
+    """The rules over one row for the whole run."""
     between = expect.ExpectColumnValuesToBeBetween
-
-    def severity(name: str) -> Severity:
-        return "reject" if name in policy.strict else "warn"
-
-    def drift(name: str, sentence: str, **limits: float) -> Rule:
-        return Rule(name, sentence, [between(column=name, **limits)], severity(name))
-
     return [
         Rule("complete", "Every planned image has a record.", [between(column="missing", max_value=0)]),
         Rule("unique", "No image has more than one record.", [between(column="repeated", max_value=0)]),
@@ -29,22 +23,62 @@ def run_rules(expect: Any, policy: Policy) -> list[Rule]:
             f"At most {100 * policy.max_failed:g} % of the images failed.",
             [between(column="failed_share", max_value=policy.max_failed)],
         ),
-        drift(
-            "boxes_per_image_drift",
-            f"Boxes an image: within a factor of {MAX_RATIO:g} of the artifact's test images.",
-            min_value=1 / MAX_RATIO,
-            max_value=MAX_RATIO,
-        ),
-        drift(
-            "label_drift",
-            f"Labels occur as often as on the artifact's test images (PSI at most {MAX_PSI:g}).",
-            max_value=MAX_PSI,
-        ),
-        drift(
-            "score_drift",
-            f"Scores are spread as on the artifact's test images (PSI at most {MAX_PSI:g}).",
-            max_value=MAX_PSI,
-        ),
+    ]
+
+
+# What each drift rule demands, and the limits of its measure.
+_TAIL = f"At most {100 * TAIL:g} % and {100 * MAX_SHIFT:g} points more of the images are"
+_DRIFT: dict[str, tuple[str, dict[str, float]]] = {
+    "boxes_per_image_drift": (
+        f"Boxes an image: within a factor of {MAX_RATIO:g} of the artifact's test images.",
+        {"min_value": 1 / MAX_RATIO, "max_value": MAX_RATIO},
+    ),
+    "label_drift": (
+        f"Labels occur as often as on the artifact's test images (PSI at most {MAX_PSI:g}).",
+        {"max_value": MAX_PSI},
+    ),
+    "score_drift": (
+        f"Scores are spread as on the artifact's test images (PSI at most {MAX_PSI:g}).",
+        {"max_value": MAX_PSI},
+    ),
+    "blur_drift": (f"{_TAIL} as blurred as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
+    "darkness_drift": (f"{_TAIL} as dark as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
+    "glare_drift": (f"{_TAIL} as overexposed as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
+    "colour_drift": (
+        f"{_TAIL} as red, green, blue or yellow as one in ten of those compared with.", {"max_value": MAX_SHIFT}
+    ),
+    "portrait_drift": (
+        f"The share of images that are higher than wide moves by at most {100 * MAX_FRAME_SHIFT:g} points.",
+        {"max_value": MAX_FRAME_SHIFT},
+    ),
+    "frame_drift": (
+        f"At most {100 * MAX_FRAME_SHIFT:g} % of the images have another size or aspect than in the run before.",
+        {"max_value": MAX_FRAME_SHIFT},
+    ),
+    "near_duplicates": (
+        f"Near-duplicates are at most {100 * MAX_SHIFT:g} points more of the images than before.",
+        {"max_value": MAX_SHIFT},
+    ),
+}  # fmt: skip
+
+
+def within_limits(rule: str, value: float) -> bool:
+    """Whether a measure of a drift rule keeps its limits."""
+    limits = _DRIFT[rule][1]
+    return limits.get("min_value", value) <= value <= limits["max_value"]
+
+
+def drift_rules(expect: Any, policy: Policy, names: Sequence[str]) -> list[Rule]:
+    """These drift rules, over a row for the run and one for each prefix. A measure is null where it cannot be judged,
+    or where chance may be the reason, and a null breaks no rule."""
+    return [
+        Rule(
+            name,
+            _DRIFT[name][0],
+            [expect.ExpectColumnValuesToBeBetween(column=name, **_DRIFT[name][1])],
+            "reject" if name in policy.strict else "warn",
+        )
+        for name in names
     ]
 
 

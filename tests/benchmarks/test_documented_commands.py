@@ -72,6 +72,8 @@ SMOKE = {
     "python -m benchmarks.label_faults": "--dataset voc --draws 1",
     "python -m benchmarks.loading": "--images 4 --image-size 64 --turns 2",
     "python -m benchmarks.models detector/artifacts/voc20 --peer PEER": "--dataset voc",
+    "python -m benchmarks.pixel_rules FOLDER --others FOLDER --pools pools":
+        "--clean 4 --faulty 5 --runs 1 --clean-runs 1 --images 20",
     "python -m benchmarks.planning": "--count 3000 --latency 0",
     "python -m benchmarks.proposals --limit 240": "--limit 1",
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from detector.runtime.baseline import Histograms
 from jobs.errors import RejectedError
 from jobs.formats import Manifest, Validation, sha256
 from jobs.latest import LatestPointer
@@ -336,8 +335,8 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
     original = Review.verdict
     waiting = [act]
 
-    def verdict(self: Review, histograms: Histograms) -> Validation:
-        found = original(self, histograms)
+    def verdict(self: Review) -> Validation:
+        found = original(self)
         while waiting:
             waiting.pop()()
         return found

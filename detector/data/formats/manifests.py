@@ -218,7 +218,7 @@ def _row(
         if unknown := [box.label for box in record.boxes if box.label not in labels]:
             raise AnnotationError(f"{where}: has the label {unknown[0]!r}, which the manifest does not count")
     number, record = readings[0]
-    boxes = record.boxes
+    boxes, size = record.boxes, (record.width or 0, record.height or 0)
     if len(readings) > 1:
         boxes = vote([Ballot(runs[run].manifest.boxes, record.boxes) for run, record in readings])
     objects = [_thing(box, ignore=False) for box in boxes if box.score >= least[box.label]]
@@ -227,7 +227,7 @@ def _row(
         overlaps = iou(np.array([t.box for t in unsure], np.float32), np.array([t.box for t in objects], np.float32))
         unsure = [thing for thing, most in zip(unsure, overlaps.max(axis=1), strict=True) if most < _SAME_OBJECT]
     key = record.image.removeprefix(runs[number].manifest.input)
-    return _Row(tuple(run for run, _ in readings), record.etag, key, record.width, record.height, objects + unsure)
+    return _Row(tuple(run for run, _ in readings), record.etag, key, *size, objects + unsure)
 
 
 def _thing(box: Box, ignore: bool) -> Thing:

@@ -13,10 +13,10 @@ from PIL import Image, ImageEnhance
 from detector.common.errors import AnnotationError
 from detector.data.annotations import CocoDataset
 from detector.data.checks import Split
-from detector.data.near import NEAR, difference_hash, distances
 from detector.data.settings import FieldGroup, SplitSettings
 from detector.data.sides import LEFT_OUT, Side, Sides, load_sides, save_sides
 from detector.data.splitting import divide
+from detector.runtime.hashes import NEAR, difference_hash, distances
 from tests.support.datasets import image_info
 
 HALF = SplitSettings(val=0.25, test=0.25)

@@ -173,6 +173,8 @@ def test_the_artifact_describes_its_making(road: Road) -> None:
     baseline = artifact.baseline
     assert baseline.images == 3 and tuple(baseline.boxes) == artifact.classes
     assert sum(map(sum, baseline.boxes.values())) == sum(map(sum, baseline.sizes)) > 0
+    assert baseline.pixels.images == baseline.pixels.sampled == 3 and baseline.pixels.near_duplicates <= 3
+    assert {sum(counts) for counts in baseline.pixels.histograms.values()} == {3}
     assert (artifact.data_digest, artifact.git_revision) == (data_digest(road.dataset), export.git_revision())
 
 

@@ -136,3 +136,21 @@ def test_a_server_that_is_gone(decoders: Decoders) -> None:
     assert _read(decoders, jpeg) == (40, 50)
     with pytest.raises(StorageError, match="it ended with status -9"):
         _read(decoders, marked(jpeg, "pixels", "crash"))
+
+
+@pytest.mark.parametrize("quality", [None, {}, {"sharpness": 1}, [1], "x"])
+def test_a_child_that_answers_without_a_quality_is_ended(monkeypatch: pytest.MonkeyPatch, quality: object) -> None:
+    """What a child answers is checked: here each says something else than numbers and a hash."""
+    decoders = Decoders(Budget(MAX_PIXELS), 1)
+    answered = Decoders._answer
+
+    def answer(self: Decoders, child: Any) -> dict[str, Any]:
+        found = answered(self, child)
+        return found | {"quality": quality} if "quality" in found else found
+
+    monkeypatch.setattr(Decoders, "_answer", answer)
+    try:
+        with pytest.raises(DecoderEnded), decoders.read("x.png", encoded(1), lambda *size: Reading(*size, None)):
+            pass
+    finally:
+        decoders.close()

@@ -187,6 +187,14 @@ def _new(nights: Nights) -> Rows:
     return [(key, sizes[key]) for key in ("0001.png", "0002.png", "late/a.png", "late/b.png", "late/c.png")]
 
 
+def _blurred(nights: Nights) -> Rows:
+    found = [(record["image"], record["image_quality"]) for record in nights.last.records if record["image_quality"]]
+    alike = Counter(quality["perceptual_hash"] for _, quality in found)
+    assert len(found) == sum(record["status"] == "ok" for record in nights.last.records) < len(nights.last.records)
+    rows = [(image, q["sharpness"], q["brightness"], alike[q["perceptual_hash"]]) for image, q in found]
+    return sorted(rows, key=lambda row: (row[1], row[0]))[:20]
+
+
 ANSWERS: dict[str, Callable[[Nights], Rows]] = {
     "1. Which images have two dogs?": _two_dogs,
     "2. How many of each label, day by day?": _labels_by_day,
@@ -198,6 +206,7 @@ ANSWERS: dict[str, Callable[[Nights], Rows]] = {
     "8. Where does one object fill a third of the image?": _large,
     "9. In which images was nothing found?": _nothing,
     "10. What was new last night?": _new,
+    "11. Which images are blurred, and which are nearly the same?": _blurred,
 }
 
 
@@ -229,9 +238,9 @@ def _answers(heading: str, names: dict[str, Any]) -> list[Rows]:
     return answers
 
 
-def test_the_page_asks_ten_questions_with_two_answers_each() -> None:
+def test_the_page_asks_eleven_questions_with_two_answers_each() -> None:
     assert list(_blocks()) == ["Setup", *ANSWERS]
-    assert len(ANSWERS) == 10
+    assert len(ANSWERS) == 11
     for heading in ANSWERS:
         assert len(_blocks()[heading]) == 2, heading
 

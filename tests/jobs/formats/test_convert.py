@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import math
 import os
 import resource
 import sys
@@ -26,13 +27,15 @@ from pycocotools.coco import COCO
 from detector.data.annotations import load_coco
 from jobs.convert import FORMATS, archive, coco, convert, files, parquet
 from jobs.convert.sagemaker import whole_pixels
-from jobs.convert.table import COLUMNS
+from jobs.convert.table import COLUMNS, QUALITY
 from jobs.errors import StorageError
 from jobs.formats import BoxRecord, Manifest, Record
 from jobs.published_run import PublishedRun
 from tests.jobs.formats.conftest import Runs, publish
 from tests.jobs.helpers import Boxcar, records_of
 from tests.support.artifacts import CLASSES
+
+TEXTS = ("image", "etag", "perceptual_hash")
 
 
 def _manifest(output: Path) -> Manifest:
@@ -43,8 +46,8 @@ def _rows(records: list[Record]) -> list[dict[str, Any]]:
     """One row a box, as a table should have them."""
     return [
         {"run": record.run, "image": record.image, "etag": record.etag, "image_width": record.width,
-         "image_height": record.height, **box.model_dump()}
-        for record in records for box in record.boxes
+         "image_height": record.height, **box.model_dump(), **record.image_quality.model_dump()}
+        for record in records if record.image_quality is not None for box in record.boxes
     ]  # fmt: skip
 
 
@@ -65,8 +68,8 @@ def test_csv(boxcar: Boxcar, made_runs: Runs, tmp_path: Path) -> None:
         assert [tuple(row) for row in csv.reader(file)] == [COLUMNS] + [
             tuple(str(row[name]) for name in COLUMNS) for row in wanted
         ]
-    assert pd.read_csv(path, dtype={"run": str, "etag": str}).to_dict("records") == wanted
-    table = duckdb.read_csv(str(path), dtype={"run": "VARCHAR"})
+    assert pd.read_csv(path, dtype={"run": str, "etag": str, "perceptual_hash": str}).to_dict("records") == wanted
+    table = duckdb.read_csv(str(path), dtype={"run": "VARCHAR", "perceptual_hash": "VARCHAR"})
     assert table.columns == list(COLUMNS)
     assert table.fetchall() == [tuple(row[name] for name in COLUMNS) for row in wanted]
 
@@ -95,7 +98,10 @@ def test_a_cell_never_begins_like_a_formula(boxcar: Boxcar, first: Path, tmp_pat
     with path.open(newline="", encoding="utf-8") as file:
         _, row = csv.reader(file)
     assert row[1:3] == [image, f"'{etag}"] and row[5] == f"'{label}"
-    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+    texts = [cell for name, cell in zip(COLUMNS, row, strict=True) if name in ("image", "etag", "label")]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in texts)
+    numbers = [cell for name, cell in zip(COLUMNS, row, strict=True) if name in ("score", "x", *QUALITY[:-1])]
+    assert all(math.isfinite(float(cell)) for cell in numbers)  # a number may be negative, and is no formula
     (path,) = _converted(boxcar, first, "parquet", tmp_path / "parquet")
     (exact,) = pyarrow.parquet.read_table(path).to_pylist()
     assert (exact["image"], exact["etag"], exact["label"]) == (image, etag, label)
@@ -111,9 +117,10 @@ def test_parquet(boxcar: Boxcar, made_runs: Runs, tmp_path: Path, monkeypatch: p
         assert file.metadata.num_row_groups == -(-len(wanted) // 7)
         about = json.loads(file.schema_arrow.metadata[b"boxcar"])
     frame = pd.read_parquet(path)
-    assert {name: str(kind) for name, kind in frame.dtypes.items() if name not in ("image", "etag")} == {
+    assert {name: str(kind) for name, kind in frame.dtypes.items() if name not in TEXTS} == {
         "run": "category", "label": "category", "image_width": "int32", "image_height": "int32", "score": "float64",
         "x": "float32", "y": "float32", "width": "float32", "height": "float32",
+        **dict.fromkeys(QUALITY[:-1], "float64"),
     }  # fmt: skip
     manifest = _manifest(made_runs.first).model_dump(mode="json", by_alias=True, exclude={"parts"})
     assert about == manifest and about["lineage"]["artifact_sha256"]

@@ -69,6 +69,7 @@ def test_what_a_run_writes_is_valid(boxcar: Boxcar, made_runs: Runs, tmp_path: P
     files = {
         "Manifest": [output / "manifest.json"],
         "Validation": [output / "quality/validation.json"],
+        "RunProfile": [output / "quality/profile.json"],
         "Plan": [output / "plan.json"],
         "Latest": [tmp_path / "latest.json"],
         "PartStats": sorted((output / "stats").glob("*.json")),

@@ -13,18 +13,17 @@ import pytest
 
 from detector.common.quality.judge import MAX_EXAMPLES
 from detector.runtime.artifact import Artifact
-from detector.runtime.baseline import Histograms
-from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, PlanPart, Record, Validation
+from jobs.formats import ERRORS, RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, Record, Validation
 from jobs.rules import review
-from jobs.rules.policy import Policy
+from jobs.rules.policy import DRIFT_RULES, Policy
 from jobs.rules.review import Review
-from jobs.tally import Tally
 
 pytestmark = pytest.mark.slow
 
 PLAN = Plan(
     run="0" * 8, digest="0" * 64, planned_at="2024-01-01T00:00:00+00:00", input="/p/", artifact_sha256="0" * 64,
     min_score=0.3, part_size=500, images=20, other_files=0, parts=[],
+    records_version=RECORDS_VERSION,
 )  # fmt: skip
 
 
@@ -52,10 +51,9 @@ def _add(review: Review, number: int, images: list[str], records: list[Record]) 
 
 
 def _judge(artifact: Artifact, records: list[Record], policy: Policy = DEFAULT) -> Validation:
-    review, tally = Review(PLAN, artifact, policy), Tally(artifact.classes)
+    review = Review(PLAN, artifact, policy)
     _add(review, 0, IMAGES, records)
-    tally.add_records(records)
-    return review.verdict(tally.histograms)
+    return review.verdict()
 
 
 def _broken(validation: Validation) -> list[str]:
@@ -77,14 +75,13 @@ def test_good_records_are_valid(artifact_model: Artifact) -> None:
         "records_consistent": 20, "boxes_per_image": 20,
         "boxes_inside": 60, "boxes_thick": 60, "scores_in_range": 60, "labels_known": 60, "boxes_apart": 60,
     }  # fmt: skip
-    assert {rule.rule: rule.verdict for rule in validation.rules if rule.severity == "warn"} == {
-        "boxes_per_image_drift": "skipped", "label_drift": "skipped", "score_drift": "skipped",
-    }  # fmt: skip
+    warning = {rule.rule: rule.verdict for rule in validation.rules if rule.severity == "warn"}
+    assert warning == dict.fromkeys(DRIFT_RULES, "skipped")
 
 
 def test_a_run_without_images_is_valid(artifact_model: Artifact) -> None:
-    validation = Review(PLAN, artifact_model, Policy(max_failed=0)).verdict(Histograms(3))
-    assert validation.status == "valid" and len(validation.rules) == 15
+    validation = Review(PLAN, artifact_model, Policy(max_failed=0)).verdict()
+    assert validation.status == "valid" and len(validation.rules) == 22
 
 
 def _changed(record: Record | None = None, **changes: object) -> list[Record]:
@@ -180,7 +177,7 @@ def test_findings_of_several_batches_add_up_and_examples_stay_few(
     for part in range(5):
         images = [f"/p/{part}-{index}.jpg" for index in range(10)]
         _add(judging, part, images, [_record(image, boxes=bad) for image in images])
-    (broken,) = (rule for rule in judging.verdict(Histograms(3)).rules if rule.verdict == "rejected")
+    (broken,) = (rule for rule in judging.verdict().rules if rule.verdict == "rejected")
     assert (broken.rule, broken.checked, broken.broken) == ("scores_in_range", 50, 50)
     assert broken.examples == [f"/p/{index // 10}-{index % 10}.jpg" for index in range(MAX_EXAMPLES)]
 
@@ -210,9 +207,7 @@ def test_a_planted_drift_trips_its_rule_and_no_other_and_only_warns(measured: Ar
             apart = [next(boxes).model_copy(update={"x": 9.0 * place, "width": 8.0}) for place in range(count)]
             records.append(_record(name, boxes=sorted(apart, key=lambda box: -box.score)))
         _add(judging, 0, names, records)
-        tally = Tally(measured.classes)
-        tally.add_records(records)
-        validation = judging.verdict(tally.histograms)
+        validation = judging.verdict()
         assert _broken(validation) == rules
         assert validation.status == status
         assert {rule.verdict for rule in validation.rules if rule.rule in rules} <= {
@@ -264,13 +259,11 @@ def refuse(*arguments, **options):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from detector.runtime.artifact import load_artifact
 from detector.runtime.shipped import SHIPPED
-from detector.runtime.baseline import Histograms
-from jobs.rules.policy import Policy
+from jobs.rules.policy import DRIFT_RULES, Policy
 from jobs.rules.review import Review
-from jobs.tally import Tally
 from tests.jobs.rules.test_rules import PLAN
 review = Review(PLAN, load_artifact(SHIPPED), Policy())
-print(review.verdict(Histograms(20)).status, os.environ["GX_ANALYTICS_ENABLED"])
+print(review.verdict().status, os.environ["GX_ANALYTICS_ENABLED"])
 print(asked)
 """
 

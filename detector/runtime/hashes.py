@@ -23,7 +23,12 @@ def difference_hash(pixels: Pixels) -> int:
 
     pixels: uint8 RGB (H, W, 3).
     """
-    small = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+    return gray_hash(Image.fromarray(pixels).convert("L"))
+
+
+def gray_hash(gray: Image.Image) -> int:
+    """Return the difference hash of an image of mode L."""
+    small = np.asarray(gray.resize((9, 8), Image.Resampling.BOX), np.int16)
     bits = (small[:, 1:] > small[:, :-1]).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
@@ -35,6 +40,14 @@ def quick_hash(data: bytes) -> int | None:
     """
     pixels = decode(data, _QUICK).pixels
     return difference_hash(pixels) if pixels.min() < pixels.max() else None
+
+
+def near_counts(hashes: Hashes) -> NDArray[np.int64]:
+    """Return how many other ones of `hashes` (N,) are near-duplicates of each; takes memory for N x N numbers."""
+    bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
+    ones = bits.sum(axis=1)
+    different = ones[:, None] + ones - 2 * bits @ bits.T  # whole numbers, which float32 holds exactly
+    return (different <= NEAR).sum(axis=1) - 1
 
 
 def distances(one: int, others: Hashes) -> NDArray[np.int64]:

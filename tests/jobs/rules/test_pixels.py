@@ -1,0 +1,235 @@
+"""The rules over pixels, the drift of prefixes, and the correction for looking at many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import fisher_exact
+
+from detector.runtime.artifact import Artifact
+from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
+from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
+from jobs.profile import MOST_PREFIXES, Profiles
+from jobs.rules.pixels import PIXEL_RULES, TAILS, tail_bins
+from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL
+from jobs.rules.rules import within_limits
+from jobs.rules.significance import holm, more_often
+from jobs.rules.subjects import WHOLE, Subject, subjects
+
+PLAN = Plan(
+    run="0" * 8, digest="0" * 64, planned_at="2024-01-01T00:00:00+00:00", input="/p/", artifact_sha256="0" * 64,
+    min_score=0.3, part_size=500, images=20, other_files=0, parts=[], records_version=RECORDS_VERSION,
+)  # fmt: skip
+
+
+def _quality(draw: random.Random) -> QualityRecord:
+    return QualityRecord(
+        sharpness=2 ** draw.gauss(11, 1), brightness=min(255, max(0, draw.gauss(110, 25))), clipped_dark=0.0,
+        clipped_bright=abs(draw.gauss(0, 0.03)), contrast=50.0, red_green=draw.gauss(5, 15),
+        blue_yellow=draw.gauss(-10, 15),
+        aspect=draw.choice([0.75, 1.33, 1.33, 1.5]), perceptual_hash=f"{draw.getrandbits(64):016x}",
+    )  # fmt: skip
+
+
+def _records(prefix: str, count: int, seed: int = 0, **changes: object) -> list[Record]:
+    """Photographs with two cats and a dog, whose scores are spread; changes: fields of their quality."""
+    draw = random.Random(f"{prefix}{seed}")
+    return [
+        Record(
+            run=PLAN.run, image=f"/p/{prefix}{number:05d}.jpg", etag="e", version_id=None, bytes=9, width=400,
+            height=300, status="ok", error=None,
+            boxes=[
+                BoxRecord(label=label, score=round(draw.uniform(0.3, 1), 4), x=0, y=0, width=9, height=9)
+                for label in ("cat", "cat", "dog")
+            ],
+            image_quality=_quality(draw).model_copy(update=changes),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def _profiles(artifact: Artifact, records: Sequence[Record], depth: int = 1) -> Profiles:
+    profiles = Profiles(PLAN, artifact.classes, 3, depth)
+    profiles.add(records)
+    return profiles
+
+
+@pytest.fixture(scope="session")
+def counted(measured: Artifact) -> Artifact:
+    """The measured artifact, with the pixels of 1,000 test images."""
+    test = _profiles(measured, _records("test/", 1000)).whole.baseline()
+    assert measured.baseline is not None
+    return measured.model_copy(update={"baseline": measured.baseline.model_copy(update={"pixels": test.pixels})})
+
+
+def _found(artifact: Artifact, records: Sequence[Record], earlier: RunProfile | None = None) -> dict[str, Subject]:
+    return {found.name: found for found in subjects(_profiles(artifact, records), PLAN, artifact, earlier)}
+
+
+def _cameras(count: int = 10, images: int = 200, seed: int = 0) -> list[Record]:
+    return [record for number in range(count) for record in _records(f"cam-{number:02d}/", images, seed)]
+
+
+FAULTS: dict[str, tuple[str, dict[str, object]]] = {
+    "defocus": ("blur_drift", {"sharpness": 100.0}),
+    "night": ("darkness_drift", {"brightness": 20.0}),
+    "overexposure": ("glare_drift", {"clipped_bright": 0.4}),
+    "a red cast": ("colour_drift", {"red_green": 60.0}),
+    "a blue cast": ("colour_drift", {"blue_yellow": 50.0}),
+    "a rotated camera": ("portrait_drift", {"aspect": 0.75}),
+    "a camera that hangs": ("near_duplicates", {"perceptual_hash": "00ff00ff00ff00ff"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_one_camera_of_ten_breaks_its_rule_there_and_nowhere_else(counted: Artifact, fault: str) -> None:
+    rule, changes = FAULTS[fault]
+    records = [*_cameras(9), *_records("cam-09/", 200, **changes)]
+    found = _found(counted, records)
+    assert list(found) == [WHOLE, *(f"cam-{number:02d}/" for number in range(10))]
+    broken = {
+        (name, judged)
+        for name, subject in found.items()
+        for judged, value in subject.row().items()
+        if judged in PIXEL_RULES and value is not None and not within_limits(judged, value)
+    }
+    assert broken == {("cam-09/", rule)}
+    examples = found["cam-09/"].examples(rule)
+    assert examples and all(image.startswith("/p/cam-09/") for image in examples)
+
+
+def test_the_worst_images_come_first(counted: Artifact) -> None:
+    records = [*_cameras(2), *_records("dark/", 200, brightness=30.0)]
+    records[-1] = records[-1].model_copy(update={"image": "/p/dark/darkest.jpg"})
+    quality = records[-1].image_quality
+    assert quality is not None
+    for number in range(100):  # chance decides which images are in the sample
+        name = f"/p/dark/darkest-{number}.jpg"
+        records.append(
+            records[-1].model_copy(
+                update={"image": name, "image_quality": quality.model_copy(update={"brightness": 5.0})}
+            )
+        )
+    first, *_ = _found(counted, records)["dark/"].examples("darkness_drift")
+    assert first.startswith("/p/dark/darkest-")
+
+
+def test_the_run_before_is_compared_with_by_prefix(counted: Artifact) -> None:
+    """A dark camera is nothing new, a new one is compared with the test images, and a size that changes is seen."""
+    dark = {"brightness": 20.0, "perceptual_hash": "00ff00ff00ff00ff"}
+    before = [*_cameras(3), *_records("dark/", 200, **dark)]
+    earlier = _profiles(counted, before).published("1" * 8)
+    assert RunProfile.model_validate_json(earlier.canonical()) == earlier
+    now = [*_cameras(3, seed=1), *_records("dark/", 200, seed=1, **dark), *_records("new/", 200, **dark)]
+    now += [record.model_copy(update={"width": 1600, "height": 1200}) for record in _records("cam-01b/", 150)]
+    earlier = earlier.model_copy(update={"prefixes": earlier.prefixes | {"cam-01b/": earlier.prefixes["cam-01/"]}})
+    found = _found(counted, now, earlier)
+    row = {name: subject.row() for name, subject in found.items()}
+    assert (row["dark/"]["darkness_drift"] or 0) < MAX_SHIFT / 5 and "run before" in found["dark/"].measures[
+        "blur_drift"
+    ].text
+    assert (row["dark/"]["near_duplicates"] or 0) < MAX_SHIFT / 5
+    assert (row["new/"]["darkness_drift"] or 0) > MAX_SHIFT and "on test" in found["new/"].measures[
+        "darkness_drift"
+    ].text
+    assert row["new/"]["frame_drift"] is None
+    assert row["cam-01b/"]["frame_drift"] == 1.0 and (row["cam-01/"]["frame_drift"] or 0) == 0
+
+
+def test_what_is_not_judged_says_why(measured: Artifact, artifact_model: Artifact, counted: Artifact) -> None:
+    def said(artifact: Artifact, records: Sequence[Record]) -> set[str]:
+        measures = _found(artifact, records)[WHOLE].measures
+        assert all(measures[rule].value is None for rule in PIXEL_RULES)
+        return {measures[rule].text for rule in PIXEL_RULES}
+
+    assert said(measured, _records("a/", 200)) == {"the artifact has no counts of pixels"}
+    assert said(artifact_model, _records("a/", 200)) == {"the artifact has no counts of pixels"}
+    assert said(counted, _records("a/", 99)) == {"99 images; needs 100 here and on test"}
+    assert said(counted, []) == {"0 images; needs 100 here and on test"}
+    old = [record.model_copy(update={"image_quality": None}) for record in _records("a/", 200)]
+    assert said(counted, old) == {"0 images; needs 100 here and on test"}
+    assert counted.baseline is not None and counted.baseline.pixels is not None
+    other = counted.baseline.pixels.model_copy(update={"histograms": {}})
+    changed = counted.model_copy(update={"baseline": counted.baseline.model_copy(update={"pixels": other})})
+    assert said(changed, _records("a/", 200)) == {"the pixels on test were counted in another way"}
+
+
+def test_which_prefixes_are_judged(counted: Artifact) -> None:
+    few = _records("few/", PREFIX_IMAGES - 1)
+    assert list(_found(counted, [*_records("a/", 100), *few])) == [WHOLE]
+    assert list(_found(counted, [*_records("a/", 100), *_records("b/x/", 100), *few])) == [WHOLE, "a/", "b/"]
+    deeper = [*_records("a/", 100), *_records("b/x/", 100), *_records("b/y/z/", 100)]
+    profiles = _profiles(counted, deeper, 2)
+    assert list(profiles.prefixes or {}) == ["b/x/", "b/y/"] and profiles.whole.images == 300
+    assert _profiles(counted, deeper, 0).prefixes is None
+    single = [record for number in range(MOST_PREFIXES) for record in _records(f"{number:04d}/", 1)]
+    assert len(_profiles(counted, single).prefixes or {}) == MOST_PREFIXES
+    assert _profiles(counted, [*single, *_records("one-more/", 1)]).prefixes is None
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_counts_do_not_depend_on_order_or_grouping(measured: Artifact, draw: random.Random) -> None:
+    """So parts may be added as they are, and a killed and resumed run publishes the same bytes."""
+    records = [record for name in ("a/", "b/") for record in _records(name, 90)]
+    wanted = _profiles(measured, records).published(PLAN.run).canonical()
+    draw.shuffle(records)
+    profiles = Profiles(PLAN, measured.classes, 3, 1)
+    while records:
+        count = draw.randint(1, 50)
+        profiles.add(records[:count])
+        del records[:count]
+    assert profiles.published(PLAN.run).canonical() == wanted
+
+
+def test_the_sample_is_bounded_and_finds_near_duplicates() -> None:
+    counts = PixelCounts(50)
+    numbers = tuple(1.0 for _ in EDGES)
+    counts.add([CountedImage(f"{number}", numbers, (1 << 64) - 1 - (number % 7)) for number in range(2000)])
+    assert len(counts.sample()) == 50 == len(counts.near_duplicates()) and counts.images == 2000
+    spread = PixelCounts(50)
+    draw = random.Random(0)
+    spread.add([CountedImage(f"{number}", numbers, draw.getrandbits(64)) for number in range(2000)])
+    assert spread.near_duplicates() == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=66, max_size=66).filter(any), st.sampled_from(sorted(TAILS)))
+def test_a_tail_holds_at_most_a_tenth_and_keeps_its_margin(counts: list[int], rule: str) -> None:
+    for tail in TAILS[rule]:
+        theirs = np.array(counts[: len(EDGES[tail.number]) + 1], np.int64)
+        if not theirs.sum():
+            continue
+        bins = tail_bins(tail, theirs)
+        assert theirs[bins].sum() <= TAIL * theirs.sum()
+        median = int(np.searchsorted(np.cumsum(theirs[:: -1 if tail.high else 1]) / theirs.sum(), 0.5))
+        assert bins.stop - bins.start <= max(0, median - tail.margin + 1)
+
+
+def test_chances_are_those_of_scipy_and_of_holm() -> None:
+    for seen, images, before, of in ((30, 200, 90, 952), (0, 10, 5, 100), (10, 10, 100, 100)):
+        wanted = fisher_exact([[seen, images - seen], [before, of - before]], alternative="greater").pvalue
+        assert more_often(seen, images, before, of) == pytest.approx(wanted)
+    assert holm([]) == []
+    # Holm (1979): .01 * 4, .02 * 3, max(.03 * 2, .06), .04 kept from falling.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+def test_clean_cameras_break_no_rule(counted: Artifact) -> None:
+    for subject in _found(counted, _cameras(12, 110, seed=1)).values():
+        assert all(value is None or within_limits(rule, value) for rule, value in subject.row().items()), subject.name
+
+
+def test_chance_alone_is_not_reported(counted: Artifact) -> None:
+    """A measure beyond its limit in few images stays out of the table that the rules judge."""
+    found = _found(counted, [*_records("a/", 120), *_records("b/", 120)])
+    for subject in found.values():
+        for rule in DRIFT_RULES:
+            drift = subject.measures[rule]
+            if drift.value is not None and drift.chance > ALARM_RATE:
+                assert subject.row()[rule] is None
