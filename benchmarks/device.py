@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.batch.__main__ import fill
 from benchmarks.models import processor
+from benchmarks.photographs import find_photographs
 from detector.common.cores import cores
 from detector.common.errors import ImageError
 from detector.runtime.detector import Detector, Image, open_detector
@@ -112,7 +113,7 @@ def rows(
     artifact: Path, photos: Path, count: int, device: str, seconds: float, batches: tuple[int, ...]
 ) -> Iterator[tuple[str, str]]:
     """Measure one artifact; gives the name and the value of each row."""
-    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    files = find_photographs(photos)
     detector = open_detector(artifact, device)
     found = detector.device.kind
     if device != "auto" and found != device:

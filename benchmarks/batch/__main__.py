@@ -21,6 +21,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.photographs import find_photographs
 from detector.common.cores import cores
 from detector.runtime.shipped import SHIPPED
 from detector.stages import layout
@@ -42,9 +43,7 @@ class Run:
 
 def fill(buckets: Path, photos: Path, count: int) -> None:
     """Copy `count` photographs into the bucket. If there are fewer, they are repeated under other names."""
-    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    if not files:
-        raise click.UsageError(f"{photos}: no photographs there; name a folder with --photos")
+    files = find_photographs(photos)
     (buckets / BUCKET_IN / "all").mkdir(parents=True)
     (buckets / BUCKET_OUT).mkdir()
     for index, path in enumerate(islice(cycle(files), count)):

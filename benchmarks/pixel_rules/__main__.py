@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
+from benchmarks.photographs import find_photographs
 from benchmarks.pixel_rules.pool import load_pools, make_pools
 from benchmarks.pixel_rules.runs import Case, measure
 from detector.runtime.artifact import load_artifact
@@ -49,7 +50,7 @@ def main(
     images: int,
 ) -> None:
     """Make the records, draw the runs and print Markdown tables."""
-    found = [sorted(path for path in folder.rglob("*") if path.suffix == ".jpg") for folder in (photos, others)]
+    found = [find_photographs(folder) for folder in (photos, others)]
     make_pools(open_detector(model), *found, clean, faulty, pools)
     artifact, records = load_artifact(model), load_pools(pools)
     print("| runs | reference | with an alarm | rules that warned, and in how many runs |")

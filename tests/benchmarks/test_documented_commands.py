@@ -163,8 +163,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     write_scenes(folder / "voc", {"test": 2, "train": 6, "val": 4}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
-    tested = [folder / "voc/images" / image.file_name for image in load_coco(folder / "voc/test.json").images]
-    records = [record(str(image), box("person", 0.9), box("car", 0.4, x=30)) for image in tested]
+    found = (box("person", 0.9), box("car", 0.4, x=30))
+    records = [
+        record(str(folder / "voc/images" / image.file_name), *found, size=(image.width, image.height))
+        for image in load_coco(folder / "voc/test.json").images
+    ]
     card, labels = (SHIPPED / "model.json").read_text(), load_artifact(SHIPPED).classes
     write_run(folder / "RUN", f"{folder}/voc/images/", records, card=card, labels=labels)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")

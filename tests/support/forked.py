@@ -6,17 +6,18 @@ torch, timm and Great Expectations take fifteen seconds of CPU time to import, a
 from __future__ import annotations
 
 import contextlib
-import importlib
+import importlib.util
 import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 _IMPORTED = (
     "torch", "torchvision", "timm", "great_expectations", "onnxruntime", "numba", "sklearn.linear_model", "skimage",
@@ -71,11 +72,25 @@ def _run(words: list[str]) -> None:
     name, *arguments = words
     if name == "python":
         sys.argv = arguments[1:]  # without -m
-        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        _run_module(arguments[1])
     else:
         sys.argv = words
         (script,) = entry_points(group="console_scripts", name=name)
         sys.exit(script.load()())
+
+
+def _run_module(name: str) -> None:
+    """Run a module as `python -m` does, also for classes that multiprocessing looks up by the name of the main one."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{name}.__main__")
+    assert spec is not None and isinstance(spec.loader, SourceFileLoader), name
+    main = ModuleType("__main__")
+    main.__spec__, main.__file__, main.__package__ = spec, spec.origin, spec.parent
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+    code = spec.loader.get_code(spec.name)
+    assert code is not None, name
+    exec(code, vars(main))
 
 
 if __name__ == "__main__":
