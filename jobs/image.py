@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from detector.common.errors import ArtifactError, FormatError, ImageError
+from detector.common.text import visible
 from detector.runtime.detector import Detector, Image
 from detector.runtime.postprocess import Detections
 from jobs.batcher import Batcher
@@ -90,7 +91,7 @@ class Imager:
             is_new = error.kind not in self._named
             self._named.add(error.kind)
         if is_new:
-            print(f"warning: {self._plan.input}{image.key}: {error}", file=sys.stderr, flush=True)
+            print(f"warning: {visible(self._plan.input + image.key)}: {error}", file=sys.stderr, flush=True)
 
     def _look(self, image: PlannedImage, content: Content, read: Image) -> tuple[Record, Mapping[str, float]]:
         """Run the detector on an image; returns its record and the wall time of each step."""
@@ -98,7 +99,7 @@ class Imager:
             found, seconds = self._batcher.detect(read)
         except ArtifactError as error:
             raise ModelError(
-                f"{self._plan.input}{image.key}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
+                f"{visible(self._plan.input + image.key)}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
                 "and report it"
             ) from error
         boxes = boxes_of(found, self._detector.classes)

@@ -43,7 +43,7 @@ def verify(output: str, latest: str | None, digest: str | None, images: int) -> 
             wrong.append(check)
     if wrong:
         for check in wrong[:MOST_SHOWN]:
-            click.echo(f"{check.name}: {check.problem}")
+            click.echo(f"{visible(check.name)}: {check.problem}")
         raise IncompleteError(
             f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {wrong[0].name}; put the published "
             "files back, or make the run again in a new OUTPUT"

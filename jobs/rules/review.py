@@ -13,6 +13,7 @@ import numpy as np
 
 from detector.common.quality.engine import missing_package, start
 from detector.common.quality.judge import MAX_EXAMPLES, Finding, Judge
+from detector.common.text import visible
 from detector.runtime.artifact import Artifact
 from jobs.errors import UsageError
 from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, RunProfile, Validation
@@ -139,9 +140,10 @@ class Review:
         if len(found) > 1:
             broken = finding.broken - (whole in alarmed)
             observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix breaks the rule"
-            named = [f"{subject.name} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]]
+            named = [f"{visible(subject.name)} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]]
             observed += ": " + "; ".join(named) if named else ""
-        finding.examples = []
+        # Runs of an older version named the whole run by one empty text: their published digests hold it.
+        finding.examples = [""] if finding.broken and self._plan.records_version < PREFIXES_SINCE else []
         if len(found) > 1 or rule not in BOX_RULES:
             each = -(-MAX_EXAMPLES // max(1, len(alarmed)))
             for subject in prefixes or alarmed:

@@ -13,10 +13,11 @@ from scipy.stats import fisher_exact
 
 from detector.runtime.artifact import Artifact
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
-from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
+from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
 from jobs.rules.pixels import PIXEL_RULES, TAILS, tail_bins
-from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL
+from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
+from jobs.rules.review import Review
 from jobs.rules.rules import within_limits
 from jobs.rules.significance import holm, more_often
 from jobs.rules.subjects import WHOLE, Subject, subjects
@@ -101,6 +102,16 @@ def test_a_fault_of_one_camera_of_ten_breaks_its_rule_there_and_nowhere_else(cou
     assert broken == {("cam-09/", rule)}
     examples = found["cam-09/"].examples(rule)
     assert examples and all(image.startswith("/p/cam-09/") for image in examples)
+
+
+def test_the_name_of_a_folder_writes_no_line_of_its_own(counted: Artifact) -> None:
+    records = [*_cameras(2), *_records("evil\x1b[31m\nverdict: valid/", 200, brightness=20.0)]
+    review = Review(PLAN, counted, Policy())
+    images = [PlannedImage(key=record.image[3:], size=9, etag="e", mtime_ns=None) for record in records]
+    review.add(PlanPart(name="part-0000000", count=len(images), sha256="0" * 64), images, records)
+    (dark,) = (rule for rule in review.verdict().rules if rule.rule == "darkness_drift")
+    assert dark.verdict == "warned" and r"evil\x1b[31m\nverdict: valid/ " in dark.observed
+    assert dark.observed.isprintable()
 
 
 def test_the_worst_images_come_first(counted: Artifact) -> None:

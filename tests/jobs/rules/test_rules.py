@@ -13,9 +13,9 @@ import pytest
 
 from detector.common.quality.judge import MAX_EXAMPLES
 from detector.runtime.artifact import Artifact
-from jobs.formats import ERRORS, RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, Record, Validation
+from jobs.formats import ERRORS, RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, Record, Validation, sha256
 from jobs.rules import review
-from jobs.rules.policy import DRIFT_RULES, Policy
+from jobs.rules.policy import BOX_RULES, DRIFT_RULES, Policy
 from jobs.rules.review import Review
 
 pytestmark = pytest.mark.slow
@@ -215,6 +215,16 @@ def test_a_planted_drift_trips_its_rule_and_no_other_and_only_warns(measured: Ar
         }
 
 
+def test_a_run_of_an_older_version_keeps_the_bytes_of_its_verdict(measured: Artifact) -> None:
+    """Its manifest has their digest. This one is of the boxcar that made records of version 3."""
+    judging = Review(PLAN.model_copy(update={"records_version": 3}), measured, Policy(strict=("label_drift",)))
+    names = [f"/p/{index % 2}/{index:06d}.jpg" for index in range(600)]
+    _add(judging, 0, names, [_record(name, boxes=[_box(label="dog", score=0.35)]) for name in names])
+    validation = judging.verdict()
+    assert [rule.examples for rule in validation.rules if rule.rule in BOX_RULES] == [[""]] * 3
+    assert sha256(validation.pretty()) == "290f1541173f62a034e298c8748e43ef47f65d915758e2f5846dd257d045d5ec"
+
+
 def test_one_bad_image_does_not_hide_the_others_in_the_examples(artifact_model: Artifact) -> None:
     bad = _box(score=0.1)
     records = _records()
@@ -259,7 +269,7 @@ def refuse(*arguments, **options):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from detector.runtime.artifact import load_artifact
 from detector.runtime.shipped import SHIPPED
-from jobs.rules.policy import DRIFT_RULES, Policy
+from jobs.rules.policy import BOX_RULES, DRIFT_RULES, Policy
 from jobs.rules.review import Review
 from tests.jobs.rules.test_rules import PLAN
 review = Review(PLAN, load_artifact(SHIPPED), Policy())
