@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 # reads more formats and depths, and turns by EXIF alone. 3: a JPEG of at least four times the size at which the
 # detector looks is decoded at a fraction of its size. 4: an image that is ok has its `image_quality`.
 RECORDS_VERSION = 4
+# The version from which on records have `image_quality`, and drift is judged by pixels and by prefix.
+QUALITY_SINCE = 4
 
 # Why an image has no boxes. The words are fixed here: a library's message may change with its version, and then the
 # records' bytes would change too.
@@ -136,6 +138,11 @@ class Record(VersionedModel):
         default=None,
         description="What the pixels are like; null unless the status is ok, and in records of a version below 4.",
     )
+
+    def canonical(self) -> bytes:
+        """See `FileModel.canonical`. A field that came later stays out of the records of an older version."""
+        left_out = None if "image_quality" in self.model_fields_set else {"image_quality"}
+        return self.model_dump_json(by_alias=True, exclude=left_out).encode()
 
 
 class PlannedImage(FileModel):

@@ -16,7 +16,7 @@ from detector.runtime.postprocess import Detections
 from jobs.batcher import Batcher
 from jobs.decoding.decoders import DecoderEnded, Decoders
 from jobs.errors import ItemError, ModelError
-from jobs.formats import ERRORS, BoxRecord, Plan, PlannedImage, QualityRecord, Record
+from jobs.formats import ERRORS, QUALITY_SINCE, BoxRecord, Plan, PlannedImage, QualityRecord, Record
 from jobs.storage import Content, Store
 
 # The largest image that is decoded (images.MAX_PIXELS) has 512 MiB uncompressed; a much larger file is not fetched.
@@ -113,6 +113,10 @@ class Imager:
         read: Image | None = None,
         boxes: list[BoxRecord] | None = None,
     ) -> Record:
+        # The records of an older plan stay without what came later, so that a run that is resumed has one kind only.
+        later: dict[str, QualityRecord | None] = {}
+        if self._plan.records_version >= QUALITY_SINCE:
+            later["image_quality"] = QualityRecord(**vars(read.quality)) if read and read.quality else None
         return Record(
             run=self._plan.run,
             image=self._plan.input + image.key,
@@ -124,7 +128,7 @@ class Imager:
             status=status,
             error=ERRORS[status],
             boxes=boxes or [],
-            image_quality=QualityRecord(**vars(read.quality)) if read and read.quality else None,
+            **later,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
@@ -20,6 +20,7 @@ from jobs.published_run import MANIFEST, parse_manifest, read_manifest
 from jobs.report import REPORT, Samples, render
 from jobs.rules.policy import DEFAULT_PREFIX_DEPTH, Policy
 from jobs.rules.review import Review
+from jobs.rules.subjects import judged_depth
 from jobs.storage import Store, read_ahead
 from jobs.tally import Tally
 
@@ -152,7 +153,7 @@ def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None
     if manifest is None or manifest.status != "valid" or manifest.lineage.plan_digest != plan.digest:
         return None
     there = _policy(manifest)
-    if there != policy:
+    if _judged(plan, there) != _judged(plan, policy):
         raise UsageError(
             f"{output.uri}: published as valid with {_options(there)}, which cannot be changed to {_options(policy)}; "
             f"look at it with: boxcar validate {output.uri}, or choose a new OUTPUT"
@@ -161,16 +162,23 @@ def find_published(output: Store, plan: Plan, policy: Policy) -> Manifest | None
 
 
 def repair_pages(output: Store, plan: Plan, manifest: Manifest) -> None:
-    """Write the verdict and the report of a published run again if its verdict's file is not the published one.
+    """Write the verdict, the profile and the report of a published run again if the file of the verdict or of the
+    profile is not the published one.
 
-    This happens when a command is killed while it publishes. If the rules of this version give another verdict, the
-    pages stay as they are.
+    This happens when a command is killed while it publishes, or when a file was lost. If the rules of this version
+    give another verdict or profile, that file stays as it is.
     """
-    data = output.read(VALIDATION)
-    if data is None or sha256(data) != manifest.validation_sha256:
+    published = {VALIDATION: manifest.validation_sha256, PROFILE: manifest.profile_sha256}
+    if any(digest is not None and not _is_there(output, key, digest) for key, digest in published.items()):
         examination = examine(output, plan, _policy(manifest))
+        _write_profile(output, examination, manifest)
         if sha256(examination.validation.pretty()) == manifest.validation_sha256:
             _write_pages(output, plan, examination, manifest)
+
+
+def _is_there(output: Store, key: str, digest: str) -> bool:
+    data = output.read(key)
+    return data is not None and sha256(data) == digest
 
 
 def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
@@ -210,7 +218,7 @@ def finish(output: Store, plan: Plan, policy: Policy) -> Manifest:
 def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: Manifest) -> None:
     """Write the files that people read beside the manifest."""
     output.write(VALIDATION, examination.validation.pretty())
-    output.write(PROFILE, examination.profile.canonical())
+    _write_profile(output, examination, manifest)
     audit = None
     with contextlib.suppress(UsageError):  # a damaged audit keeps no run from being published
         audit = published_audit(output, sha256(manifest.pretty()))
@@ -225,6 +233,13 @@ def _write_pages(output: Store, plan: Plan, examination: Examination, manifest: 
         audit,
     )
     output.write(REPORT, page)
+
+
+def _write_profile(output: Store, examination: Examination, manifest: Manifest) -> None:
+    """Write the profile where it is the one that the manifest names; an older version's names none."""
+    data = examination.profile.canonical()
+    if sha256(data) == manifest.profile_sha256:
+        output.write(PROFILE, data)
 
 
 def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: bytes | None) -> Manifest:
@@ -247,7 +262,7 @@ def _manifest(plan: Plan, policy: Policy, examination: Examination, stored: byte
         overlap=plan.overlap,
         max_failed=policy.max_failed,
         strict=list(policy.strict),
-        prefix_depth=policy.prefix_depth,
+        prefix_depth=examination.profile.prefix_depth,
         warnings=warnings_of(validation),
         validation_sha256=sha256(validation.pretty()),
         profile_sha256=sha256(examination.profile.canonical()),
@@ -294,6 +309,11 @@ def _refuse_changed_parts(output: Store, manifest: Manifest, tally: Tally) -> No
 def _policy(manifest: Manifest | None) -> Policy:
     """The policy that a run was published with, or the default one."""
     return Policy() if manifest is None else Policy(manifest.max_failed, tuple(manifest.strict), manifest.prefix_depth)
+
+
+def _judged(plan: Plan, policy: Policy) -> Policy:
+    """A policy as a plan is judged by it; see `judged_depth`."""
+    return replace(policy, prefix_depth=judged_depth(plan, policy.prefix_depth))
 
 
 def _options(policy: Policy) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from detector.common.text import visible
 from jobs.cli.text import print_lines, say
 from jobs.errors import IncompleteError, UsageError
 
@@ -45,7 +46,7 @@ def verify(output: str, latest: str | None, digest: str | None, images: int) -> 
         for check in wrong[:MOST_SHOWN]:
             click.echo(f"{visible(check.name)}: {check.problem}")
         raise IncompleteError(
-            f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {wrong[0].name}; put the published "
+            f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {visible(wrong[0].name)}; put the published "
             "files back, or make the run again in a new OUTPUT"
         )
     anchor = (

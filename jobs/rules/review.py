@@ -16,13 +16,22 @@ from detector.common.quality.judge import MAX_EXAMPLES, Finding, Judge
 from detector.common.text import visible
 from detector.runtime.artifact import Artifact
 from jobs.errors import UsageError
-from jobs.formats import Plan, PlannedImage, PlanPart, Record, RuleResult, RunProfile, Validation
+from jobs.formats import (
+    QUALITY_SINCE,
+    Plan,
+    PlannedImage,
+    PlanPart,
+    Record,
+    RuleResult,
+    RunProfile,
+    Validation,
+)
 from jobs.profile import Profiles
 from jobs.rules.drift import Drift, first_compared
 from jobs.rules.frames import Batch
 from jobs.rules.policy import BOX_RULES, Policy
 from jobs.rules.rules import box_rules, drift_rules, record_rules, run_rules
-from jobs.rules.subjects import PREFIXES_SINCE, WHOLE, Subject, compared_rules, subjects
+from jobs.rules.subjects import WHOLE, Subject, compared_rules, judged_depth, subjects
 
 # 50,000 records with five boxes each make 250,000 rows: about 60 MB with what Great Expectations adds.
 BATCH_RECORDS = 50_000
@@ -59,8 +68,7 @@ class Review:
         self._compared = compared_rules(plan)
         self._drift = Judge(self._engine, "drift", drift_rules(expect, policy, self._compared))
         self._earlier = earlier
-        # Runs of an older version are judged as they were: not by prefix.
-        depth = policy.prefix_depth if plan.records_version >= PREFIXES_SINCE else 0
+        depth = judged_depth(plan, policy.prefix_depth)
         self.profiles = Profiles(plan, artifact.classes, first_compared(artifact, plan.min_score), depth)
         self._batch = Batch()
         self._images = 0
@@ -140,10 +148,12 @@ class Review:
         if len(found) > 1:
             broken = finding.broken - (whole in alarmed)
             observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix breaks the rule"
-            named = [f"{visible(subject.name)} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]]
+            named = [
+                f"{visible(subject.name)} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]
+            ]
             observed += ": " + "; ".join(named) if named else ""
         # Runs of an older version named the whole run by one empty text: their published digests hold it.
-        finding.examples = [""] if finding.broken and self._plan.records_version < PREFIXES_SINCE else []
+        finding.examples = [""] if finding.broken and self._plan.records_version < QUALITY_SINCE else []
         if len(found) > 1 or rule not in BOX_RULES:
             each = -(-MAX_EXAMPLES // max(1, len(alarmed)))
             for subject in prefixes or alarmed:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from detector.runtime.artifact import Artifact, Baseline
-from jobs.formats import Plan, RunProfile
+from jobs.formats import QUALITY_SINCE, Plan, RunProfile
 from jobs.profile import Profile, Profiles
 from jobs.rules.drift import Drift, compare, measure, unjudged
 from jobs.rules.pixels import examples, measure_pixels
@@ -14,8 +14,6 @@ from jobs.rules.policy import ALARM_RATE, BOX_RULES, DRIFT_RULES, PREFIX_BOXES, 
 from jobs.rules.significance import holm
 
 WHOLE = "the run"
-# The version of the records from which on drift is judged by prefix, and by pixels.
-PREFIXES_SINCE = 4
 _TEST, _EARLIER = "test", "the run before"
 
 
@@ -84,6 +82,12 @@ def _mark_significant(found: list[Subject]) -> None:
             subject.significant.add(rule)
 
 
+def judged_depth(plan: Plan, depth: int) -> int:
+    """The number of folders by which drift of a plan is judged where a policy wants `depth`: runs of an older version
+    are judged as they were, not by prefix."""
+    return depth if plan.records_version >= QUALITY_SINCE else 0
+
+
 def compared_rules(plan: Plan) -> tuple[str, ...]:
     """The drift rules of a plan: records below version 4 have no quality, and are judged as they were."""
-    return BOX_RULES if plan.records_version < PREFIXES_SINCE else DRIFT_RULES
+    return BOX_RULES if plan.records_version < QUALITY_SINCE else DRIFT_RULES

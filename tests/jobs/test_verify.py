@@ -85,6 +85,16 @@ def test_images_that_changed_or_went_away_are_named(boxcar: Boxcar, published: P
     assert photos[0].name not in done.stdout
 
 
+def test_the_name_of_an_image_writes_no_line_of_its_own(boxcar: Boxcar, artifact: Path, tmp_path: Path) -> None:
+    hostile = write_photos(tmp_path / "photos", 1) / "evil\x1b[31m\nverified: all.png"
+    shutil.copyfile(tmp_path / "photos/sub/0000.png", hostile)
+    boxcar("run", tmp_path / "photos", tmp_path / "run", "--model", artifact)
+    hostile.unlink()
+    done = boxcar("verify", tmp_path / "run", "--images", 2, code=4)
+    assert r"/evil\x1b[31m\nverified: all.png: missing" in done.stdout
+    assert r"evil\x1b[31m\nverified: all.png" in done.stderr and "\nverified" not in done.output
+
+
 def test_what_is_asked_wrongly_is_an_error(boxcar: Boxcar, published: Path, artifact: Path, tmp_path: Path) -> None:
     latest = tmp_path / "latest.json"
     assert "give one of them" in boxcar("verify", published, "--latest", latest, "--sha256", "0", code=2).stderr

@@ -100,12 +100,16 @@ def test_a_run_of_an_older_version_keeps_its_rules(
     boxcar("run", photos, output, "--model", artifact)
     rules = Validation.model_validate_json((output / "quality/validation.json").read_bytes()).rules
     assert len(rules) == 15 and {rule.checked for rule in rules if rule.rule.endswith("_drift")} == {1}
+    assert all(b"image_quality" not in data for data in part_bytes(output).values())
+    assert _manifest(output).prefix_depth == 0
+    boxcar("verify", output)  # as an older plan that is finished now
+    boxcar("finish", output)
     old = (output / "manifest.json").read_text().splitlines(keepends=True)
     new_fields = ('"prefix_depth"', '"profile_sha256"')
     (output / "manifest.json").write_text("".join(line for line in old if not line.strip().startswith(new_fields)))
     (output / "quality/profile.json").unlink()
     monkeypatch.undo()
-    for arguments in (("verify", output), ("validate", output), ("report", output), ("diff", output, output)):
+    for arguments in (("verify", output), ("finish", output), ("validate", output), ("report", output), ("diff", output, output)):
         boxcar(*arguments)
     result = boxcar("plan", photos, tmp_path / "next", "--model", artifact, "--since", output)
     assert "its records are of version 3, and this boxcar makes version 4" in result.stderr
