@@ -99,8 +99,8 @@ class Imager:
             found, seconds = self._batcher.detect(read)
         except ArtifactError as error:
             raise ModelError(
-                f"{visible(self._plan.input + image.key)}: {error}; plan again without this image (--exclude) in a new OUTPUT, "
-                "and report it"
+                f"{visible(self._plan.input + image.key)}: {error}; plan again without this image (--exclude) in a new "
+                "OUTPUT, and report it"
             ) from error
         boxes = boxes_of(found, self._detector.classes)
         return self._record(image, "ok", content, read, boxes), seconds

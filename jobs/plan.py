@@ -41,7 +41,7 @@ from jobs.listing import (
     version_of,
 )
 from jobs.model import FILES, Model, copy_model, run_artifact
-from jobs.previous import copy_profile, find_previous
+from jobs.previous import PROFILE, copy_profile, find_previous, has_profile
 from jobs.storage import Store, open_store, read_ahead
 
 # The extensions of photographs that are planned by default, and those of older versions, whose plans may be resumed.
@@ -253,6 +253,13 @@ def _previous(model: Model, options: PlanOptions, notice: Notice) -> tuple[Since
     if differences:
         notice(f"--since {since.given}: nothing is copied from {store.uri}: {differences}")
         return Since(given=since.given), iter(())
+    if since.profile_sha256 is not None and not has_profile(since):
+        notice(
+            f"--since {since.given}: {store.uri}{PROFILE} is missing or not the one that was published, so drift is "
+            f"measured from the artifact's test images; to compare with that run, write the file again with: "
+            f"boxcar finish {store.uri}, and plan in a new OUTPUT"
+        )
+        since = since.model_copy(update={"profile_sha256": None})
     return since, _earlier(store, plan)
 
 

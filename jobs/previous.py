@@ -58,6 +58,14 @@ def _read_latest(uri: str) -> Latest | None:
     return parse(Latest, data, f"--since {uri}", "a latest.json", "name a run's OUTPUT instead")
 
 
+def has_profile(since: Since) -> bool:
+    """Whether the previous run has a profile, as it was published."""
+    if since.output is None or since.profile_sha256 is None:
+        return False
+    data = open_store(since.output).read(PROFILE)
+    return data is not None and sha256(data) == since.profile_sha256
+
+
 def copy_profile(plan: Plan, output: Store) -> None:
     """Copy the profile of the previous run into OUTPUT, so that drift can be measured from it when that run is gone.
 

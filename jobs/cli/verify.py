@@ -46,8 +46,8 @@ def verify(output: str, latest: str | None, digest: str | None, images: int) -> 
         for check in wrong[:MOST_SHOWN]:
             click.echo(f"{visible(check.name)}: {check.problem}")
         raise IncompleteError(
-            f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {visible(wrong[0].name)}; put the published "
-            "files back, or make the run again in a new OUTPUT"
+            f"{store.uri}: {len(wrong):,} of {count:,} checks failed, the first of {visible(wrong[0].name)}; put the "
+            "published files back, or make the run again in a new OUTPUT"
         )
     anchor = (
         "agrees with its digest"

@@ -243,6 +243,20 @@ def test_a_latest_json_that_cannot_be_used(
     assert reason in boxcar("plan", photos, tmp_path / "n", "--model", artifact, "--since", latest, code=2).stderr
 
 
+def test_without_the_profile_of_the_previous_run_its_records_are_copied_all_the_same(
+    boxcar: Boxcar, artifact: Path, photos: Path, first: Path, tmp_path: Path
+) -> None:
+    """The profile says only what drift is measured from."""
+    profile = first / "quality/profile.json"
+    for name, damage in {"changed": lambda: profile.write_bytes(b"{}"), "gone": profile.unlink}.items():
+        damage()
+        result = boxcar("plan", photos, tmp_path / name, "--model", artifact, "--since", first)
+        assert f"boxcar finish {first}/" in result.stderr and "artifact's test images" in result.stderr
+        plan = _plan(tmp_path / name)
+        assert plan.copies == 11 and plan.since is not None and plan.since.profile_sha256 is None
+        assert not (tmp_path / name / "quality").exists()
+
+
 @pytest.mark.parametrize("damage", ["part changed", "part gone", "manifest changed", "manifest gone"])
 def test_a_previous_run_that_changes_after_the_plan(
     boxcar: Boxcar, artifact: Path, photos: Path, first: Path, tmp_path: Path, damage: str

@@ -376,6 +376,15 @@ def test_a_verdict_that_is_not_the_published_one_is_put_right(boxcar: Boxcar, ar
         assert _verdicts(disputed) == ("valid", "valid", "valid")
 
 
+def test_a_lost_profile_of_a_published_run_is_written_again(boxcar: Boxcar, worked: Path) -> None:
+    boxcar("finish", worked)
+    profile = worked / "quality/profile.json"
+    stored = profile.read_bytes()
+    profile.unlink()
+    boxcar("finish", worked)
+    assert profile.read_bytes() == stored
+
+
 def test_a_valid_run_is_never_published_again_with_other_parts(boxcar: Boxcar, worked: Path) -> None:
     """latest.json may name it: neither the manifest nor what explains it may change."""
     latest = worked.parent / "latest.json"

@@ -109,7 +109,13 @@ def test_a_run_of_an_older_version_keeps_its_rules(
     (output / "manifest.json").write_text("".join(line for line in old if not line.strip().startswith(new_fields)))
     (output / "quality/profile.json").unlink()
     monkeypatch.undo()
-    for arguments in (("verify", output), ("finish", output), ("validate", output), ("report", output), ("diff", output, output)):
+    for arguments in (
+        ("verify", output),
+        ("finish", output),
+        ("validate", output),
+        ("report", output),
+        ("diff", output, output),
+    ):
         boxcar(*arguments)
     result = boxcar("plan", photos, tmp_path / "next", "--model", artifact, "--since", output)
     assert "its records are of version 3, and this boxcar makes version 4" in result.stderr
