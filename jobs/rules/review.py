@@ -146,12 +146,7 @@ class Review:
         whole, prefixes = found[0], [subject for subject in alarmed if subject.name != WHOLE]
         observed = _observed(whole.measures[rule])
         if len(found) > 1:
-            broken = finding.broken - (whole in alarmed)
-            observed += f"; {broken:,} of {len(found) - 1:,} prefixes" if broken else "; no prefix breaks the rule"
-            named = [
-                f"{visible(subject.name)} {_observed(subject.measures[rule])}" for subject in prefixes[:MOST_NAMED]
-            ]
-            observed += ": " + "; ".join(named) if named else ""
+            observed += "; " + _observed_of_prefixes(rule, found, prefixes, finding.broken - (whole in alarmed))
         # Runs of an older version named the whole run by one empty text: their published digests hold it.
         finding.examples = [""] if finding.broken and self._plan.records_version < QUALITY_SINCE else []
         if len(found) > 1 or rule not in BOX_RULES:
@@ -174,6 +169,18 @@ class Review:
 
 def _observed(drift: Drift) -> str:
     return drift.text if drift.value is None else f"{drift.value:.2f} ({drift.text})"
+
+
+def _observed_of_prefixes(rule: str, found: Sequence[Subject], alarmed: Sequence[Subject], broken: int) -> str:
+    """What was found in the prefixes. alarmed: those that break the rule, at most 20; broken: their number."""
+    whole, *prefixes = (subject.measures[rule] for subject in found)
+    if all(drift.value is None for drift in prefixes):
+        reason = prefixes[0].text
+        return "no prefix is judged" + (f": {reason}" if reason != whole.text else "")
+    if not broken:
+        return "no prefix breaks the rule"
+    named = [f"{visible(subject.name)} {_observed(subject.measures[rule])}" for subject in alarmed[:MOST_NAMED]]
+    return f"{broken:,} of {len(prefixes):,} prefixes: " + "; ".join(named)
 
 
 def _result(finding: Finding, observed: str, *, skipped: bool = False) -> RuleResult:

@@ -43,23 +43,22 @@ def subjects(profiles: Profiles, plan: Plan, artifact: Artifact, earlier: RunPro
     """The run, and its prefixes by name if at least two of them have PREFIX_IMAGES images.
 
     earlier: the profile of the run before; None where there is none, and then the artifact's test images are compared
-    with. A prefix that the run before did not have is compared with these too.
+    with. A prefix that the run before did not have is compared with these too, but by its pixels only: a camera sees
+    labels of its own, and so does a folder of one class.
     """
-    tiled = plan.tile is not None
-    measures = measure(profiles.whole, artifact, plan.min_score, tiled=tiled)
+    measures = measure(profiles.whole, artifact, plan.min_score, tiled=plan.tile is not None)
     base, there = (artifact.baseline, _TEST) if earlier is None else (earlier.whole, _EARLIER)
     found = [Subject(WHOLE, profiles.whole, base, measures | _pixels(profiles.whole, base, there))]
     large = {name: own for name, own in sorted((profiles.prefixes or {}).items()) if own.images >= PREFIX_IMAGES}
     before: Mapping[str, Baseline] = {} if earlier is None else earlier.prefixes
     for name, own in large.items() if len(large) > 1 else ():
-        base, there = (before[name], _EARLIER) if name in before else (artifact.baseline, _TEST)
-        if base is None:
-            measures = unjudged("the artifact has no baseline")
-        elif tiled and there == _TEST:
-            measures = unjudged("the artifact's baseline was measured without tiles")
+        known = before.get(name)
+        base, there = (artifact.baseline, _TEST) if known is None else (known, _EARLIER)
+        if known is None:
+            measures = unjudged("the boxes of a prefix are compared with an earlier run only")
         else:
             counts = {"images": PREFIX_IMAGES, "boxes": PREFIX_BOXES}
-            measures = compare(own, base, artifact, plan.min_score, there, **counts)
+            measures = compare(own, known, artifact, plan.min_score, there, **counts)
         found.append(Subject(name, own, base, measures | _pixels(own, base, there)))
     _mark_significant(found)
     return found

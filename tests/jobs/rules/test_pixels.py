@@ -13,10 +13,20 @@ from scipy.stats import fisher_exact
 
 from detector.runtime.artifact import Artifact
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
-from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, QualityRecord, Record, RunProfile
+from jobs.formats import (
+    RECORDS_VERSION,
+    BoxRecord,
+    Plan,
+    PlannedImage,
+    PlanPart,
+    QualityRecord,
+    Record,
+    RunProfile,
+    Validation,
+)
 from jobs.profile import MOST_PREFIXES, Profiles
 from jobs.rules.pixels import PIXEL_RULES, TAILS, tail_bins
-from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
+from jobs.rules.policy import ALARM_RATE, BOX_RULES, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
 from jobs.rules.review import Review
 from jobs.rules.rules import within_limits
 from jobs.rules.significance import holm, more_often
@@ -76,6 +86,13 @@ def _cameras(count: int = 10, images: int = 200, seed: int = 0) -> list[Record]:
     return [record for number in range(count) for record in _records(f"cam-{number:02d}/", images, seed)]
 
 
+def _verdict(artifact: Artifact, records: Sequence[Record], policy: Policy) -> Validation:
+    review = Review(PLAN, artifact, policy)
+    images = [PlannedImage(key=record.image[3:], size=9, etag="e", mtime_ns=None) for record in records]
+    review.add(PlanPart(name="part-0000000", count=len(images), sha256="0" * 64), images, records)
+    return review.verdict()
+
+
 FAULTS: dict[str, tuple[str, dict[str, object]]] = {
     "defocus": ("blur_drift", {"sharpness": 100.0}),
     "night": ("darkness_drift", {"brightness": 20.0}),
@@ -106,10 +123,9 @@ def test_a_fault_of_one_camera_of_ten_breaks_its_rule_there_and_nowhere_else(cou
 
 def test_the_name_of_a_folder_writes_no_line_of_its_own(counted: Artifact) -> None:
     records = [*_cameras(2), *_records("evil\x1b[31m\nverdict: valid/", 200, brightness=20.0)]
-    review = Review(PLAN, counted, Policy())
-    images = [PlannedImage(key=record.image[3:], size=9, etag="e", mtime_ns=None) for record in records]
-    review.add(PlanPart(name="part-0000000", count=len(images), sha256="0" * 64), images, records)
-    (dark,) = (rule for rule in review.verdict().rules if rule.rule == "darkness_drift")
+    rules = {rule.rule: rule for rule in _verdict(counted, records, Policy()).rules}
+    dark, labels = rules["darkness_drift"], rules["label_drift"].observed
+    assert labels.endswith("no prefix is judged: the boxes of a prefix are compared with an earlier run only")
     assert dark.verdict == "warned" and r"evil\x1b[31m\nverdict: valid/ " in dark.observed
     assert dark.observed.isprintable()
 
@@ -150,6 +166,24 @@ def test_the_run_before_is_compared_with_by_prefix(counted: Artifact) -> None:
     ].text
     assert row["new/"]["frame_drift"] is None
     assert row["cam-01b/"]["frame_drift"] == 1.0 and (row["cam-01/"]["frame_drift"] or 0) == 0
+
+
+def test_labels_of_a_folder_are_compared_with_the_run_before_only(counted: Artifact) -> None:
+    """A folder of one class has labels of its own, which is no fault until they change."""
+
+    def of(label: str, seed: int) -> list[Record]:
+        return [
+            record.model_copy(update={"boxes": [box.model_copy(update={"label": label}) for box in record.boxes[:2]]})
+            for record in _records("one/", 110, seed)
+        ]
+
+    usual = _cameras(3, 300)
+    first = _found(counted, [*usual, *of("dog", 0)])["one/"].measures
+    assert {first[rule].value for rule in BOX_RULES} == {None} and first["blur_drift"].value is not None
+    earlier = _profiles(counted, [*usual, *of("dog", 0)]).published("1" * 8)
+    for label, broken in (("dog", False), ("cat", True)):
+        row = _found(counted, [*_cameras(3, 300, seed=1), *of(label, 1)], earlier)["one/"].row()
+        assert (row["label_drift"] is not None and not within_limits("label_drift", row["label_drift"])) == broken
 
 
 def test_what_is_not_judged_says_why(measured: Artifact, artifact_model: Artifact, counted: Artifact) -> None:
