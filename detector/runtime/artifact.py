@@ -61,6 +61,18 @@ class PixelBaseline(_Frozen):
     sampled: int = Field(ge=0, description="images of a sample whose perceptual hashes were compared")
     near_duplicates: int = Field(ge=0, description="those of them that have a near-duplicate in the sample")
 
+    @model_validator(mode="after")
+    def _counts_fit_together(self) -> Self:
+        for name, counts in self.histograms.items():
+            if sum(counts) != self.images:
+                raise ValueError(f"histograms.{name} counts {sum(counts):,} images, not {self.images:,}")
+        if not self.near_duplicates <= self.sampled <= self.images:
+            raise ValueError(
+                f"near_duplicates ({self.near_duplicates:,}) is above sampled ({self.sampled:,}), or that is above "
+                f"images ({self.images:,})"
+            )
+        return self
+
 
 class Baseline(_Frozen):
     """Counts of the detections on the test images, to compare with those of a run; see `baseline.Histograms`."""

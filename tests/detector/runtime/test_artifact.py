@@ -160,6 +160,12 @@ def test_two_outputs_may_have_one_label(folder: Path) -> None:
     assert columns is not None and columns.kept.tolist() == [0, 1, 2] and columns.labels.tolist() == [1, 0, 1]
 
 
+def _pixels(**changes: object) -> dict[str, object]:
+    """A baseline with the pixels of 100 images, of which one value is wrong."""
+    pixels = {"images": 100, "histograms": {"size": [40, 60]}, "sampled": 20, "near_duplicates": 4}
+    return {"baseline": {"images": 100, "boxes": {}, "sizes": [[0] * 10] * 10, "pixels": pixels | changes}}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -168,6 +174,9 @@ def test_two_outputs_may_have_one_label(folder: Path) -> None:
         ({"name": "\x1b[31mred"}, "has characters that cannot be shown"),
         ({"graph_classes": [None, None, None]}, "drops every output"),
         ({"baseline": {"images": 5, "boxes": {}, "sizes": []}}, "has 0 rows, not 10"),
+        (_pixels(histograms={"size": [0, 99]}), r"pixels: .*histograms\.size counts 99 images, not 100"),
+        (_pixels(near_duplicates=21), r"near_duplicates \(21\) is above sampled \(20\)"),
+        (_pixels(sampled=101), r"sampled \(101\), or that is above images \(100\)"),
     ],
 )
 def test_what_no_detector_has_is_refused(folder: Path, changes: dict[str, object], reason: str) -> None:
