@@ -15,7 +15,19 @@ from pydantic import ValidationError
 from detector.common.errors import ArtifactError
 from detector.runtime.artifact import parse_artifact
 from jobs.errors import ItemError, UsageError
-from jobs.formats import Manifest, PartEntry, Plan, PlannedImage, Record, RunProfile, Validation, read, sha256
+from jobs.formats import (
+    QUALITY_SINCE,
+    Lineage,
+    Manifest,
+    PartEntry,
+    Plan,
+    PlannedImage,
+    Record,
+    RunProfile,
+    Validation,
+    read,
+    sha256,
+)
 from jobs.model import FILES
 from jobs.parts import planned_records, records_key
 from jobs.plan import PLAN, PlanOrder, decode_planned, open_input, planned_key, read_plan
@@ -25,6 +37,15 @@ from jobs.published_run import MANIFEST, parse_manifest
 from jobs.storage import Store, read_ahead
 from jobs.tally import Tally
 
+# The fields of a manifest that came after version 0.1, in the order in which they came: an older one lacks all of
+# them from a place on.
+LATER_FIELDS = (
+    {"other_files", "filtered", "hidden"},
+    {"lineage.devices"},
+    {"tile", "overlap"},
+    {"lineage.plan_sha256"},
+    {"prefix_depth", "profile_sha256"},
+)
 NETWORK, DESCRIPTION = (f"model/{name}" for name in FILES)
 
 
@@ -81,8 +102,8 @@ def _manifest_problem(data: bytes, manifest: Manifest, plan: Plan, tally: Tally,
     """What is wrong with the manifest: it repeats values of the plan, and counts what the parts hold."""
     if expected is not None and sha256(data) != expected:
         return f"has sha256 {sha256(data)}, not {expected}"
-    # A manifest of an older version lacks the fields that came later.
-    if manifest.model_dump_json(by_alias=True, indent=2, exclude_unset=True).encode() + b"\n" != data:
+    written = manifest.model_dump_json(by_alias=True, indent=2, exclude_unset=True).encode() + b"\n"
+    if written != data or not _may_lack(plan, _lacking(manifest)):
         return "is not as boxcar writes it"
     repeated = manifest.model_dump(include=Plan.model_fields.keys() - {"parts"})
     wrong = [name for name, value in repeated.items() if value != getattr(plan, name)]
@@ -91,6 +112,19 @@ def _manifest_problem(data: bytes, manifest: Manifest, plan: Plan, tally: Tally,
     counts = {"statuses": (manifest.statuses, tally.statuses), "boxes": (manifest.boxes, tally.labels)}
     wrong += [name for name, (said, there) in counts.items() if {k: v for k, v in said.items() if v} != dict(there)]
     return f"does not agree with the plan and the parts in {', '.join(wrong)}" if wrong else ""
+
+
+def _lacking(manifest: Manifest) -> set[str]:
+    lineage = {f"lineage.{name}" for name in Lineage.model_fields.keys() - manifest.lineage.model_fields_set}
+    return (Manifest.model_fields.keys() - manifest.model_fields_set) | lineage
+
+
+def _may_lack(plan: Plan, fields: set[str]) -> bool:
+    """Whether an older version writes a manifest without just these fields. None is missing where the plan's records
+    have a quality: the version that came with it wrote all of them."""
+    if plan.records_version >= QUALITY_SINCE:
+        return not fields
+    return any(fields == set().union(*LATER_FIELDS[first:]) for first in range(len(LATER_FIELDS) + 1))
 
 
 def _verdict_differences(manifest: Manifest, data: bytes) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobs.formats import sha256
+from jobs.formats import Plan, sha256
+from jobs.verify import LATER_FIELDS, _may_lack
 from tests.jobs.helpers import write_photos
 
 Boxcar = Callable[..., Any]
@@ -73,6 +74,28 @@ def test_without_the_manifests_digest_what_it_repeats_and_counts_is_checked(boxc
         manifest.write_text(whole.replace(old, new, 1))
         done = boxcar("verify", published, code=4)
         assert "manifest.json: " in done.stdout and named in done.stdout, (old, done.stdout)
+    for newest in (('"prefix_depth"',), ('"prefix_depth"', '"profile_sha256"')):  # as if it were of an older version
+        lines = whole.splitlines(keepends=True)
+        manifest.write_text("".join(line for line in lines if not line.strip().startswith(newest)))
+        assert "boxcar writes it" in boxcar("verify", published, code=4).stdout
+
+
+def test_what_a_manifest_of_an_older_version_lacks() -> None:
+    """All fields from one on, as they came; those of the newest group, only where the records are older too."""
+    old, new = (Plan.model_construct(records_version=version) for version in (3, 4))
+    newest = {"prefix_depth", "profile_sha256"}
+    for fields, allowed in (
+        (set(), True),
+        (newest, True),
+        ({"lineage.plan_sha256"} | newest, True),
+        (set().union(*LATER_FIELDS), True),
+        ({"profile_sha256"}, False),
+        ({"tile"} | newest, False),
+        ({"hidden"}, False),
+        ({"strict"} | newest, False),
+    ):
+        assert _may_lack(old, fields) == allowed, fields
+        assert _may_lack(new, fields) == (not fields)
 
 
 def test_images_that_changed_or_went_away_are_named(boxcar: Boxcar, published: Path) -> None:
