@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails
@@ -50,11 +50,13 @@ class FileModel(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Fields that `canonical` leaves out where nobody has set them: lines of an older version do not have them.
+    later: ClassVar[frozenset[str]] = frozenset()
 
     def canonical(self) -> bytes:
         """The bytes of this value in a file of lines: compact UTF-8 JSON on one line, keys in the order of the
         fields."""
-        return self.model_dump_json(by_alias=True).encode()
+        return self.model_dump_json(by_alias=True, exclude=set(self.later - self.model_fields_set)).encode()
 
     def pretty(self) -> bytes:
         """The bytes of this value in a file that people open: indented UTF-8 JSON."""
@@ -119,6 +121,7 @@ class QualityRecord(FileModel):
 class Record(VersionedModel):
     """One planned image: what was read, and its boxes, in pixels of the image after its EXIF orientation."""
 
+    later = frozenset({"image_quality"})
     run: str = Field(description="The run's name: the first 8 hex digits of its plan's digest.")
     image: str = Field(description="s3://bucket/key, or the absolute path of a file.")
     etag: str | None = Field(
@@ -138,11 +141,6 @@ class Record(VersionedModel):
         default=None,
         description="What the pixels are like; null unless the status is ok, and in records of a version below 4.",
     )
-
-    def canonical(self) -> bytes:
-        """See `FileModel.canonical`. A field that came later stays out of the records of an older version."""
-        left_out = None if "image_quality" in self.model_fields_set else {"image_quality"}
-        return self.model_dump_json(by_alias=True, exclude=left_out).encode()
 
 
 class PlannedImage(FileModel):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from detector.common.errors import ArtifactError, FormatError, ImageError
 from detector.common.text import visible
@@ -114,7 +115,7 @@ class Imager:
         boxes: list[BoxRecord] | None = None,
     ) -> Record:
         # The records of an older plan stay without what came later, so that a run that is resumed has one kind only.
-        later: dict[str, QualityRecord | None] = {}
+        later: dict[str, Any] = {}
         if self._plan.records_version >= QUALITY_SINCE:
             later["image_quality"] = QualityRecord(**vars(read.quality)) if read and read.quality else None
         return Record(
