@@ -93,13 +93,13 @@ class PixelCounts:
             elif -draw > self._heap[0][0]:
                 heapq.heapreplace(self._heap, (-draw, _sampled(draw, image, own)))
 
-    def sample(self) -> list[SampledImage]:
-        """Return the images of the sample, in the order of their draws."""
-        return sorted(image for _, image in self._heap)
+    def sample(self, most: int | None = None) -> list[SampledImage]:
+        """Return the images of the sample, in the order of their draws; the first `most` are a sample too."""
+        return sorted(image for _, image in self._heap)[:most]
 
-    def near_duplicates(self) -> list[SampledImage]:
-        """Return the images of the sample that have a near-duplicate in it; those with most of them come first."""
-        sample = self.sample()
+    def near_duplicates(self, most: int | None = None) -> list[SampledImage]:
+        """Return the images of `sample(most)` that have a near-duplicate in it; those with most of them come first."""
+        sample = self.sample(most)
         near = near_counts(np.array([image.hash for image in sample], np.uint64))
         order = sorted(range(len(sample)), key=lambda place: -near[place])
         return [sample[place] for place in order if near[place]]

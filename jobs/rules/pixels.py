@@ -41,6 +41,8 @@ TAILS: dict[str, tuple[Tail, ...]] = {
         for high in (False, True)
     ),
 }
+# With fewer images in a sample, single ones would decide whether they resemble each other.
+LEAST_COMPARED = 20
 # Bins of `aspect` whose images are higher than wide.
 _PORTRAIT = EDGES["aspect"].index(1.0) + 1
 _PLACES = {name: place for place, name in enumerate(EDGES)}
@@ -126,7 +128,12 @@ def _frames(ours: dict[str, Counts], theirs: dict[str, Counts], there: str) -> D
 
 
 def _near_duplicates(seen: PixelCounts, base: PixelBaseline, there: str) -> Drift:
-    images, near = len(seen.sample()), len(seen.near_duplicates())
+    """Compare no more images, and no larger share of all, than were compared for the baseline: in a larger sample, or
+    in one that has more of the run, more images find the near-duplicate that they have."""
+    most = min(base.sampled, base.sampled * seen.images // base.images)
+    images, near = len(seen.sample(most)), len(seen.near_duplicates(most))
+    if images < LEAST_COMPARED:
+        return Drift(None, f"{images} images, for a sample like that of {there}; needs {LEAST_COMPARED}")
     of, before = base.sampled, base.near_duplicates
     text = f"{near} of a sample of {images} images have a near-duplicate in it, {before} of {of} on {there}"
     return Drift(near / images - before / of, text, more_often(near, images, before, of))

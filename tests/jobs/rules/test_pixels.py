@@ -15,7 +15,7 @@ from detector.runtime.artifact import Artifact
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
 from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
-from jobs.rules.pixels import PIXEL_RULES, TAILS, tail_bins
+from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
 from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL
 from jobs.rules.rules import within_limits
 from jobs.rules.significance import holm, more_often
@@ -196,6 +196,29 @@ def test_the_sample_is_bounded_and_finds_near_duplicates() -> None:
     draw = random.Random(0)
     spread.add([CountedImage(f"{number}", numbers, draw.getrandbits(64)) for number in range(2000)])
     assert spread.near_duplicates() == []
+
+
+def _bursts(images: int, seed: int) -> PixelCounts:
+    """Every photograph three times."""
+    draw, counts = random.Random(seed), PixelCounts()
+    for number in range(images // 3):
+        same = draw.getrandbits(64)
+        counts.add([CountedImage(f"{seed}/{number}-{frame}", (1.0,) * len(EDGES), same) for frame in range(3)])
+    return counts
+
+
+@pytest.mark.parametrize(("before", "now"), [(9000, 300), (3000, 300), (1200, 300), (600, 600), (300, 3000)])
+def test_near_duplicates_do_not_depend_on_the_number_of_images(before: int, now: int) -> None:
+    base = _bursts(before, 1).baseline()
+    found = measure_pixels(_bursts(now, 2), base, "the run before", is_test=False)["near_duplicates"]
+    if before == 9000:  # 8 of 300 images would be as small a share as 256 of 9,000
+        assert (found.value, found.text) == (None, "8 images, for a sample like that of the run before; needs 20")
+    else:
+        assert found.value is not None and (found.value <= MAX_SHIFT or found.chance > ALARM_RATE), found
+    stuck = PixelCounts()
+    stuck.add([CountedImage(f"{number}", (1.0,) * len(EDGES), 255) for number in range(now)])
+    alarm = measure_pixels(stuck, base, "the run before", is_test=False)["near_duplicates"]
+    assert base.near_duplicates / base.sampled > 0.7 or alarm.value is None or alarm.value > MAX_SHIFT
 
 
 @settings(max_examples=50, deadline=None)
