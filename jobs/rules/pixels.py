@@ -76,13 +76,18 @@ def measure_pixels(seen: PixelCounts, base: PixelBaseline | None, there: str, *,
 
 def _tails(tails: Sequence[Tail], ours: dict[str, Counts], theirs: dict[str, Counts], there: str) -> Drift:
     """The tail whose share has grown most."""
-    found = [_tail(tail, ours[tail.number], theirs[tail.number], there) for tail in tails]
-    best = max(found, key=lambda drift: drift.value or 0.0)
+    best = max((_tail(tail, ours[tail.number], theirs[tail.number], there) for tail in tails), key=_grown)
     return Drift(best.value, best.text, min(1.0, len(tails) * best.chance))
+
+
+def _grown(drift: Drift) -> float:
+    return -1.0 if drift.value is None else drift.value
 
 
 def _tail(tail: Tail, ours: Counts, theirs: Counts, there: str) -> Drift:
     bins = tail_bins(tail, theirs)
+    if bins.start == bins.stop:
+        return Drift(None, f"half of the images on {there} lie at that end themselves")
     seen, before = (int(counts[bins].sum()) for counts in (ours, theirs))
     edges = EDGES[tail.number]
     edge = edges[min(bins.start - 1, len(edges) - 1)] if tail.high else edges[max(bins.stop - 1, 0)]
@@ -96,11 +101,18 @@ def _tail(tail: Tail, ours: Counts, theirs: Counts, there: str) -> Drift:
 
 
 def tail_bins(tail: Tail, theirs: Counts) -> slice:
-    """The bins of the tail: at most TAIL of the baseline lie there, and the margin between them and its median."""
+    """The bins of the tail: at most TAIL of the baseline lie there, and the margin between them and its median.
+
+    Where one bin has so many images that less than half of TAIL is left beyond it, this bin belongs to the tail: else
+    a run that lies in it as a whole would not be seen. The slice is empty where the margin leaves no bin.
+    """
     counts = theirs[::-1] if tail.high else theirs
     below = np.cumsum(counts) / counts.sum()
     median = int(np.searchsorted(below, 0.5))
-    count = max(0, min(int((below <= TAIL).sum()), median - tail.margin + 1))
+    count = int((below <= TAIL).sum())
+    if count == 0 or below[count - 1] < TAIL / 2:
+        count += 1
+    count = max(0, min(count, median - tail.margin + 1))
     return slice(len(counts) - count, len(counts)) if tail.high else slice(0, count)
 
 
@@ -154,9 +166,7 @@ def examples(rule: str, seen: PixelCounts, base: PixelBaseline | None) -> list[S
         return [image for image in sample if (image.bins[_PLACES["aspect"]] < _PORTRAIT) == more]
     if rule not in TAILS:
         return sample
-    best = max(
-        TAILS[rule], key=lambda tail: _tail(tail, seen.histograms[tail.number], theirs[tail.number], "").value or 0
-    )
+    best = max(TAILS[rule], key=lambda tail: _grown(_tail(tail, seen.histograms[tail.number], theirs[tail.number], "")))
     bins, place = tail_bins(best, theirs[best.number]), _PLACES[best.number]
     worst: Callable[[SampledImage], int] = lambda image: image.bins[place] * (-1 if best.high else 1)  # noqa: E731
     return sorted((image for image in sample if bins.start <= image.bins[place] < bins.stop), key=worst)
