@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.artifact import PixelBaseline
-from detector.runtime.pixel_counts import EDGES, PixelCounts, SampledImage
+from detector.runtime.pixel_counts import EDGES, PLACES, PixelCounts, SampledImage
 from jobs.rules.drift import Drift
 from jobs.rules.policy import PREFIX_IMAGES, TAIL
 from jobs.rules.significance import histograms_differ, more_often
@@ -45,7 +45,6 @@ TAILS: dict[str, tuple[Tail, ...]] = {
 LEAST_COMPARED = 20
 # Bins of `aspect` whose images are higher than wide.
 _PORTRAIT = EDGES["aspect"].index(1.0) + 1
-_PLACES = {name: place for place, name in enumerate(EDGES)}
 
 
 def measure_pixels(seen: PixelCounts, base: PixelBaseline | None, there: str, *, is_test: bool) -> dict[str, Drift]:
@@ -143,7 +142,7 @@ def _near_duplicates(seen: PixelCounts, base: PixelBaseline, there: str) -> Drif
     """Compare no more images, and no larger share of all, than were compared for the baseline: in a larger sample, or
     in one that has more of the run, more images find the near-duplicate that they have."""
     most = min(base.sampled, base.sampled * seen.images // base.images)
-    images, near = len(seen.sample(most)), len(seen.near_duplicates(most))
+    images, near = len(seen.compared(most)), len(seen.near_duplicates(most))
     if images < LEAST_COMPARED:
         return Drift(None, f"{images} images, for a sample like that of {there}; needs {LEAST_COMPARED}")
     of, before = base.sampled, base.near_duplicates
@@ -163,11 +162,11 @@ def examples(rule: str, seen: PixelCounts, base: PixelBaseline | None) -> list[S
         more = (
             seen.histograms["aspect"][:_PORTRAIT].sum() / seen.images > theirs["aspect"][:_PORTRAIT].sum() / base.images
         )
-        return [image for image in sample if (image.bins[_PLACES["aspect"]] < _PORTRAIT) == more]
+        return [image for image in sample if (image.bins[PLACES["aspect"]] < _PORTRAIT) == more]
     if rule not in TAILS:
         return sample
     best = max(TAILS[rule], key=lambda tail: _grown(_tail(tail, seen.histograms[tail.number], theirs[tail.number], "")))
-    bins, place = tail_bins(best, theirs[best.number]), _PLACES[best.number]
+    bins, place = tail_bins(best, theirs[best.number]), PLACES[best.number]
     worst: Callable[[SampledImage], int] = lambda image: image.bins[place] * (-1 if best.high else 1)  # noqa: E731
     return sorted((image for image in sample if bins.start <= image.bins[place] < bins.stop), key=worst)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
 from detector.runtime.artifact import Artifact
-from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
+from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts, counted_image
 from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
 from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
@@ -82,7 +82,16 @@ FAULTS: dict[str, tuple[str, dict[str, object]]] = {
     "a red cast": ("colour_drift", {"red_green": 60.0}),
     "a blue cast": ("colour_drift", {"blue_yellow": 50.0}),
     "a rotated camera": ("portrait_drift", {"aspect": 0.75}),
-    "a camera that hangs": ("near_duplicates", {"perceptual_hash": "00ff00ff00ff00ff"}),
+    "a camera that hangs": (
+        "near_duplicates",
+        {
+            "perceptual_hash": "00ff00ff00ff00ff",
+            "brightness": 110.0,
+            "red_green": 5.0,
+            "blue_yellow": -10.0,
+            "aspect": 1.33,
+        },
+    ),
 }
 
 
@@ -196,6 +205,23 @@ def test_the_sample_is_bounded_and_finds_near_duplicates() -> None:
     draw = random.Random(0)
     spread.add([CountedImage(f"{number}", numbers, draw.getrandbits(64)) for number in range(2000)])
     assert spread.near_duplicates() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [({}, 12), ({"brightness": None}, 0), ({"red_green": None}, 0), ({"blue_yellow": None}, 0), ({"contrast": 1.9}, 0)],
+)
+def test_images_with_one_hash_are_near_duplicates_if_colours_agree_and_they_are_not_blank(
+    changes: dict[str, float | None], near: int
+) -> None:
+    """None: this number differs from image to image by ten levels."""
+    counts = PixelCounts()
+    same = _quality(random.Random(0)).model_copy(update={"perceptual_hash": "0" * 16, "brightness": 90.0})
+    for number in range(12):
+        own = {name: EDGES[name][0] + 10 * number + 1 if value is None else value for name, value in changes.items()}
+        counts.add([counted_image(f"{number}", same.model_copy(update=own), 300, 400)])
+    assert len(counts.near_duplicates()) == near
+    assert counts.baseline().sampled == (0 if "contrast" in changes else 12)
 
 
 def _bursts(images: int, seed: int) -> PixelCounts:
