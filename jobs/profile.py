@@ -110,14 +110,15 @@ class Profiles:
 @dataclass(frozen=True)
 class _Counted:
     """Some images with status ok. labels, scores, shares (of the image's area): arrays (N,) of their boxes whose label
-    the artifact has; boxes: int64 (images,), the number of those that are compared; pixels: images with a quality."""
+    the artifact has; boxes: int64 (images,), the number of those that are compared; pixels: of images with
+    a quality, for `PixelCounts.add`."""
 
     images: int
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     shares: NDArray[np.float64]
     boxes: NDArray[np.int64]
-    pixels: list[CountedImage]
+    pixels: list[CountedImage | None]
 
 
 def _counted(records: Sequence[Record], numbers: Mapping[str, int], least: float) -> _Counted:

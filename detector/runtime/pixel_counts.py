@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from detector.runtime.artifact import PixelBaseline
 from detector.runtime.hashes import near_pairs
+from detector.runtime.image_quality import small_size
 
 
 def _steps(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -81,8 +82,9 @@ class PixelCounts:
         self._most = sampled
         self._heap: list[tuple[int, SampledImage]] = []  # draws negative: the highest one is at the top
 
-    def add(self, images: Sequence[CountedImage]) -> None:
-        """Count images."""
+    def add(self, found: Iterable[CountedImage | None]) -> None:
+        """Count images, except None."""
+        images = [image for image in found if image is not None]
         if not images:
             return
         self.images += len(images)
@@ -136,8 +138,13 @@ def _sampled(draw: int, image: CountedImage, bins: NDArray[np.int64]) -> Sampled
     return SampledImage(draw, image.name, image.hash, tuple(bins.tolist()), image.blank)
 
 
-def counted_image(name: str, quality: Any, height: int, width: int) -> CountedImage:
-    """Return an image to count. quality: an `ImageQuality`, or a record with its fields; height, width: in pixels."""
+def counted_image(name: str, quality: Any, height: int, width: int) -> CountedImage | None:
+    """Return an image to count; None for one that is so thin that its sharpness cannot be measured.
+
+    quality: an `ImageQuality`, or a record with its fields; height, width: in pixels.
+    """
+    if min(small_size(height, width)) < 3:
+        return None
     numbers = (float(getattr(quality, field)) for field in EDGES if field != "size")
     blank = quality.contrast < _BLANK
     return CountedImage(name, (*numbers, float(max(height, width))), int(quality.perceptual_hash, 16), blank)

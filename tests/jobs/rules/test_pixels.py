@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
 from detector.runtime.artifact import Artifact
+from detector.runtime.image_quality import image_quality
+from detector.runtime.images import Decoded
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts, counted_image
 from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
@@ -179,6 +181,19 @@ def test_which_prefixes_are_judged(counted: Artifact) -> None:
     single = [record for number in range(MOST_PREFIXES) for record in _records(f"{number:04d}/", 1)]
     assert len(_profiles(counted, single).prefixes or {}) == MOST_PREFIXES
     assert _profiles(counted, [*single, *_records("one-more/", 1)]).prefixes is None
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "images"), [(1, 20000, 0), (20000, 1, 0), (5, 600, 0), (6, 600, 1), (2, 2, 1)]
+)
+def test_images_that_are_too_thin_to_be_sharp_are_not_counted(
+    measured: Artifact, height: int, width: int, images: int
+) -> None:
+    (record,) = _records("a/", 1)
+    profiles = _profiles(measured, [record.model_copy(update={"height": height, "width": width})])
+    assert (profiles.whole.images, profiles.whole.pixels.images) == (1, images)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    assert (image_quality(Decoded(noise, height, width, (0, height), (0, width))).sharpness > 0) == images
 
 
 @settings(max_examples=10, deadline=None)
