@@ -17,6 +17,8 @@ from detector.runtime.images import Decoded
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts, counted_image
 from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
+from jobs.rules import pixels
+from jobs.rules import subjects as subject_module
 from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
 from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL
 from jobs.rules.rules import within_limits
@@ -320,6 +322,22 @@ def test_chances_are_those_of_scipy_and_of_holm() -> None:
 def test_clean_cameras_break_no_rule(counted: Artifact) -> None:
     for subject in _found(counted, _cameras(12, 110, seed=1)).values():
         assert all(value is None or within_limits(rule, value) for rule, value in subject.row().items()), subject.name
+
+
+def test_measures_are_corrected_for_their_number(counted: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at alone, eight dark images of twelve are beyond chance; among all that is looked at, they are not."""
+    for module in (pixels, subject_module):
+        monkeypatch.setattr(module, "PREFIX_IMAGES", 12)
+
+    def night(dark: int, seed: int) -> list[Record]:
+        return [*_records("a/", 12 - dark, seed, brightness=120.0), *_records("a/x", dark, seed, brightness=10.0)]
+
+    earlier = _profiles(counted, [*night(1, 0), *_records("b/", 12)]).published("1" * 8)
+    for dark, wanted in ((8, None), (12, 11 / 12)):
+        subject = _found(counted, [*night(dark, 1), *_records("b/", 12, 1)], earlier)["a/"]
+        drift = subject.measures["darkness_drift"]
+        assert (drift.value or 0) > MAX_SHIFT and drift.chance <= ALARM_RATE
+        assert subject.row()["darkness_drift"] == (pytest.approx(wanted) if wanted else None)
 
 
 def test_chance_alone_is_not_reported(counted: Artifact) -> None:
