@@ -5,7 +5,7 @@ Shapes: C classes without the background.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from detector.model.network import DetectionNetwork
 from detector.model.weights_file import WEIGHTS_FILE, read_trained
 from detector.params import ModelSettings
 from detector.runtime.shipped import SHIPPED
+
+# Its layers belong together: scores and boxes after another convolution mean nothing.
+_PROPOSAL_HEAD = "rpn.head."
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
 
     Rows of the last layers belong to a class each: those of a class with the same name are kept, and the others start
     anew. Parts that only one of the two has, such as the proposal network, start anew or are left out; so does a last
-    layer that reads the vectors of other hidden layers, as those of another member of the family or another head.
+    layer that reads the vectors of other hidden layers, as those of another member of the family or another head, and
+    the proposal network with another convolution.
     Raises WeightsError if `earlier` cannot be read, and TrainingError if its layers have other shapes.
     """
     if earlier is None:
@@ -118,9 +122,11 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
             continue
         owner = name.rpartition(".")[0]
         layer, theirs = layers.get(owner), given[name].to(value.dtype)
-        if layer is not None and not different:
-            hidden = _hidden_of(owner, own, layers)
-            if given[f"{owner}.weight"].shape[1] != layer.in_features or not hidden <= given.keys():
+        last = layer is not None or owner.startswith(_PROPOSAL_HEAD)
+        if last and not different:
+            if _before(owner, own, layers) != _before(owner, given, layers):
+                continue
+            if layer is not None and given[f"{owner}.weight"].shape[1] != layer.in_features:
                 continue
         if value.shape[layer is not None :] != theirs.shape[layer is not None :]:
             shapes = f"{name} is {tuple(value.shape)} here and {tuple(theirs.shape)} there"
@@ -138,10 +144,15 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
     return Begun(network, kept, new, whole)
 
 
-def _hidden_of(owner: str, own: Mapping[str, Tensor], layers: Collection[str]) -> set[str]:
-    """Return the names of the parameters of the head's hidden layers, whose vectors the last layer `owner` reads."""
-    head = owner.rpartition(".")[0] + "."
-    return {name for name in own if name.startswith(head) and name.rpartition(".")[0] not in layers}
+def _before(owner: str, names: Iterable[str], layers: Collection[str]) -> set[str]:
+    """Return the parameters between the backbone and a last layer, by name: those of its head's other layers."""
+    head = owner.rpartition(".")[0]
+    start = f"{head}." if head else ""
+    return {
+        name
+        for name in names
+        if name.startswith(start) and not name.startswith("backbone.") and name.rpartition(".")[0] not in layers
+    }
 
 
 def _rows(layer: ClassLayer, own: Tensor, given: Tensor, classes: Sequence[str], old: dict[str, int]) -> Tensor:

@@ -139,9 +139,6 @@ def _least_scores(source: ManifestsSource, runs: Sequence[PublishedRun]) -> list
                 wanted = max(kept, card.class_scores.get(label, general))
             scores[label] = wanted
         found.append(scores)
-    if source.vote:  # the score of a fused box is a mean over the runs, and so is the least score
-        means = {label: fmean(scores[label] for scores in found if label in scores) for label in known}
-        return [means] * len(runs)
     return found
 
 
@@ -169,11 +166,19 @@ def _rows(
     rows: dict[str, _Row] = {}
     failed: dict[str, str] = {}
     for uri, readings in _readings(source.vote, runs, failed, notes):
-        last = readings[0].run
-        rows[uri] = _row(runs, readings, least[last], from_score[last])
+        voters = [reading.run for reading in readings]
+        rows[uri] = _row(runs, readings, _means(least, voters), _means(from_score, voters))
     for image, status in failed.items():
         notes[_FAILED.format(status)] += image not in rows
     return rows
+
+
+def _means(scores: Sequence[Mapping[str, float]], runs: Sequence[int]) -> Mapping[str, float]:
+    """Return each label's mean over these runs, of those that know it; the score of a fused box is such a mean too."""
+    if len(runs) == 1:
+        return scores[runs[0]]
+    known = dict.fromkeys(label for run in runs for label in scores[run])
+    return {label: round(fmean(scores[run][label] for run in runs if label in scores[run]), 4) for label in known}
 
 
 def _readings(
@@ -196,13 +201,18 @@ def _readings(
                     yield record.image, [reading]
             elif not all_of_them:
                 notes[_SEVERAL] += 1
-            elif record.etag != seen[record.image][0].record.etag:
+            elif _version(record) != _version(seen[record.image][0].record):
                 notes[_OTHER_VERSION] += 1
             else:
                 seen[record.image].append(reading)
     if all_of_them:
         notes[_VOTED] += sum(len(readings) > 1 for readings in seen.values())
         yield from seen.items()
+
+
+def _version(record: Record) -> tuple[str | None, int | None, int | None]:
+    """Return what two readings of the same pixels share: earlier versions of the job may have turned them otherwise."""
+    return record.etag, record.width, record.height
 
 
 def _row(

@@ -125,11 +125,28 @@ def test_a_light_head_starts_anew_on_the_layers_before_it(
 ) -> None:
     earlier, path = saved(name="faster_rcnn")
     begun = begin(model_settings(name="faster_rcnn", head="light"), OLD, path)
-    assert begun.new == ("head", "thin", *OLD) and begun.kept == ()
+    assert begun.new == ("head", "rpn", "thin", *OLD) and begun.kept == ()
     own, given = begun.network.state_dict(), earlier.state_dict()
     for name, value in own.items():
-        if name.startswith(("backbone.", "pyramid.lateral.", "rpn.head.cls_logits.")):
+        if name.startswith(("backbone.", "pyramid.lateral.")):
             assert torch.equal(value, given[name])
+        else:
+            assert name not in begun.parameters
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [("fast_rcnn", "rcnn"), ("rcnn", "fast_rcnn"), ("sliding_window", "single_object"), ("single_object", "rcnn")],
+)
+def test_a_head_of_another_member_is_not_kept_where_its_sizes_fit_by_chance(
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    earlier: str,
+    later: str,
+) -> None:
+    """The hidden layers are as wide as the backbone's last map."""
+    _, path = saved(name=earlier, hidden=320)
+    assert begin(model_settings(name=later, hidden=320), OLD, path).kept == ()
 
 
 def test_weights_of_another_version_are_read_whatever_settings_it_had(

@@ -39,6 +39,14 @@ def test_two_boxes_of_one_detector_are_one_vote_by_the_higher_score() -> None:
     assert fused.x == pytest.approx(0.4 / 1.8)
 
 
+@pytest.mark.parametrize("voters", [2, 3, 6, 7])
+def test_detectors_that_agree_on_a_score_keep_it(voters: int) -> None:
+    """The sum of three times .35, divided by three, is a little less than .35 in floating point."""
+    for score in (0.35, 0.1, 0.7, 0.0123):
+        (fused,) = vote(ballots(*([box(score)] for _ in range(voters))))
+        assert fused.score == score
+
+
 def test_other_labels_and_boxes_apart_stay_apart() -> None:
     """Two boxes of 20 pixels that are 6 apart have an IoU of .54, below the paper's .55; 5 apart have .6."""
     assert len(vote(ballots([box(0.8)], [box(0.8, label="dog")]))) == 2
