@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from jobs.profile import MOST_PREFIXES, Profiles
 from jobs.rules import pixels
 from jobs.rules import subjects as subject_module
 from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
-from jobs.rules.policy import ALARM_RATE, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL
-from jobs.rules.rules import within_limits
+from jobs.rules.policy import ALARM_RATE, BOX_RULES, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
+from jobs.rules.rules import drift_rules, within_limits
 from jobs.rules.significance import holm, more_often
 from jobs.rules.subjects import WHOLE, Subject, subjects
 
@@ -338,6 +339,18 @@ def test_measures_are_corrected_for_their_number(counted: Artifact, monkeypatch:
         drift = subject.measures["darkness_drift"]
         assert (drift.value or 0) > MAX_SHIFT and drift.chance <= ALARM_RATE
         assert subject.row()["darkness_drift"] == (pytest.approx(wanted) if wanted else None)
+
+
+def test_sentences_state_what_is_compared_with() -> None:
+    """A run of an older version keeps its sentences, which belong to what it published."""
+    expect = SimpleNamespace(ExpectColumnValuesToBeBetween=dict)
+    said = {rule.name: rule.sentence for rule in drift_rules(expect, Policy(), DRIFT_RULES)}
+    assert all("run before" in sentence for sentence in said.values())
+    assert said["blur_drift"].startswith(
+        "At most 35 % of the images are as blurred as one in ten of the artifact's test"
+    )
+    older = {rule.name: rule.sentence for rule in drift_rules(expect, Policy(), BOX_RULES)}
+    assert all("run before" not in sentence and said[name].startswith(sentence) for name, sentence in older.items())
 
 
 def test_chance_alone_is_not_reported(counted: Artifact) -> None:
