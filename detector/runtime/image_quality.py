@@ -54,7 +54,7 @@ def image_quality(found: Decoded) -> ImageQuality:
     """Measure a decoded image.
 
     The same pixels give the same numbers on every processor: sums are of whole numbers, and results are rounded. The
-    pixels of a JPEG that was decoded at a fraction of its size give nearly the same.
+    pixels of a photograph whose JPEG was decoded at a fraction of its size typically give nearly the same.
     """
     small = _small_green(found)
     pixels = small.width * small.height
