@@ -99,6 +99,14 @@ class Profiles:
         folders = record.image.removeprefix(self._input).split("/")[:-1][: self._depth]
         return "/".join(folders) + "/" if len(folders) == self._depth else None
 
+    def note(self, earlier: RunProfile | None) -> str:
+        """What a person should know about the prefixes that are judged; "" for nothing. earlier: of the run before."""
+        if self._depth and self.prefixes is None:
+            return f"more than {MOST_PREFIXES:,} prefixes: none of them is judged"
+        if self.prefixes and earlier is not None and earlier.prefix_depth != self._depth:
+            return f"--prefix-depth is {self._depth}, and it was {earlier.prefix_depth} in the run before"
+        return ""
+
     def published(self, run: str) -> RunProfile:
         """The profile as it is published, for the run that names this one with --since."""
         found = (

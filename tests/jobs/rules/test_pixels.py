@@ -16,12 +16,13 @@ from detector.runtime.artifact import Artifact
 from detector.runtime.image_quality import image_quality
 from detector.runtime.images import Decoded
 from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts, counted_image
-from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, QualityRecord, Record, RunProfile
+from jobs.formats import RECORDS_VERSION, BoxRecord, Plan, PlannedImage, PlanPart, QualityRecord, Record, RunProfile
 from jobs.profile import MOST_PREFIXES, Profiles
 from jobs.rules import pixels
 from jobs.rules import subjects as subject_module
 from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
 from jobs.rules.policy import ALARM_RATE, BOX_RULES, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
+from jobs.rules.review import Review
 from jobs.rules.rules import drift_rules, within_limits
 from jobs.rules.significance import holm, more_often
 from jobs.rules.subjects import WHOLE, Subject, subjects
@@ -339,6 +340,19 @@ def test_measures_are_corrected_for_their_number(counted: Artifact, monkeypatch:
         drift = subject.measures["darkness_drift"]
         assert (drift.value or 0) > MAX_SHIFT and drift.chance <= ALARM_RATE
         assert subject.row()["darkness_drift"] == (pytest.approx(wanted) if wanted else None)
+
+
+def test_what_keeps_prefixes_from_being_judged_is_said(counted: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record for prefix in ("a/", "b/") for record in _records(prefix, 100)]
+    flat = _profiles(counted, records, 0).published("1" * 8)
+    assert _profiles(counted, records).note(None) == _profiles(counted, records, 0).note(flat) == ""
+    assert _profiles(counted, records).note(flat) == "--prefix-depth is 1, and it was 0 in the run before"
+    monkeypatch.setattr("jobs.profile.MOST_PREFIXES", 1)
+    review = Review(PLAN, counted, Policy())
+    images = [PlannedImage(key=record.image[3:], size=9, etag="e", mtime_ns=None) for record in records]
+    review.add(PlanPart(name="part-0000000", count=len(images), sha256="0" * 64), images, records)
+    said = [rule.observed for rule in review.verdict().rules if rule.rule in DRIFT_RULES]
+    assert all(observed.endswith("; more than 1 prefixes: none of them is judged") for observed in said)
 
 
 def test_sentences_state_what_is_compared_with() -> None:
