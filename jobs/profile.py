@@ -99,6 +99,14 @@ class Profiles:
         folders = record.image.removeprefix(self._input).split("/")[:-1][: self._depth]
         return "/".join(folders) + "/" if len(folders) == self._depth else None
 
+    def note(self, earlier: RunProfile | None) -> str:
+        """What a person should know about the prefixes that are judged; "" for nothing. earlier: of the run before."""
+        if self._depth and self.prefixes is None:
+            return f"more than {MOST_PREFIXES:,} prefixes: none of them is judged"
+        if self.prefixes and earlier is not None and earlier.prefix_depth != self._depth:
+            return f"--prefix-depth is {self._depth}, and it was {earlier.prefix_depth} in the run before"
+        return ""
+
     def published(self, run: str) -> RunProfile:
         """The profile as it is published, for the run that names this one with --since."""
         found = (
@@ -110,14 +118,15 @@ class Profiles:
 @dataclass(frozen=True)
 class _Counted:
     """Some images with status ok. labels, scores, shares (of the image's area): arrays (N,) of their boxes whose label
-    the artifact has; boxes: int64 (images,), the number of those that are compared; pixels: images with a quality."""
+    the artifact has; boxes: int64 (images,), the number of those that are compared; pixels: of images with
+    a quality, for `PixelCounts.add`."""
 
     images: int
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     shares: NDArray[np.float64]
     boxes: NDArray[np.int64]
-    pixels: list[CountedImage]
+    pixels: list[CountedImage | None]
 
 
 def _counted(records: Sequence[Record], numbers: Mapping[str, int], least: float) -> _Counted:

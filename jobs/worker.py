@@ -53,7 +53,7 @@ class PartDraft:
 
     part: PlanPart
     images: list[PlannedImage]
-    started_at: str
+    started: float  # on the steady clock
     records: list[Record] = field(default_factory=list)
     bytes_read: int = 0
     copied: int = 0
@@ -141,7 +141,7 @@ class Worker:
         ahead: deque[tuple[PartDraft, int, Future[ImageResult]]] = deque()
         bytes_ahead = 0
         for part, images in parts:
-            draft = PartDraft(part, images, self._clock.time())
+            draft = PartDraft(part, images, _steady())
             for image in images:
                 copy = self._previous.record(image) if self._previous else None
                 size = image.size if copy is None else 0
@@ -204,6 +204,7 @@ class Worker:
             return found.stats
         self._presence.require(draft.images, draft.records)
         records, data = write_records(self._output, self._plan, draft.part, draft.images, draft.records)
+        started_at, finished_at = _moments(draft.started)
         stats = PartStats(
             run=self._plan.run,
             part=draft.part.name,
@@ -213,8 +214,8 @@ class Worker:
             statuses=dict(sorted(Counter(record.status for record in records).items())),
             boxes=sum(len(record.boxes) for record in records),
             bytes_read=draft.bytes_read,
-            started_at=draft.started_at,
-            finished_at=self._clock.time(),
+            started_at=started_at,
+            finished_at=finished_at,
             cpu_seconds=round(cpu_seconds, 3),
             seconds=round(seconds, 3),
             step_seconds={step: round(spent, 3) for step, spent in sorted(draft.seconds.items())},
@@ -233,22 +234,12 @@ class Worker:
 
 class _Clock:
     """Measures CPU and wall time from part to part, so that the parts add up to all that the process and its children
-    took, and gives the time of day.
-
-    The time of day is that of the start and what has passed since then, because the system's clock may be set while
-    parts are made: a part would end before it began, or take an hour.
-    """
+    took."""
 
     def __init__(self, children: Callable[[], float]) -> None:
         """children: returns the CPU seconds of the children up to now."""
         self._children = children
         self._cpu, self._wall = self._now()
-        self._began, self._passed = datetime.now(UTC), time.clock_gettime(STEADY_CLOCK)
-
-    def time(self) -> str:
-        """The time of day, UTC, ISO 8601."""
-        passed = timedelta(seconds=time.clock_gettime(STEADY_CLOCK) - self._passed)
-        return (self._began + passed).isoformat(timespec="milliseconds")
 
     def lap(self) -> tuple[float, float]:
         before = self._cpu, self._wall
@@ -257,6 +248,21 @@ class _Clock:
 
     def _now(self) -> tuple[float, float]:
         return time.process_time() + self._children(), time.perf_counter()
+
+
+def _steady() -> float:
+    return time.clock_gettime(STEADY_CLOCK)
+
+
+def _moments(started: float) -> tuple[str, str]:
+    """The times of day at which a part began, and ended just now, UTC, ISO 8601. started: on the steady clock.
+
+    The system's clock may be set while the part is made, and is right after that: so it tells the end, and the steady
+    clock how long the part took.
+    """
+    ended = datetime.now(UTC)
+    began = ended - timedelta(seconds=_steady() - started)
+    return began.isoformat(timespec="milliseconds"), ended.isoformat(timespec="milliseconds")
 
 
 def _require_version(plan: Plan) -> None:

@@ -139,7 +139,7 @@ def count_pixels(dataset: CocoDataset, folder: Path, title: str, workers: int = 
     folder: that of the images; title: of the progress bar.
     """
 
-    def count(image: ImageInfo) -> CountedImage:
+    def count(image: ImageInfo) -> CountedImage | None:
         data = (folder / image.file_name).read_bytes()
         height, width = frame_size(data)
         read = read_and_measure(data, Reading(height, width, None))

@@ -42,12 +42,12 @@ def quick_hash(data: bytes) -> int | None:
     return difference_hash(pixels) if pixels.min() < pixels.max() else None
 
 
-def near_counts(hashes: Hashes) -> NDArray[np.int64]:
-    """Return how many other ones of `hashes` (N,) are near-duplicates of each; takes memory for N x N numbers."""
+def near_pairs(hashes: Hashes) -> NDArray[np.bool_]:
+    """Return which of `hashes` (N,) are near-duplicates of each other, as a matrix (N, N) whose diagonal is true."""
     bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1).astype(np.float32)
     ones = bits.sum(axis=1)
-    different = ones[:, None] + ones - 2 * bits @ bits.T  # whole numbers, which float32 holds exactly
-    return (different <= NEAR).sum(axis=1) - 1
+    near: NDArray[np.bool_] = ones[:, None] + ones - 2 * bits @ bits.T <= NEAR  # whole numbers, exact in float32
+    return near
 
 
 def distances(one: int, others: Hashes) -> NDArray[np.int64]:

@@ -54,7 +54,7 @@ def image_quality(found: Decoded) -> ImageQuality:
     """Measure a decoded image.
 
     The same pixels give the same numbers on every processor: sums are of whole numbers, and results are rounded. The
-    pixels of a JPEG that was decoded at a fraction of its size give nearly the same.
+    pixels of a photograph whose JPEG was decoded at a fraction of its size typically give nearly the same.
     """
     small = _small_green(found)
     pixels = small.width * small.height
@@ -85,14 +85,21 @@ def read_and_measure(data: bytes, reading: Reading, max_pixels: int = MAX_PIXELS
     return replace(resized(found, reading), quality=image_quality(measured))
 
 
+def small_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width at which an image is measured, from those in its own pixels. With less than 3 pixels on
+    one side, no pixel has four neighbours, and `sharpness` is 0."""
+    factor = SIDE / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
 def _small_green(found: Decoded) -> Image.Image:
     """Return the green channel as an image of mode L with SIDE pixels on the longer side."""
     factor = SIDE / max(found.width, found.height)
-    size = max(1, round(found.width * factor)), max(1, round(found.height * factor))
+    height, width = small_size(found.height, found.width)
     box = (found.columns[0], found.rows[0], found.columns[1], found.rows[1])
     green = Image.fromarray(np.ascontiguousarray(found.pixels[..., 1]))
     method = Image.Resampling.BOX if factor < 1 else Image.Resampling.BILINEAR
-    return green.resize(size, method, box, reducing_gap=2.0)
+    return green.resize((width, height), method, box, reducing_gap=2.0)
 
 
 def _laplacian_variance(gray: NDArray[np.int16]) -> float:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.artifact import PixelBaseline
-from detector.runtime.hashes import near_counts
+from detector.runtime.hashes import near_pairs
+from detector.runtime.image_quality import small_size
 
 
 def _steps(first: float, last: float, count: int) -> tuple[float, ...]:
@@ -37,16 +38,25 @@ EDGES: dict[str, tuple[float, ...]] = {
     "aspect": _octaves(-2, 2, 8),
     "size": _octaves(4, 15, 4),  # the longer side of the image in pixels
 }
+# The place of each number in those of an image.
+PLACES = {name: place for place, name in enumerate(EDGES)}
 # Images whose hashes are compared with each other; they are drawn by their names.
 SAMPLED = 256
+# Near-duplicates also lie in the same bin of these numbers, or in neighbouring ones: different objects on white often
+# share a hash.
+_ALIKE = ("brightness", "red_green", "blue_yellow", "aspect")
+# Contrast, in levels, below which an image is blank: its hash says nothing.
+_BLANK = 2.0
 
 
 class CountedImage(NamedTuple):
-    """An image to count. numbers: one for each of EDGES, in their order; hash: its perceptual hash of 64 bits."""
+    """An image to count. numbers: one for each of EDGES, in their order; hash: its perceptual hash of 64 bits; blank:
+    whether it has too little contrast to be a near-duplicate."""
 
     name: str
     numbers: tuple[float, ...]
     hash: int
+    blank: bool = False
 
 
 class SampledImage(NamedTuple):
@@ -56,6 +66,7 @@ class SampledImage(NamedTuple):
     name: str
     hash: int
     bins: tuple[int, ...]
+    blank: bool
 
 
 class PixelCounts:
@@ -71,8 +82,9 @@ class PixelCounts:
         self._most = sampled
         self._heap: list[tuple[int, SampledImage]] = []  # draws negative: the highest one is at the top
 
-    def add(self, images: Sequence[CountedImage]) -> None:
-        """Count images."""
+    def add(self, found: Iterable[CountedImage | None]) -> None:
+        """Count images, except None."""
+        images = [image for image in found if image is not None]
         if not images:
             return
         self.images += len(images)
@@ -97,28 +109,42 @@ class PixelCounts:
         """Return the images of the sample, in the order of their draws."""
         return sorted(image for _, image in self._heap)
 
-    def near_duplicates(self) -> list[SampledImage]:
-        """Return the images of the sample that have a near-duplicate in it; those with most of them come first."""
-        sample = self.sample()
-        near = near_counts(np.array([image.hash for image in sample], np.uint64))
-        order = sorted(range(len(sample)), key=lambda place: -near[place])
-        return [sample[place] for place in order if near[place]]
+    def compared(self, most: int | None = None) -> list[SampledImage]:
+        """Return those of the first `most` images of the sample, itself a sample, that are not blank."""
+        return [image for image in self.sample()[:most] if not image.blank]
+
+    def near_duplicates(self, most: int | None = None) -> list[SampledImage]:
+        """Return the images of `compared(most)` that have a near-duplicate in it, those with most of them first."""
+        found = self.compared(most)
+        near = near_pairs(np.array([image.hash for image in found], np.uint64))
+        for name in _ALIKE:
+            bins = np.array([image.bins[PLACES[name]] for image in found], np.int64)
+            near &= np.abs(bins[:, None] - bins) <= 1
+        others = near.sum(axis=1) - 1
+        order = sorted(range(len(found)), key=lambda place: -others[place])
+        return [found[place] for place in order if others[place]]
 
     def baseline(self) -> PixelBaseline:
         """Return the counts as they are stored."""
         return PixelBaseline(
             images=self.images,
             histograms={name: counts.tolist() for name, counts in self.histograms.items()},
-            sampled=len(self._heap),
+            sampled=len(self.compared()),
             near_duplicates=len(self.near_duplicates()),
         )
 
 
 def _sampled(draw: int, image: CountedImage, bins: NDArray[np.int64]) -> SampledImage:
-    return SampledImage(draw, image.name, image.hash, tuple(bins.tolist()))
+    return SampledImage(draw, image.name, image.hash, tuple(bins.tolist()), image.blank)
 
 
-def counted_image(name: str, quality: Any, height: int, width: int) -> CountedImage:
-    """Return an image to count. quality: an `ImageQuality`, or a record with its fields; height, width: in pixels."""
+def counted_image(name: str, quality: Any, height: int, width: int) -> CountedImage | None:
+    """Return an image to count; None for one that is so thin that its sharpness cannot be measured.
+
+    quality: an `ImageQuality`, or a record with its fields; height, width: in pixels.
+    """
+    if min(small_size(height, width)) < 3:
+        return None
     numbers = (float(getattr(quality, field)) for field in EDGES if field != "size")
-    return CountedImage(name, (*numbers, float(max(height, width))), int(quality.perceptual_hash, 16))
+    blank = quality.contrast < _BLANK
+    return CountedImage(name, (*numbers, float(max(height, width))), int(quality.perceptual_hash, 16), blank)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.runtime.artifact import PixelBaseline
-from detector.runtime.pixel_counts import EDGES, PixelCounts, SampledImage
+from detector.runtime.pixel_counts import EDGES, PLACES, PixelCounts, SampledImage
 from jobs.rules.drift import Drift
 from jobs.rules.policy import PREFIX_IMAGES, TAIL
 from jobs.rules.significance import histograms_differ, more_often
@@ -41,9 +41,10 @@ TAILS: dict[str, tuple[Tail, ...]] = {
         for high in (False, True)
     ),
 }
+# With fewer images in a sample, single ones would decide whether they resemble each other.
+LEAST_COMPARED = 20
 # Bins of `aspect` whose images are higher than wide.
 _PORTRAIT = EDGES["aspect"].index(1.0) + 1
-_PLACES = {name: place for place, name in enumerate(EDGES)}
 
 
 def measure_pixels(seen: PixelCounts, base: PixelBaseline | None, there: str, *, is_test: bool) -> dict[str, Drift]:
@@ -74,13 +75,18 @@ def measure_pixels(seen: PixelCounts, base: PixelBaseline | None, there: str, *,
 
 def _tails(tails: Sequence[Tail], ours: dict[str, Counts], theirs: dict[str, Counts], there: str) -> Drift:
     """The tail whose share has grown most."""
-    found = [_tail(tail, ours[tail.number], theirs[tail.number], there) for tail in tails]
-    best = max(found, key=lambda drift: drift.value or 0.0)
+    best = max((_tail(tail, ours[tail.number], theirs[tail.number], there) for tail in tails), key=_grown)
     return Drift(best.value, best.text, min(1.0, len(tails) * best.chance))
+
+
+def _grown(drift: Drift) -> float:
+    return -1.0 if drift.value is None else drift.value
 
 
 def _tail(tail: Tail, ours: Counts, theirs: Counts, there: str) -> Drift:
     bins = tail_bins(tail, theirs)
+    if bins.start == bins.stop:
+        return Drift(None, f"half of the images on {there} lie at that end themselves")
     seen, before = (int(counts[bins].sum()) for counts in (ours, theirs))
     edges = EDGES[tail.number]
     edge = edges[min(bins.start - 1, len(edges) - 1)] if tail.high else edges[max(bins.stop - 1, 0)]
@@ -94,11 +100,18 @@ def _tail(tail: Tail, ours: Counts, theirs: Counts, there: str) -> Drift:
 
 
 def tail_bins(tail: Tail, theirs: Counts) -> slice:
-    """The bins of the tail: at most TAIL of the baseline lie there, and the margin between them and its median."""
+    """The bins of the tail: at most TAIL of the baseline lie there, and the margin between them and its median.
+
+    Where one bin has so many images that less than half of TAIL is left beyond it, this bin belongs to the tail: else
+    a run that lies in it as a whole would not be seen. The slice is empty where the margin leaves no bin.
+    """
     counts = theirs[::-1] if tail.high else theirs
     below = np.cumsum(counts) / counts.sum()
     median = int(np.searchsorted(below, 0.5))
-    count = max(0, min(int((below <= TAIL).sum()), median - tail.margin + 1))
+    count = int((below <= TAIL).sum())
+    if count == 0 or below[count - 1] < TAIL / 2:
+        count += 1
+    count = max(0, min(count, median - tail.margin + 1))
     return slice(len(counts) - count, len(counts)) if tail.high else slice(0, count)
 
 
@@ -126,7 +139,12 @@ def _frames(ours: dict[str, Counts], theirs: dict[str, Counts], there: str) -> D
 
 
 def _near_duplicates(seen: PixelCounts, base: PixelBaseline, there: str) -> Drift:
-    images, near = len(seen.sample()), len(seen.near_duplicates())
+    """Compare no more images, and no larger share of all, than were compared for the baseline: in a larger sample, or
+    in one that has more of the run, more images find the near-duplicate that they have."""
+    most = min(base.sampled, base.sampled * seen.images // base.images)
+    images, near = len(seen.compared(most)), len(seen.near_duplicates(most))
+    if images < LEAST_COMPARED:
+        return Drift(None, f"{images} images, for a sample like that of {there}; needs {LEAST_COMPARED}")
     of, before = base.sampled, base.near_duplicates
     text = f"{near} of a sample of {images} images have a near-duplicate in it, {before} of {of} on {there}"
     return Drift(near / images - before / of, text, more_often(near, images, before, of))
@@ -144,13 +162,11 @@ def examples(rule: str, seen: PixelCounts, base: PixelBaseline | None) -> list[S
         more = (
             seen.histograms["aspect"][:_PORTRAIT].sum() / seen.images > theirs["aspect"][:_PORTRAIT].sum() / base.images
         )
-        return [image for image in sample if (image.bins[_PLACES["aspect"]] < _PORTRAIT) == more]
+        return [image for image in sample if (image.bins[PLACES["aspect"]] < _PORTRAIT) == more]
     if rule not in TAILS:
         return sample
-    best = max(
-        TAILS[rule], key=lambda tail: _tail(tail, seen.histograms[tail.number], theirs[tail.number], "").value or 0
-    )
-    bins, place = tail_bins(best, theirs[best.number]), _PLACES[best.number]
+    best = max(TAILS[rule], key=lambda tail: _grown(_tail(tail, seen.histograms[tail.number], theirs[tail.number], "")))
+    bins, place = tail_bins(best, theirs[best.number]), PLACES[best.number]
     worst: Callable[[SampledImage], int] = lambda image: image.bins[place] * (-1 if best.high else 1)  # noqa: E731
     return sorted((image for image in sample if bins.start <= image.bins[place] < bins.stop), key=worst)
 

@@ -153,6 +153,8 @@ class Review:
             each = -(-MAX_EXAMPLES // max(1, len(alarmed)))
             for subject in prefixes or alarmed:
                 finding.add_examples(subject.examples(rule)[:each])
+        note = self.profiles.note(self._earlier)
+        observed += f"; {note}" if note else ""
         skipped = all(subject.measures[rule].value is None for subject in found)
         return _result(finding, observed, skipped=skipped)
 

@@ -8,7 +8,7 @@ from typing import Any
 from detector.common.quality.judge import Rule
 from detector.runtime.artifact import Artifact
 from jobs.formats import STATUSES, Plan
-from jobs.rules.policy import MAX_FRAME_SHIFT, MAX_PSI, MAX_RATIO, MAX_SHIFT, TAIL, THINNEST, Policy
+from jobs.rules.policy import BOX_RULES, MAX_FRAME_SHIFT, MAX_PSI, MAX_RATIO, MAX_SHIFT, TAIL, THINNEST, Policy
 
 
 def run_rules(expect: Any, policy: Policy) -> list[Rule]:
@@ -27,7 +27,10 @@ def run_rules(expect: Any, policy: Policy) -> list[Rule]:
 
 
 # What each drift rule demands, and the limits of its measure.
-_TAIL = f"At most {100 * TAIL:g} % and {100 * MAX_SHIFT:g} points more of the images are"
+_TAIL = f"At most {100 * (TAIL + MAX_SHIFT):g} % of the images are"
+_REFERENCE = "the artifact's test images, or of the run before (--since)"
+# The sentence that follows for the rules over boxes, where prefixes are judged.
+_PREFIXES = "A prefix is compared with that of the run before (--since)."
 _DRIFT: dict[str, tuple[str, dict[str, float]]] = {
     "boxes_per_image_drift": (
         f"Boxes an image: within a factor of {MAX_RATIO:g} of the artifact's test images.",
@@ -41,14 +44,14 @@ _DRIFT: dict[str, tuple[str, dict[str, float]]] = {
         f"Scores are spread as on the artifact's test images (PSI at most {MAX_PSI:g}).",
         {"max_value": MAX_PSI},
     ),
-    "blur_drift": (f"{_TAIL} as blurred as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
-    "darkness_drift": (f"{_TAIL} as dark as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
-    "glare_drift": (f"{_TAIL} as overexposed as one in ten of those compared with.", {"max_value": MAX_SHIFT}),
+    "blur_drift": (f"{_TAIL} as blurred as one in ten of {_REFERENCE}.", {"max_value": MAX_SHIFT}),
+    "darkness_drift": (f"{_TAIL} as dark as one in ten of {_REFERENCE}.", {"max_value": MAX_SHIFT}),
+    "glare_drift": (f"{_TAIL} as overexposed as one in ten of {_REFERENCE}.", {"max_value": MAX_SHIFT}),
     "colour_drift": (
-        f"{_TAIL} as red, green, blue or yellow as one in ten of those compared with.", {"max_value": MAX_SHIFT}
+        f"{_TAIL} as red, green, blue or yellow as one in ten of {_REFERENCE}.", {"max_value": MAX_SHIFT}
     ),
     "portrait_drift": (
-        f"The share of images that are higher than wide moves by at most {100 * MAX_FRAME_SHIFT:g} points.",
+        f"The share of images higher than wide is within {100 * MAX_FRAME_SHIFT:g} points of that of {_REFERENCE}.",
         {"max_value": MAX_FRAME_SHIFT},
     ),
     "frame_drift": (
@@ -56,7 +59,7 @@ _DRIFT: dict[str, tuple[str, dict[str, float]]] = {
         {"max_value": MAX_FRAME_SHIFT},
     ),
     "near_duplicates": (
-        f"Near-duplicates are at most {100 * MAX_SHIFT:g} points more of the images than before.",
+        f"Near-duplicates are at most {100 * MAX_SHIFT:g} points more of the images than of {_REFERENCE}.",
         {"max_value": MAX_SHIFT},
     ),
 }  # fmt: skip
@@ -70,11 +73,16 @@ def within_limits(rule: str, value: float) -> bool:
 
 def drift_rules(expect: Any, policy: Policy, names: Sequence[str]) -> list[Rule]:
     """These drift rules, over a row for the run and one for each prefix. A measure is null where it cannot be judged,
-    or where chance may be the reason, and a null breaks no rule."""
+    or where chance may be the reason, and a null breaks no rule.
+
+    Where only the rules over boxes are judged, the run is of an older version, which has no prefixes: its sentences
+    stay those that it was published with.
+    """
+    older = set(names) <= set(BOX_RULES)
     return [
         Rule(
             name,
-            _DRIFT[name][0],
+            _DRIFT[name][0] if older or name not in BOX_RULES else f"{_DRIFT[name][0]} {_PREFIXES}",
             [expect.ExpectColumnValuesToBeBetween(column=name, **_DRIFT[name][1])],
             "reject" if name in policy.strict else "warn",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import shutil
 import signal
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +133,26 @@ def test_two_workers_at_once(boxcar: Boxcar, planned: Path) -> None:
     assert [process.wait(60) for process in workers] == [0, 0]
     assert part_bytes(alone) == part_bytes(shared)
     boxcar("finish", shared)
+
+
+def test_a_clock_that_is_set_after_the_start_counts_from_the_next_part_on(
+    boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine began an hour behind."""
+    asked = itertools.count()
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) - timedelta(hours=0 if next(asked) else 1)
+
+    monkeypatch.setattr(worker, "datetime", Set)
+    before = datetime.now(UTC) - timedelta(milliseconds=1)  # written times have three decimals
+    boxcar("work", planned)
+    stats = [json.loads(path.read_bytes()) for path in sorted((planned / "stats").iterdir())]
+    spans = [[datetime.fromisoformat(one[end]) for end in ("started_at", "finished_at")] for one in stats]
+    assert all(began <= ended for began, ended in spans)
+    assert sum(ended < before for _, ended in spans) == sum(began < before for began, _ in spans) == 1
 
 
 def test_array_index_of_aws_batch(boxcar: Boxcar, planned: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
 from detector.runtime.artifact import Artifact
-from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts
+from detector.runtime.image_quality import image_quality
+from detector.runtime.images import Decoded
+from detector.runtime.pixel_counts import EDGES, CountedImage, PixelCounts, counted_image
 from jobs.formats import (
     RECORDS_VERSION,
     BoxRecord,
@@ -25,10 +28,12 @@ from jobs.formats import (
     Validation,
 )
 from jobs.profile import MOST_PREFIXES, Profiles
-from jobs.rules.pixels import PIXEL_RULES, TAILS, tail_bins
+from jobs.rules import pixels
+from jobs.rules import subjects as subject_module
+from jobs.rules.pixels import PIXEL_RULES, TAILS, measure_pixels, tail_bins
 from jobs.rules.policy import ALARM_RATE, BOX_RULES, DRIFT_RULES, MAX_SHIFT, PREFIX_IMAGES, TAIL, Policy
 from jobs.rules.review import Review
-from jobs.rules.rules import within_limits
+from jobs.rules.rules import drift_rules, within_limits
 from jobs.rules.significance import holm, more_often
 from jobs.rules.subjects import WHOLE, Subject, subjects
 
@@ -100,7 +105,16 @@ FAULTS: dict[str, tuple[str, dict[str, object]]] = {
     "a red cast": ("colour_drift", {"red_green": 60.0}),
     "a blue cast": ("colour_drift", {"blue_yellow": 50.0}),
     "a rotated camera": ("portrait_drift", {"aspect": 0.75}),
-    "a camera that hangs": ("near_duplicates", {"perceptual_hash": "00ff00ff00ff00ff"}),
+    "a camera that hangs": (
+        "near_duplicates",
+        {
+            "perceptual_hash": "00ff00ff00ff00ff",
+            "brightness": 110.0,
+            "red_green": 5.0,
+            "blue_yellow": -10.0,
+            "aspect": 1.33,
+        },
+    ),
 }
 
 
@@ -217,6 +231,19 @@ def test_which_prefixes_are_judged(counted: Artifact) -> None:
     assert _profiles(counted, [*single, *_records("one-more/", 1)]).prefixes is None
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "images"), [(1, 20000, 0), (20000, 1, 0), (5, 600, 0), (6, 600, 1), (2, 2, 1)]
+)
+def test_images_that_are_too_thin_to_be_sharp_are_not_counted(
+    measured: Artifact, height: int, width: int, images: int
+) -> None:
+    (record,) = _records("a/", 1)
+    profiles = _profiles(measured, [record.model_copy(update={"height": height, "width": width})])
+    assert (profiles.whole.images, profiles.whole.pixels.images) == (1, images)
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    assert (image_quality(Decoded(noise, height, width, (0, height), (0, width))).sharpness > 0) == images
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_counts_do_not_depend_on_order_or_grouping(measured: Artifact, draw: random.Random) -> None:
@@ -243,17 +270,90 @@ def test_the_sample_is_bounded_and_finds_near_duplicates() -> None:
     assert spread.near_duplicates() == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [({}, 12), ({"brightness": None}, 0), ({"red_green": None}, 0), ({"blue_yellow": None}, 0), ({"contrast": 1.9}, 0)],
+)
+def test_images_with_one_hash_are_near_duplicates_if_colours_agree_and_they_are_not_blank(
+    changes: dict[str, float | None], near: int
+) -> None:
+    """None: this number differs from image to image by ten levels."""
+    counts = PixelCounts()
+    same = _quality(random.Random(0)).model_copy(update={"perceptual_hash": "0" * 16, "brightness": 90.0})
+    for number in range(12):
+        own = {name: EDGES[name][0] + 10 * number + 1 if value is None else value for name, value in changes.items()}
+        counts.add([counted_image(f"{number}", same.model_copy(update=own), 300, 400)])
+    assert len(counts.near_duplicates()) == near
+    assert counts.baseline().sampled == (0 if "contrast" in changes else 12)
+
+
+def _bursts(images: int, seed: int) -> PixelCounts:
+    """Every photograph three times."""
+    draw, counts = random.Random(seed), PixelCounts()
+    for number in range(images // 3):
+        same = draw.getrandbits(64)
+        counts.add([CountedImage(f"{seed}/{number}-{frame}", (1.0,) * len(EDGES), same) for frame in range(3)])
+    return counts
+
+
+@pytest.mark.parametrize(("before", "now"), [(9000, 300), (3000, 300), (1200, 300), (600, 600), (300, 3000)])
+def test_near_duplicates_do_not_depend_on_the_number_of_images(before: int, now: int) -> None:
+    base = _bursts(before, 1).baseline()
+    found = measure_pixels(_bursts(now, 2), base, "the run before", is_test=False)["near_duplicates"]
+    if before == 9000:  # 8 of 300 images would be as small a share as 256 of 9,000
+        assert (found.value, found.text) == (None, "8 images, for a sample like that of the run before; needs 20")
+    else:
+        assert found.value is not None and (found.value <= MAX_SHIFT or found.chance > ALARM_RATE), found
+    stuck = PixelCounts()
+    stuck.add([CountedImage(f"{number}", (1.0,) * len(EDGES), 255) for number in range(now)])
+    alarm = measure_pixels(stuck, base, "the run before", is_test=False)["near_duplicates"]
+    assert base.near_duplicates / base.sampled > 0.7 or alarm.value is None or alarm.value > MAX_SHIFT
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=66, max_size=66).filter(any), st.sampled_from(sorted(TAILS)))
-def test_a_tail_holds_at_most_a_tenth_and_keeps_its_margin(counts: list[int], rule: str) -> None:
+def test_a_tail_holds_about_a_tenth_and_keeps_its_margin(counts: list[int], rule: str) -> None:
     for tail in TAILS[rule]:
         theirs = np.array(counts[: len(EDGES[tail.number]) + 1], np.int64)
         if not theirs.sum():
             continue
-        bins = tail_bins(tail, theirs)
-        assert theirs[bins].sum() <= TAIL * theirs.sum()
-        median = int(np.searchsorted(np.cumsum(theirs[:: -1 if tail.high else 1]) / theirs.sum(), 0.5))
-        assert bins.stop - bins.start <= max(0, median - tail.margin + 1)
+        bins, total = tail_bins(tail, theirs), theirs.sum()
+        beyond = slice(bins.start + 1, bins.stop) if tail.high else slice(bins.start, max(0, bins.stop - 1))
+        assert theirs[bins].sum() <= TAIL * total or theirs[beyond].sum() < TAIL / 2 * total
+        median = int(np.searchsorted(np.cumsum(theirs[:: -1 if tail.high else 1]) / total, 0.5))
+        most = max(0, median - tail.margin + 1)
+        assert bins.stop - bins.start <= most
+        assert theirs[bins].sum() >= TAIL / 2 * total or bins.stop - bins.start == most
+
+
+def _bright(levels: Sequence[float]) -> PixelCounts:
+    counts = PixelCounts()
+    numbers = {name: 400.0 if name == "size" else 1.0 for name in EDGES}
+    counts.add(
+        [
+            CountedImage(f"{number}", tuple((numbers | {"brightness": level}).values()), number)
+            for number, level in enumerate(levels)
+        ]
+    )
+    return counts
+
+
+@pytest.mark.parametrize("dark", [1.0, 21.0])
+def test_a_reference_with_more_than_a_tenth_at_one_level_still_shows_darkness(dark: float) -> None:
+    """12 % black images, or 12 % at a dark level: then all images are."""
+    base = _bright([dark if number % 8 == 0 else 120.0 for number in range(800)]).baseline()
+    found = measure_pixels(_bright([dark] * 800), base, "test", is_test=True)["darkness_drift"]
+    assert found.value == pytest.approx(7 / 8) and found.chance < ALARM_RATE
+    same = measure_pixels(
+        _bright([dark if number % 8 == 0 else 120.0 for number in range(400)]), base, "test", is_test=True
+    )
+    assert same["darkness_drift"].value == 0
+
+
+def test_a_tail_for_which_the_reference_leaves_no_room_is_not_judged() -> None:
+    found = measure_pixels(_bright([1.0] * 200), _bright([1.0] * 200).baseline(), "test", is_test=True)
+    assert found["darkness_drift"].value is None
+    assert found["darkness_drift"].text == "half of the images on test lie at that end themselves"
 
 
 def test_chances_are_those_of_scipy_and_of_holm() -> None:
@@ -268,6 +368,47 @@ def test_chances_are_those_of_scipy_and_of_holm() -> None:
 def test_clean_cameras_break_no_rule(counted: Artifact) -> None:
     for subject in _found(counted, _cameras(12, 110, seed=1)).values():
         assert all(value is None or within_limits(rule, value) for rule, value in subject.row().items()), subject.name
+
+
+def test_measures_are_corrected_for_their_number(counted: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at alone, eight dark images of twelve are beyond chance; among all that is looked at, they are not."""
+    for module in (pixels, subject_module):
+        monkeypatch.setattr(module, "PREFIX_IMAGES", 12)
+
+    def night(dark: int, seed: int) -> list[Record]:
+        return [*_records("a/", 12 - dark, seed, brightness=120.0), *_records("a/x", dark, seed, brightness=10.0)]
+
+    earlier = _profiles(counted, [*night(1, 0), *_records("b/", 12)]).published("1" * 8)
+    for dark, wanted in ((8, None), (12, 11 / 12)):
+        subject = _found(counted, [*night(dark, 1), *_records("b/", 12, 1)], earlier)["a/"]
+        drift = subject.measures["darkness_drift"]
+        assert (drift.value or 0) > MAX_SHIFT and drift.chance <= ALARM_RATE
+        assert subject.row()["darkness_drift"] == (pytest.approx(wanted) if wanted else None)
+
+
+def test_what_keeps_prefixes_from_being_judged_is_said(counted: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record for prefix in ("a/", "b/") for record in _records(prefix, 100)]
+    flat = _profiles(counted, records, 0).published("1" * 8)
+    assert _profiles(counted, records).note(None) == _profiles(counted, records, 0).note(flat) == ""
+    assert _profiles(counted, records).note(flat) == "--prefix-depth is 1, and it was 0 in the run before"
+    monkeypatch.setattr("jobs.profile.MOST_PREFIXES", 1)
+    review = Review(PLAN, counted, Policy())
+    images = [PlannedImage(key=record.image[3:], size=9, etag="e", mtime_ns=None) for record in records]
+    review.add(PlanPart(name="part-0000000", count=len(images), sha256="0" * 64), images, records)
+    said = [rule.observed for rule in review.verdict().rules if rule.rule in DRIFT_RULES]
+    assert all(observed.endswith("; more than 1 prefixes: none of them is judged") for observed in said)
+
+
+def test_sentences_state_what_is_compared_with() -> None:
+    """A run of an older version keeps its sentences, which belong to what it published."""
+    expect = SimpleNamespace(ExpectColumnValuesToBeBetween=dict)
+    said = {rule.name: rule.sentence for rule in drift_rules(expect, Policy(), DRIFT_RULES)}
+    assert all("run before" in sentence for sentence in said.values())
+    assert said["blur_drift"].startswith(
+        "At most 35 % of the images are as blurred as one in ten of the artifact's test"
+    )
+    older = {rule.name: rule.sentence for rule in drift_rules(expect, Policy(), BOX_RULES)}
+    assert all("run before" not in sentence and said[name].startswith(sentence) for name, sentence in older.items())
 
 
 def test_chance_alone_is_not_reported(counted: Artifact) -> None:
