@@ -18,6 +18,8 @@ from jobs.rules.rules import within_limits
 from jobs.rules.subjects import WHOLE, subjects
 
 PREFIXES = 10
+# Scenes of a clean run whose images are frames, each as many of one photograph: frames of a camera resemble each other.
+SCENES = (1000, 200, 40, 20)
 # A fault, and whether the reference is the run before.
 Case = tuple[str, bool]
 
@@ -67,6 +69,21 @@ def draw_runs(pools: Pools, artifact: Artifact, images: int, seed: int) -> Drawn
     return DrawnRuns(profile(now[:-each], artifact), last, earlier)
 
 
+def draw_scenes(pools: Pools, artifact: Artifact, images: int, scenes: int, seed: int) -> DrawnRuns:
+    """Draw two clean runs of a seed, each of `images` frames in PREFIXES cameras, which see `scenes` scenes in all.
+
+    A scene is a photograph, and its frames have that one's record: the most that frames can resemble each other.
+    """
+    random = np.random.default_rng(seed)
+    each = images // PREFIXES
+    now, before = (
+        _cameras([record for record in _some(pools[CLEAN], scenes, random) for _ in range(images // scenes)], each)
+        for _ in range(2)
+    )
+    earlier = profile(before, artifact).published("1" * 8)
+    return DrawnRuns(profile(now[:-each], artifact), {CLEAN: now[-each:]}, earlier)
+
+
 def _some(pool: Sequence[Record], count: int, random: np.random.Generator) -> list[Record]:
     return [pool[place] for place in random.choice(len(pool), count, replace=len(pool) < count)]
 
@@ -102,8 +119,13 @@ def measure(
     """Yield each case of each seed, with the rules that warned of it.
 
     A fault counts as seen if a rule warns of its prefix or of the run; a clean run counts if any rule warns of
-    anything.
+    anything. Clean runs of frames in scenes are compared with the run before only.
     """
+    for seed in range(runs):
+        for scenes in SCENES:
+            if scenes <= min(images, len(pools[CLEAN])):
+                found = draw_scenes(pools, artifact, images, scenes, seed).alarms(CLEAN, artifact, since=True)
+                yield (f"{CLEAN}, frames of {scenes:,} scenes", True), set(found)
     about = {f"camera-{PREFIXES - 1:02d}/", WHOLE}
     for seed in range(max(runs, clean_runs)):
         drawn = draw_runs(pools, artifact, images, seed)
