@@ -120,7 +120,7 @@ def put(store: Memory, task: Task, records: list[Record]) -> None:
     worker: Any = SimpleNamespace(
         _output=store, _plan=task.plan, _presence=SimpleNamespace(require=lambda *_: None), _device="cpu"
     )
-    Worker._put(worker, PartDraft(task.part, task.images, "2026-01-01T00:00:00Z", records), 0.0, 0.0)
+    Worker._put(worker, PartDraft(task.part, task.images, 0.0, records), 0.0, 0.0)
 
 
 def together(store: Memory, task: Task, order: list[int]) -> None:
