@@ -118,8 +118,11 @@ def judge(truth: CocoDataset, held_back: Path) -> Iterator[list[str]]:
         (one.name, one.truths, one.true_positives, one.false_positives) for one in results if one.truths
     ]
     totals = np.array([row[1:] for row in counts]).sum(axis=0).tolist()
+    shares = []
     for name, truths, right, wrong in [*counts, (f"all, on {len(seen)} images", *totals)]:
-        yield [name, f"{truths}", f"{right / max(right + wrong, 1):.3f}", f"{right / truths:.3f}"]
+        shares.append((right / max(right + wrong, 1), right / truths))
+        yield [name, f"{truths}", *(f"{share:.3f}" for share in shares[-1])]
+    yield ["mean over the classes", "", *(f"{mean:.3f}" for mean in np.mean(shares[:-1], axis=0))]
 
 
 def rows(trials: dict[Way, Trial]) -> Iterator[list[str]]:

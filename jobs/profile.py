@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from detector.runtime.artifact import Baseline
 from detector.runtime.baseline import BINS, Histograms
 from detector.runtime.pixel_counts import CountedImage, PixelCounts, counted_image
+from jobs.box_arrays import BoxArrays, box_arrays
 from jobs.formats import Plan, Record, RunProfile
 
 # With more prefixes, each has few images, or nobody would look at each of them.
@@ -42,9 +43,9 @@ class Profile:
     def add(self, own: _Counted) -> None:
         """Count images with status ok."""
         self.images += own.images
-        self.histograms.add(own.labels, own.scores, own.shares)
-        self.counts += int(own.boxes.sum())
-        self.squares += int((own.boxes**2).sum())
+        self.histograms.add(own.boxes.labels, own.boxes.scores, own.boxes.shares)
+        self.counts += int(own.compared.sum())
+        self.squares += int((own.compared**2).sum())
         self.pixels.add(own.pixels)
 
     def baseline(self) -> Baseline:
@@ -117,31 +118,22 @@ class Profiles:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Some images with status ok. labels, scores, shares (of the image's area): arrays (N,) of their boxes whose label
-    the artifact has; boxes: int64 (images,), the number of those that are compared; pixels: of images with
-    a quality, for `PixelCounts.add`."""
+    """Some images with status ok. boxes: those whose label the artifact has; compared: int64 (images,), the number of
+    each image's boxes that are compared; pixels: of images with a quality, for `PixelCounts.add`."""
 
     images: int
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    boxes: NDArray[np.int64]
+    boxes: BoxArrays
+    compared: NDArray[np.int64]
     pixels: list[CountedImage | None]
 
 
 def _counted(records: Sequence[Record], numbers: Mapping[str, int], least: float) -> _Counted:
     """Records to count. numbers: of the labels; least: score from which on boxes are compared."""
-    boxes: list[tuple[int, float, float]] = []
-    counts = []
-    for record in records:
-        area = (record.width or 0) * (record.height or 0)
-        known = [box for box in record.boxes if box.label in numbers] if area > 0 else []
-        boxes += ((numbers[box.label], box.score, max(0.0, box.width) * max(0.0, box.height) / area) for box in known)
-        counts.append(sum(box.score >= least for box in known))
-    labels, scores, shares = np.array(boxes, np.float64).reshape(-1, 3).T
+    boxes = box_arrays(records, numbers)
+    compared = np.bincount(boxes.records[boxes.scores >= least], minlength=len(records))
     pixels = [
         counted_image(record.image, record.image_quality, record.height, record.width)
         for record in records
         if record.image_quality is not None and record.height is not None and record.width is not None
     ]
-    return _Counted(len(records), labels.astype(np.int64), scores, shares, np.array(counts, np.int64), pixels)
+    return _Counted(len(records), boxes, compared, pixels)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from detector.runtime.baseline import Histograms
+from jobs.box_arrays import box_arrays
 from jobs.formats import PartEntry, Record
 from jobs.parts import WholePart, records_key
 
@@ -47,20 +46,12 @@ class Tally:
 
     def add_records(self, records: Sequence[Record]) -> None:
         """Count records and their boxes."""
-        boxes: list[tuple[int, float, float]] = []  # label, score, share of the image's area
         for record in records:
             self.statuses[record.status] += 1
             self.detected += bool(record.boxes)
             self.labels.update(box.label for box in record.boxes)
-            area = (record.width or 0) * (record.height or 0)
-            if area > 0:
-                boxes += (
-                    (self._numbers[box.label], box.score, max(0.0, box.width) * max(0.0, box.height) / area)
-                    for box in record.boxes
-                    if box.label in self._numbers
-                )
-        labels, scores, shares = np.array(boxes, np.float64).reshape(-1, 3).T
-        self.histograms.add(labels.astype(np.int64), scores, shares)
+        boxes = box_arrays(records, self._numbers)
+        self.histograms.add(boxes.labels, boxes.scores, boxes.shares)
 
     @property
     def unknown(self) -> int:

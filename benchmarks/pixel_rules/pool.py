@@ -12,9 +12,9 @@ from PIL import Image
 
 from benchmarks.pixel_rules.faults import CLEAN, FAULTS, REPLACED, STUCK, Fault
 from detector.common.progress import progress
-from detector.runtime.detector import Detector, measure_for
+from detector.runtime.detector import Detector
 from detector.runtime.image_quality import read_and_measure
-from detector.runtime.images import decode_image
+from detector.runtime.images import decode_image, frame_size
 from detector.runtime.reading import Reading
 from jobs.formats import QualityRecord, Record, decode_lines, encode_lines
 from jobs.image import boxes_of
@@ -65,7 +65,7 @@ def _write(file: Path, records: Iterable[Record], count: int, title: str) -> Non
 
 def _detected(detector: Detector, path: Path) -> Record:
     data = path.read_bytes()
-    read = measure_for(detector, data)
+    read = read_and_measure(data, detector.reading(*frame_size(data)))
     (found,) = detector.detect([read]).detections
     return Record(
         run="0" * 8, image=f"/{path.name}", etag=None, version_id=None, bytes=len(data), width=read.width,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from detector.runtime.devices import Device
-from detector.runtime.image_quality import read_and_measure
 from detector.runtime.images import frame_size
 from detector.runtime.postprocess import Detections
 from detector.runtime.reading import Image as Image
@@ -85,8 +84,3 @@ def open_detector(
 def read_for(detector: Detector, data: bytes) -> Image:
     """Decode an image as the detector wants to read it; raises ImageError as `decode_image` does."""
     return read_image(data, detector.reading(*frame_size(data)))
-
-
-def measure_for(detector: Detector, data: bytes) -> Image:
-    """Decode an image as `read_for` does, with its quality."""
-    return read_and_measure(data, detector.reading(*frame_size(data)))

@@ -102,8 +102,9 @@ def _tail(tail: Tail, ours: Counts, theirs: Counts, there: str) -> Drift:
 def tail_bins(tail: Tail, theirs: Counts) -> slice:
     """The bins of the tail: at most TAIL of the baseline lie there, and the margin between them and its median.
 
-    Where one bin has so many images that less than half of TAIL is left beyond it, this bin belongs to the tail: else
-    a run that lies in it as a whole would not be seen. The slice is empty where the margin leaves no bin.
+    One bin may hold many images, and less than half of TAIL may lie beyond it. Then this bin belongs to the tail too:
+    otherwise nobody would see a run that lies in this bin as a whole. The slice is empty where the margin leaves no
+    bin.
     """
     counts = theirs[::-1] if tail.high else theirs
     below = np.cumsum(counts) / counts.sum()

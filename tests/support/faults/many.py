@@ -28,7 +28,7 @@ Phase = Literal["planning", "work", "finish", "publishing", "published"]
 SHARES: dict[Phase, float] = {"planning": 0.1, "work": 0.75, "finish": 0.1, "publishing": 0.05, "published": 0.0}
 # Looking takes less than a hundredth of this pause, and no phase is shorter.
 _LOOK_SECONDS = 0.02
-# Every so many images have equal bytes, as burst photographs and placeholders do.
+# One image in 50 has the same bytes as the others of this kind, as placeholders have.
 _EQUAL = 50
 _A_FOLDER = 1000
 

@@ -72,13 +72,13 @@ def _repeated(world: World, name: str, copies: int) -> Place:
 def killed_nodes(
     world: World, name: str, seed: int, *, seconds: float, nodes: int = 3, copies: int = 1, most_rounds: int = -1
 ) -> Happened:
-    """Every so many seconds kill one or two of the nodes of a cluster and start as many new ones, until the run ends.
+    """Kill one or two nodes of a cluster, start as many new ones, and do this again until the run ends.
 
-    A round waits until a part was made since the last one, so that a slow machine comes to an end too. nodes: of one
-    core each; the head has none, because without it there is no cluster. copies: how often INPUT holds the photographs.
-    most_rounds: after which the nodes are left alone; without it to the end. Commands and states: "local", an
-    undisturbed run on this machine, and "end".
-    facts: the number of "rounds", and of the nodes that were "killed".
+    seconds: the least time between two kills. A kill also waits until the run has made another part, so that the run
+    ends on a slow machine too. nodes: the number of nodes, each with one core; the head has no core and is not killed,
+    because without it there is no cluster. copies: how often INPUT holds the photographs. most_rounds: the number of
+    kills after which the nodes are left alone; -1 for no limit. Commands and states: "local", an undisturbed run on
+    this machine, and "end". facts: the number of "rounds", and of the nodes that were "killed".
     """
     try:
         import ray  # noqa: F401
@@ -117,7 +117,7 @@ def killed_nodes(
 
 
 def _wait(ended: threading.Event, seconds: float, output: Place) -> bool:
-    """Wait so long, and until a part more was made; returns False when the run has ended before."""
+    """Wait until the seconds have passed and another part is made. Returns False when the run ends first."""
 
     def made() -> int:
         return len(list((output.folder / "stats").glob("*.json")))
