@@ -53,6 +53,8 @@ _STATUSES = {"nothing": "ok", "deleted": "missing", "changed": "changed"}
 # The seconds between two kills of a Ray cluster's nodes, the least number of kills, and how often INPUT holds the
 # photographs. A minute between kills would be more usual, but a run here would end after one of them.
 _NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 10.0, 5, 5
+# On one busy core, killed nodes cost more time than the parts: 600 seconds were not enough.
+_NODES_HANG_SECONDS = 3600.0
 _RESUMED = "exit 5 with one line; resumed, bytes equal"
 
 
@@ -311,7 +313,9 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
         ),
         Fault(
             f"Ray: every {_NODES_SECONDS:.0f} s one or two of three nodes killed and replaced, to the end", 1,
-            lambda: nodes.killed_nodes(world, "nodes", seed, seconds=_NODES_SECONDS, copies=_COPIES),
+            lambda: nodes.killed_nodes(
+                world, "nodes", seed, seconds=_NODES_SECONDS, copies=_COPIES, hangs_seconds=_NODES_HANG_SECONDS
+            ),
             {"local": 0, "end": 0}, _say_nodes, holds=_as_on_this_machine,
         ),
         Fault(

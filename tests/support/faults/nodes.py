@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.faults.runs import ROOT, Happened, NotTried, read_state
+from tests.support.faults.runs import HANGS_SECONDS, ROOT, Happened, NotTried, read_state
 from tests.support.faults.world import Place, World
 
 _STORE_BYTES = 80 * 2**20  # of a node's shared memory: the least that Ray takes
@@ -70,14 +70,22 @@ def _repeated(world: World, name: str, copies: int) -> Place:
 
 
 def killed_nodes(
-    world: World, name: str, seed: int, *, seconds: float, nodes: int = 3, copies: int = 1, most_rounds: int = -1
+    world: World,
+    name: str,
+    seed: int,
+    *,
+    seconds: float,
+    nodes: int = 3,
+    copies: int = 1,
+    most_rounds: int = -1,
+    hangs_seconds: float = HANGS_SECONDS,
 ) -> Happened:
     """Kill one or two nodes of a cluster, start as many new ones, and do this again until the run ends.
 
     seconds: the least time between two kills. A kill also waits until the run has made another part, so that the run
     ends on a slow machine too. nodes: the number of nodes, each with one core; the head has no core and is not killed,
     because without it there is no cluster. copies: how often INPUT holds the photographs. most_rounds: the number of
-    kills after which the nodes are left alone; -1 for no limit. Commands and states: "local", an undisturbed run on
+    kills after which the nodes are left alone; -1 for no limit. hangs_seconds: a run that takes longer hangs. Commands and states: "local", an undisturbed run on
     this machine, and "end". facts: the number of "rounds", and of the nodes that were "killed".
     """
     try:
@@ -91,12 +99,15 @@ def killed_nodes(
     happened.states["local"] = read_state(local.folder)
     environment = world.environment(PYTHONPATH=str(ROOT))
     lot, ended = random.Random(seed), threading.Event()
+    hanging: list[NotTried] = []
 
     def run(address: str) -> None:
         """The command, in a thread of its own: Ray starts nodes in the main thread only."""
         arguments = [*world.planning("run", output, source), "--engine", "ray", "--address", address]
         try:
-            happened.commands["end"] = world.boxcar(arguments, environment)
+            happened.commands["end"] = world.start(arguments, environment).wait(hangs_seconds)
+        except NotTried as error:  # raised again in the main thread, where it is seen
+            hanging.append(error)
         finally:
             ended.set()
 
@@ -112,6 +123,8 @@ def killed_nodes(
             happened.facts["killed"] += len(chosen)
             cluster.add(len(chosen))
         command.join()
+    if hanging:
+        raise hanging[0]
     happened.states["end"] = read_state(output.folder)
     return happened
 
