@@ -36,7 +36,7 @@ class ModelSettings(_Frozen):
     # The names are those of detector.model.backbones, which is not imported here because it needs torch.
     backbone: Literal[
         "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50", "resnet101",
-        "resnet152", "efficientnet_lite0",
+        "resnet152", "efficientnet_lite0", "yolox_nano",
     ]  # fmt: skip
     start_from: str = Field(
         description='the first weights: "imagenet" or a file, of the backbone; those of an artifact, as "voc20", a '
