@@ -37,5 +37,5 @@ MEMBERS = {
     "fast_rcnn": Member("Fast R-CNN", {"name": "fast_rcnn", "head": "softmax"}),
     "faster_rcnn": Member("Faster R-CNN", {"name": "faster_rcnn", "head": "softmax"}),
     "cascade_rcnn": Member("Cascade R-CNN", {"name": "cascade_rcnn", "head": "softmax"}),
-    "light_head": Member("Cascade R-CNN (light)", {"name": "cascade_rcnn", "head": "light"}),
+    "cascade_light": Member("Cascade R-CNN (light)", {"name": "cascade_rcnn", "head": "light"}),
 }
