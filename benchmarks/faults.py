@@ -237,7 +237,7 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
             lambda happened: happened.facts["cut"] > 0,
         ),
         Fault(
-            "server goes away in mid-run", 1, lambda: network.unreachable(world, "unreachable"), stopped, _RESUMED,
+            "server disappears during a run", 1, lambda: network.unreachable(world, "unreachable"), stopped, _RESUMED,
             ("end",), whole,
         ),
         Fault(
@@ -269,7 +269,7 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
         ),
         Fault(
             "INPUT changes between plan and work", 5, lambda: inputs.changed_between(world, "between"),
-            {"plan": 0, "work": 0}, "deleted `missing`, others `changed`; the new one waits for the next run",
+            {"plan": 0, "work": 0}, "deleted `missing`, others `changed`; a new image waits for the next run",
             holds=_right_statuses,
         ),
         Fault(
@@ -282,20 +282,20 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
             holds=lambda happened: happened.states["input"].digest is None,
         ),
         Fault(
-            "wrong credentials (id, secret, in mid-run)", 3, lambda: refusals.wrong_credentials(world, "wrong"),
+            "wrong credentials (id, secret, during a run)", 3, lambda: refusals.wrong_credentials(world, "wrong"),
             lambda codes: all(code == (5 if "wrong" in name else 0) for name, code in codes.items()),
             "exit 5 with one line, no record; resumed, bytes equal", ("end",),
             lambda happened: not happened.states["refused"].parts,
         ),
         Fault(
-            "token expires in mid-run", len(credentials.REFUSALS), lambda: credentials.expired(world, "expired"),
+            "token expires during a run", len(credentials.REFUSALS), lambda: credentials.expired(world, "expired"),
             lambda codes: all(code == (5 if "stopped" in name else 0) for name, code in codes.items()),
             "exit 5 with one line; resumed with a new token, bytes equal",
             tuple(f"resumed, {refusal}" for refusal in credentials.REFUSALS),
             lambda happened: whole(happened) and happened.facts["refused"] > 0,
         ),
         Fault(
-            "credentials that renew themselves expire in mid-run", 1,
+            "credentials that renew themselves expire during a run", 1,
             lambda: credentials.renewed(world, "renewed", seconds=10), {"run": 0}, _say_renewed, ("end",),
             lambda happened: happened.facts["tokens"] > 1 and not happened.facts["refused"],
         ),
@@ -332,11 +332,11 @@ def faults(world: World, count: int, seed: int) -> list[Fault]:
         *found,
         Fault(
             "full disk", 1, lambda: disks.full(world, "full"), stopped,
-            "exit 5 with one line, whole parts only; resumed, bytes equal", ("end",),
+            "exit 5 with one line, only complete parts; resumed, bytes equal", ("end",),
             lambda happened: whole(happened) and not happened.facts["hidden"],
         ),
         Fault(
-            "read-only disk, from the start and in mid-run", 2, lambda: disks.read_only(world, "read-only"),
+            "read-only disk, from the start and during a run", 2, lambda: disks.read_only(world, "read-only"),
             {"run": 5, "plan": 0, "run with a plan": 5, "resumed": 0}, _RESUMED, ("end",),
         ),
         Fault(
