@@ -1,4 +1,4 @@
-"""How long the graph of Faster R-CNN takes with each head: untrained networks of the same backbone, in turns.
+"""How long the graphs of Faster and Cascade R-CNN take with each head and backbone: untrained networks, in turns.
 
     python -m benchmarks.heads
 
@@ -30,6 +30,14 @@ from detector.runtime.shipped import SHIPPED
 
 _PHOTOGRAPH = (300, 400)  # height and width of most photographs of VOC at 400 pixels
 _WARM_UP = 3
+# Backbone, member and head.
+_NETWORKS = (
+    ("efficientnet_lite0", "faster_rcnn", "softmax"),
+    ("efficientnet_lite0", "faster_rcnn", "light"),
+    ("efficientnet_lite0", "cascade_rcnn", "light"),
+    ("yolox_nano", "faster_rcnn", "light"),
+    ("yolox_nano", "cascade_rcnn", "light"),
+)
 
 
 def measure(graphs: dict[str, tuple[Path, int]], rounds: int) -> dict[str, list[float]]:
@@ -59,14 +67,14 @@ def main(rounds: int, sizes: tuple[int, ...]) -> None:
     params = load_params(SETTINGS)
     graphs = {"the shipped detector": (SHIPPED / MODEL_FILE, params.model.image_size)}
     with tempfile.TemporaryDirectory() as folder:
-        for head in ("softmax", "light"):
-            settings = params.model.model_copy(update={"head": head})
+        for backbone, name, head in _NETWORKS:
+            settings = params.model.model_copy(update={"backbone": backbone, "name": name, "head": head})
             torch.manual_seed(0)
             network = build(settings, classes=20, weights="none").eval()
-            path = Path(folder, f"{head}.onnx")
+            path = Path(folder, f"{backbone}-{name}-{head}.onnx")
             export_onnx(network, path, params.detect.max_proposals)
             for side in sizes:
-                graphs[f"{head}, {side} pixels"] = path, side
+                graphs[f"`{backbone}`, `{name}`, {head}, {side} pixels"] = path, side
         found = {name: statistics.median(took) for name, took in measure(graphs, rounds).items()}
     first = next(iter(found.values()))
     rows = [[name, f"{1000 * took:.1f}", f"{took / first:.2f}"] for name, took in found.items()]

@@ -32,11 +32,11 @@ class ProposeSettings(_Frozen):
 class ModelSettings(_Frozen):
     """Settings of the network, which `train` builds and the artifact describes."""
 
-    name: Literal["single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn"]
+    name: Literal["single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn", "cascade_rcnn"]
     # The names are those of detector.model.backbones, which is not imported here because it needs torch.
     backbone: Literal[
         "alexnet", "vgg16", "vgg19", "googlenet", "inception_v3", "inception_v4", "resnet18", "resnet50", "resnet101",
-        "resnet152", "efficientnet_lite0",
+        "resnet152", "efficientnet_lite0", "yolox_nano",
     ]  # fmt: skip
     start_from: str = Field(
         description='the first weights: "imagenet" or a file, of the backbone; those of an artifact, as "voc20", a '
@@ -55,7 +55,7 @@ class ModelSettings(_Frozen):
     )
     head: Literal["softmax", "svm", "light"] = Field(
         default="softmax",
-        description="svm: for rcnn, fitted after training; light: for fast_rcnn and faster_rcnn, half the time",
+        description="svm: for rcnn, fitted after training; light: for those that look once, half the time",
     )
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")
@@ -63,7 +63,7 @@ class ModelSettings(_Frozen):
 
     @model_validator(mode="after")
     def _heads_belong_to_members(self) -> Self:
-        members = {"svm": ("rcnn",), "light": ("fast_rcnn", "faster_rcnn")}.get(self.head)
+        members = {"svm": ("rcnn",), "light": ("fast_rcnn", "faster_rcnn", "cascade_rcnn")}.get(self.head)
         if members and self.name not in members:
             raise ValueError(
                 f"head {self.head} is for {' and '.join(members)}, but name is {self.name}: set head to softmax"
@@ -144,8 +144,8 @@ class Params(_Frozen):
 
     @model_validator(mode="after")
     def _own_proposals_suffice(self) -> Self:
-        if self.model.name == "faster_rcnn" and self.detect.max_proposals > RPN_PROPOSALS:
-            raise ValueError(f"detect.max_proposals must not be above {RPN_PROPOSALS} for faster_rcnn")
+        if self.model.name in ("faster_rcnn", "cascade_rcnn") and self.detect.max_proposals > RPN_PROPOSALS:
+            raise ValueError(f"detect.max_proposals must not be above {RPN_PROPOSALS} for {self.model.name}")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from detector.model.cascade_rcnn import CascadeRCNN
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.faster_rcnn import FasterRCNN
 from detector.model.network import DetectionNetwork
@@ -18,6 +19,7 @@ FAMILY: dict[str, Callable[[ModelSettings, int, str], DetectionNetwork]] = {
     "rcnn": RCNN,
     "fast_rcnn": FastRCNN,
     "faster_rcnn": FasterRCNN,
+    "cascade_rcnn": CascadeRCNN,
 }
 
 

@@ -7,6 +7,7 @@ Shapes: B images, R regions of interest over all images, C classes without the b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -30,6 +31,9 @@ class FastRCNN(DetectionNetwork):
     convolutions are separable.
     """
 
+    # Whether a region has one box, and not one for each class.
+    one_box: ClassVar[bool] = False
+
     def __init__(self, settings: ModelSettings, classes: int, weights: str) -> None:
         """Build the network; weights: "imagenet" or a file, of the backbone, or "none" if all are loaded afterwards."""
         super().__init__()
@@ -39,22 +43,34 @@ class FastRCNN(DetectionNetwork):
         channels, light = settings.pyramid_channels, settings.head == "light"
         self.pyramid = FeaturePyramid(backbone.channels, channels, light)
         self.thin: nn.Module = separable(channels, THIN) if light else nn.Identity()
-        if light:
-            self.head: RegionHead | LightHead = LightHead(BINS, settings.hidden, classes, settings.dropout)
-        else:
-            self.head = RegionHead(channels, BINS, settings.hidden, classes, settings.dropout)
+        self.head = self.new_head(settings, classes)
+
+    def new_head(self, settings: ModelSettings, classes: int) -> RegionHead | LightHead:
+        """Return a head for regions of the maps that `read` returns."""
+        if settings.head == "light":
+            return LightHead(BINS, settings.hidden, classes, settings.dropout, self.one_box)
+        return RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout, self.one_box)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the pyramid's maps, float32 (B, D, H_l, W_l), for images (B, 3, H, W)."""
         return [level.float() for level in self.pyramid(self.backbone(images))]
 
-    def regions(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (R, C + 1) and deltas (R, C, 4).
+    def read(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Return the maps that regions are cropped from, (B, D', H_l, W_l), for those of the pyramid."""
+        return [self.thin(level) for level in features]
 
-        features: (B, D, H_l, W_l); rois: float32 (R, 5), rows of image index and xyxy in pixels.
+    def regions(self, maps: Sequence[Tensor], rois: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return logits (R, C + 1) and deltas (R, C or 1, 4).
+
+        maps: what `read` returns; rois: float32 (R, 5), rows of image index and xyxy in pixels.
         """
-        logits, deltas = self.head(pool([self.thin(level) for level in features], self.strides, rois))
+        logits, deltas = head(pool(maps, self.strides, rois))
         return logits.float(), deltas.float()
+
+    def classify(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Return probabilities (R, C) without the background, and boxes (R, C, 4) xyxy, of `rois` as in `regions`."""
+        logits, deltas = self.regions(self.read(features), rois, self.head)
+        return logits.softmax(dim=1)[:, 1:], decode(rois[:, 1:], deltas)
 
     def region_losses(
         self,
@@ -65,7 +81,8 @@ class FastRCNN(DetectionNetwork):
     ) -> Losses:
         """Return the multi-task loss of regions that are drawn from each image's proposals, B x (R_b, 4)."""
         drawn = draw_regions(proposals, examples, settings.regions)
-        logits, deltas = self.regions(features, numbered([targets.boxes for targets in drawn]))
+        rois = numbered([targets.boxes for targets in drawn])
+        logits, deltas = self.regions(self.read(features), rois, self.head)
         return multi_task_loss(logits, deltas, concatenate(drawn), settings.box_weight)
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:
@@ -73,5 +90,4 @@ class FastRCNN(DetectionNetwork):
         return self.region_losses(self.features(images), proposals, examples, settings)
 
     def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
-        logits, deltas = self.regions(self.features(image), numbered([proposals]))
-        return logits.softmax(dim=1)[:, 1:], decode(proposals, deltas)
+        return self.classify(self.features(image), numbered([proposals]))

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detector.model.deltas import decode
 from detector.model.fast_rcnn import FastRCNN
 from detector.model.network import Losses
 from detector.model.proposal_network import ProposalNetwork
@@ -40,8 +39,7 @@ class FasterRCNN(FastRCNN):
         features = self.features(image)
         own, there = self.rpn.propose(image, features, max_proposals)  # (B, R, 4), (B, R)
         index = torch.arange(own.shape[0], device=own.device).to(own)[:, None, None].expand(-1, own.shape[1], 1)
-        logits, deltas = self.regions(features, torch.cat([index, own], dim=2).reshape(-1, 5))
-        scores, boxes = logits.softmax(dim=1)[:, 1:], decode(own.reshape(-1, 4), deltas)
+        scores, boxes = self.classify(features, torch.cat([index, own], dim=2).reshape(-1, 5))
         scores = scores.reshape(*there.shape, scores.shape[1])
         scores = torch.where(there[..., None], scores, torch.full_like(scores, float(ABSENT)))
         return scores, boxes.reshape(*scores.shape, 4)

@@ -50,27 +50,34 @@ def hidden_layers(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
 
 
 class LinearHead(nn.Module):
-    """Computes class logits and per-class box deltas from a vector.
+    """Computes class logits and box deltas from a vector: four for each class, or four for all of them.
 
     Class 0 is the background. The outputs start near zero, so that training starts with uniform classes and unmoved
     boxes (standard deviations .01 and .001, Girshick 2015, section 2.3).
     """
 
-    def __init__(self, inputs: int, classes: int) -> None:
+    def __init__(self, inputs: int, classes: int, one_box: bool = False) -> None:
+        """one_box: the box is the same for all classes."""
         super().__init__()
         self.classes = ClassLayer(inputs, classes, 0.01, background=True)
-        self.deltas = ClassLayer(inputs, classes, 0.001, rows=4)
+        self.deltas: nn.Linear = ClassLayer(inputs, classes, 0.001, rows=4)
+        if one_box:
+            self.deltas = nn.Linear(inputs, 4)
+            nn.init.normal_(self.deltas.weight, std=0.001)
+            nn.init.zeros_(self.deltas.bias)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
         deltas = self.deltas(vectors)
-        return self.classes(vectors), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C, 4)
+        return self.classes(vectors), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C or 1, 4)
 
 
 class RegionHead(LinearHead):
-    """Two hidden layers before the class logits and per-class box deltas (Girshick 2015, figure 1)."""
+    """Two hidden layers before the class logits and box deltas (Girshick 2015, figure 1)."""
 
-    def __init__(self, channels: int, bins: int, hidden: int, classes: int, dropout: float) -> None:
-        super().__init__(hidden, classes)
+    def __init__(
+        self, channels: int, bins: int, hidden: int, classes: int, dropout: float, one_box: bool = False
+    ) -> None:
+        super().__init__(hidden, classes, one_box)
         self.layers = hidden_layers(channels * bins * bins, hidden, dropout)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:  # (R, D, S, S)
@@ -81,8 +88,8 @@ class LightHead(LinearHead):
     """One hidden layer, for regions that are read from thin maps of `THIN` channels (Li et al. 2017, "Light-Head
     R-CNN", section 3)."""
 
-    def __init__(self, bins: int, hidden: int, classes: int, dropout: float) -> None:
-        super().__init__(hidden, classes)
+    def __init__(self, bins: int, hidden: int, classes: int, dropout: float, one_box: bool = False) -> None:
+        super().__init__(hidden, classes, one_box)
         self.layer = nn.Sequential(
             nn.Flatten(), nn.Linear(THIN * bins * bins, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
         )

@@ -28,6 +28,10 @@ class Targets:
     labels: Tensor
     matched: Tensor
 
+    def at(self, places: Tensor) -> Targets:
+        """Return the regions at these indices, or where a mask (R,) is true."""
+        return Targets(self.boxes[places], self.labels[places], self.matched[places])
+
 
 def draw_regions(proposals: Sequence[Tensor], examples: Sequence[Example], count: int) -> list[Targets]:
     """Call `sample` for every image of a batch, on the device of its proposals, B x (N_b, 4)."""
@@ -64,32 +68,33 @@ def sample(
     neither as objects nor as background; crowd: (G,) bool, ignored boxes of many objects, so that a proposal inside one
     is not background either. True boxes are added to the proposals. N and G may be 0.
     """
-    wanted = ~ignore
-    candidates = torch.cat([truth[wanted], proposals])
-    if len(candidates) == 0:
-        return Targets(candidates, labels.new_zeros(0), candidates)
-    if len(truth):
-        overlap = box_iou(candidates, truth)  # (N', G)
-        overlap_wanted = overlap.masked_fill(ignore[None, :], -1.0)
-        best, index = overlap_wanted.max(dim=1)
-        covered = coverage(candidates, truth, crowd)
-        near_ignored = covered.masked_fill(wanted[None, :], -1.0).amax(dim=1) >= POSITIVE_IOU
-    else:
-        best = candidates.new_zeros(len(candidates))
-        index = labels.new_zeros(len(candidates))
-        near_ignored = ignore.new_zeros(len(candidates))
-    positive = torch.nonzero(best >= POSITIVE_IOU).squeeze(1)
-    negative = torch.nonzero((best < POSITIVE_IOU) & ~near_ignored).squeeze(1)
+    candidates = torch.cat([truth[~ignore], proposals])
+    found = match(candidates, truth, labels, ignore, crowd, POSITIVE_IOU)
+    positive = torch.nonzero(found.labels > 0).squeeze(1)
+    negative = torch.nonzero(found.labels == 0).squeeze(1)
     positive = _draw(positive, int(count * POSITIVE_SHARE), generator)
     negative = _draw(negative, count - len(positive), generator)
-    chosen = torch.cat([positive, negative])
-    boxes = candidates[chosen]
-    out_labels = labels.new_zeros(len(chosen))
-    matched = boxes.clone()
-    if len(positive):
-        out_labels[: len(positive)] = labels[index[positive]]
-        matched[: len(positive)] = truth[index[positive]]
-    return Targets(boxes, out_labels, matched)
+    return found.at(torch.cat([positive, negative]))
+
+
+def match(
+    candidates: Tensor, truth: Tensor, labels: Tensor, ignore: Tensor, crowd: Tensor, objects_from: float
+) -> Targets:
+    """Return all candidates (N, 4) with the true box that each overlaps most, as in `sample`.
+
+    objects_from: the IoU from which on a candidate is an object. Labels are 0 for background, and -1 for a candidate
+    near an ignored object, which is neither.
+    """
+    out_labels, matched = labels.new_zeros(len(candidates)), candidates.clone()
+    if len(candidates) == 0 or len(truth) == 0:
+        return Targets(candidates, out_labels, matched)
+    best, index = box_iou(candidates, truth).masked_fill(ignore[None, :], -1.0).max(dim=1)  # (N,)
+    near_ignored = coverage(candidates, truth, crowd).masked_fill(~ignore[None, :], -1.0).amax(dim=1) >= POSITIVE_IOU
+    out_labels[near_ignored] = -1
+    positive = torch.nonzero(best >= objects_from).squeeze(1)
+    out_labels[positive] = labels[index[positive]]
+    matched[positive] = truth[index[positive]]
+    return Targets(candidates, out_labels, matched)
 
 
 def coverage(boxes: Tensor, truth: Tensor, crowd: Tensor) -> Tensor:

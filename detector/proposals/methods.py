@@ -20,6 +20,7 @@ METHODS: dict[str, Method | None] = {
     "rcnn": "selective_search",
     "fast_rcnn": "selective_search",
     "faster_rcnn": None,
+    "cascade_rcnn": None,
 }
 
 

@@ -124,6 +124,6 @@ def selective_search(image: Pixels, max_boxes: int | None = 2000, mode: Mode = "
     height, width = rgb.shape[:2]
     small_height, small_width = small_shape(height, width, _MODES[mode].area)
     boxes, levels = _candidates(shrink(rgb, small_height, small_width), _MODES[mode])
-    best = boxes[ranking.rank(boxes, levels)[:max_boxes]]
+    best = boxes[ranking.rank(boxes, levels, small_height, small_width)[:max_boxes]]
     back = np.array([width / small_width, height / small_height] * 2)
     return clip((best * back).astype(np.float32), height, width)

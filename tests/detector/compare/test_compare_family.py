@@ -55,10 +55,10 @@ def dataset(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The members.
 
 
-def test_the_members_are_the_family_and_rcnn_twice(params: Params) -> None:
+def test_the_members_are_the_family_with_both_heads_of_two(params: Params) -> None:
     made = {name: member.params(params, 3) for name, member in MEMBERS.items()}
     assert {own.model.name for own in made.values()} == set(FAMILY)
-    assert [name for name, own in made.items() if own.model.name != name] == ["rcnn_svm"]
+    assert [name for name, own in made.items() if own.model.name != name] == ["rcnn_svm", "cascade_light"]
     assert [name for name, own in made.items() if own.model.head == "svm"] == ["rcnn_svm"]
     for own in made.values():
         assert own.train.epochs == 3

@@ -29,6 +29,7 @@ VARIANTS = [{"name": name} for name in MEMBERS] + [
     {"name": "rcnn", "head": "svm"},
     {"name": "fast_rcnn", "head": "light"},
     {"name": "faster_rcnn", "head": "light"},
+    {"name": "cascade_rcnn", "head": "light"},
 ]
 
 every_member = pytest.mark.parametrize("name", MEMBERS)
@@ -156,7 +157,7 @@ def test_detections_have_the_promised_shapes(
     for count in (0, 1, 7):
         with torch.inference_mode():
             scores, boxes = network.detect(image, random_boxes(count, 64, 96), 5)
-        found = {"single_object": (1,), "faster_rcnn": (1, 5)}.get(variant["name"], (count,))
+        found = {"single_object": (1,), "faster_rcnn": (1, 5), "cascade_rcnn": (1, 5)}.get(variant["name"], (count,))
         assert scores.shape == (*found, 3) and boxes.shape == (*found, 3, 4)
         assert scores.dtype == boxes.dtype == torch.float32
         assert ((scores >= 0) & (scores <= 1)).all()

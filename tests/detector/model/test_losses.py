@@ -46,3 +46,13 @@ def test_half_precision_outputs_are_judged_in_float32() -> None:
     logits, deltas = torch.zeros(2, 3, dtype=torch.bfloat16), torch.ones(2, 2, 4, dtype=torch.bfloat16)
     found = multi_task_loss(logits, deltas, Targets(BOXES, torch.tensor([1, 0]), BOXES), 1.0)
     assert all(value.dtype == torch.float32 for value in found.values())
+
+
+def test_one_box_for_all_classes_and_wanted_deltas_that_are_larger() -> None:
+    logits, deltas = torch.zeros(2, 3), torch.zeros(2, 1, 4)
+    deltas[0, 0, 0] = 2.0
+    matched = BOXES.clone()
+    matched[0] = torch.tensor([2.0, 0, 22, 10])  # deltas (1, 0, 0, 0), doubled
+    targets = Targets(BOXES, torch.tensor([2, 0]), matched)
+    assert multi_task_loss(logits, deltas, targets, 1.0, exactness=2.0)["box"].item() == pytest.approx(0, abs=1e-5)
+    assert multi_task_loss(logits, deltas, targets, 1.0)["box"].item() == pytest.approx(0.5 / 2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from detector.model.targets import Targets, sample
+from detector.model.targets import Targets, match, sample
 
 NONE = torch.zeros(0, 4)
 TRUTH = torch.tensor([[10.0, 10, 50, 30], [60, 5, 100, 65]])
@@ -115,3 +115,25 @@ def test_what_lies_in_a_crowd_is_no_background() -> None:
     yes = torch.tensor([True])
     drawn = sample(torch.tensor([inside, half, outside]), crowd, LABELS[:1], yes, yes, 8, generator())
     assert {tuple(box) for box in drawn.boxes.tolist()} == {tuple(half), tuple(outside)}
+
+
+def test_a_candidate_is_an_object_from_the_iou_that_is_asked_for() -> None:
+    candidates = torch.cat([TRUTH[:1], TRUTH[:1] + torch.tensor([0.0, 0, -12, 0])])  # IoUs of 1 and .7
+    assert match(candidates, TRUTH, LABELS, LEARNT, LEARNT, 0.6).labels.tolist() == [2, 2]
+    found = match(candidates, TRUTH, LABELS, LEARNT, LEARNT, 0.8)
+    assert found.labels.tolist() == [2, 0]
+    assert torch.equal(found.matched, torch.stack([TRUTH[0], candidates[1]]))
+
+
+def test_a_candidate_near_an_ignored_object_is_neither() -> None:
+    ignored = torch.tensor([True, False])
+    far = torch.tensor([[200.0, 200, 230, 260]])
+    found = match(torch.cat([TRUTH, far]), TRUTH, LABELS, ignored, LEARNT, 0.6)
+    assert found.labels.tolist() == [-1, 5, 0]
+    assert found.at(found.labels >= 0).boxes.shape == (2, 4)
+
+
+def test_without_true_boxes_all_candidates_are_background() -> None:
+    no = torch.zeros(0, dtype=torch.bool)
+    found = match(TRUTH, NONE, torch.zeros(0, dtype=torch.int64), no, no, 0.6)
+    assert found.labels.tolist() == [0, 0] and torch.equal(found.matched, TRUTH)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 BLOCKS = {
     "alexnet": 5, "vgg16": 5, "vgg19": 5, "googlenet": 9, "inception_v3": 11, "inception_v4": 16, "resnet18": 4,
-    "resnet50": 4, "resnet101": 4, "resnet152": 4, "efficientnet_lite0": 7,
+    "resnet50": 4, "resnet101": 4, "resnet152": 4, "efficientnet_lite0": 7, "yolox_nano": 5,
 }  # fmt: skip
 # Blocks of poolings alone.
 EMPTY = {"alexnet": {4}, "vgg16": {4}, "vgg19": {4}}
