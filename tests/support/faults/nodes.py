@@ -85,8 +85,9 @@ def killed_nodes(
     seconds: the least time between two kills. A kill also waits until the run has made another part, so that the run
     ends on a slow machine too. nodes: the number of nodes, each with one core; the head has no core and is not killed,
     because without it there is no cluster. copies: how often INPUT holds the photographs. most_rounds: the number of
-    kills after which the nodes are left alone; -1 for no limit. hangs_seconds: a run that takes longer hangs. Commands and states: "local", an undisturbed run on
-    this machine, and "end". facts: the number of "rounds", and of the nodes that were "killed".
+    kills after which the nodes are left alone; -1 for no limit. hangs_seconds: a run that takes longer hangs. Commands
+    and states: "local", an undisturbed run on this machine, and "end". facts: the number of "rounds", and of the nodes
+    that were "killed".
     """
     try:
         import ray  # noqa: F401
