@@ -55,7 +55,8 @@ class ModelSettings(_Frozen):
     )
     head: Literal["softmax", "svm", "light"] = Field(
         default="softmax",
-        description="svm: for rcnn, fitted after training; light: for those that look once, half the time",
+        description="svm: for rcnn, fitted after training; light: for fast_rcnn, faster_rcnn and cascade_rcnn, two "
+        "thirds of the time",
     )
     pyramid_channels: int = Field(ge=1)
     hidden: int = Field(ge=1, description="width of the head's two hidden layers")

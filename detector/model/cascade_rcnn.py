@@ -22,7 +22,7 @@ from detector.params import ModelSettings, TrainSettings
 # Refined boxes are objects from a higher IoU on, and what is left to correct is about half as large (section 4). The
 # paper has a third head, from IoU .7 on, which gains less than the second and costs as much.
 _OBJECTS_FROM, _EXACTNESS = 0.6, 2.0
-# The weight of the second head's loss.
+# The weight of the second head's loss: less than that of the first, whose boxes it depends on.
 _WEIGHT = 0.5
 
 
@@ -62,7 +62,10 @@ class CascadeRCNN(FasterRCNN):
     def _learn(
         self, maps: Sequence[Tensor], regions: Sequence[Targets], head: nn.Module, weight: float, exactness: float = 1.0
     ) -> tuple[Tensor, Losses]:
-        """Return the refined boxes (R, 4), without a gradient, and a head's losses."""
+        """Return the refined boxes (R, 4), without a gradient, and a head's losses.
+
+        The boxes may reach beyond the image, in training as in use: the second head learns to bring them back.
+        """
         targets = concatenate(regions)
         logits, deltas = self.regions(maps, numbered([own.boxes for own in regions]), head)
         losses = multi_task_loss(logits, deltas, targets, weight, exactness)

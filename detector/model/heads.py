@@ -19,6 +19,10 @@ _SVM_NOTHING = -10.0
 THIN = 32
 
 
+# The name of a head's last layer whose four outputs belong to all classes.
+SHARED_BOX = "shared_box"
+
+
 class ClassLayer(nn.Linear):
     """A last layer with `rows` outputs for each class, after one for the background if there is one.
 
@@ -60,14 +64,18 @@ class LinearHead(nn.Module):
         """one_box: the box is the same for all classes."""
         super().__init__()
         self.classes = ClassLayer(inputs, classes, 0.01, background=True)
-        self.deltas: nn.Linear = ClassLayer(inputs, classes, 0.001, rows=4)
+        self.one_box = one_box
         if one_box:
-            self.deltas = nn.Linear(inputs, 4)
-            nn.init.normal_(self.deltas.weight, std=0.001)
-            nn.init.zeros_(self.deltas.bias)
+            # Its name differs, so that it is never filled from a layer with a box for each class, or the reverse.
+            box = nn.Linear(inputs, 4)
+            nn.init.normal_(box.weight, std=0.001)
+            nn.init.zeros_(box.bias)
+            self.add_module(SHARED_BOX, box)
+        else:
+            self.deltas = ClassLayer(inputs, classes, 0.001, rows=4)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
-        deltas = self.deltas(vectors)
+        deltas = self.get_submodule(SHARED_BOX)(vectors) if self.one_box else self.deltas(vectors)
         return self.classes(vectors), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C or 1, 4)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,16 +13,31 @@ from detector.proposals.compiled import compiled
 # With finer cells, boxes fit the objects slightly better (MABO); with coarser cells, more objects are found.
 _CELL = 0.35
 # So many of the first boxes are those that look most like objects. With more, the first 1,000 would be worse.
-_FIRST = 300
+FIRST = 300
 # Whole numbers, so that the order does not depend on the processor: natural logarithms in 1,024ths.
 _UNIT = 1024
-# A box looks like an object if its group is large, if many groupings have made it, if it fills a fifth of the image,
-# and if it is at middle height and inside the image. The weights are rounded from those that gave 200 photographs of
-# VOC's train split the best MABO at 100 and 300 boxes (docs/proposals.md).
-_LEVEL, _REPEATS, _AREA, _HEIGHT, _EDGE = 0.5, 0.6, 0.05, 1.3, 0.3
 _USUAL_AREA = -1.5  # the logarithm of its part of the image
-# What the n-th of several similar boxes pays, times the logarithm of n.
-_SIMILAR = 1.5
+
+
+class Weights(NamedTuple):
+    """What makes a box look less like an object, each times its weight.
+
+    level: the logarithm of its level, which is low for large groups; repeats: minus the logarithm of how many groupings
+    have made it; area: the square of how far the logarithm of its area is from that of a fifth of the image; middle:
+    its distance from middle height, 0 to 1; edge: how many of its sides lie on the image's; similar: the logarithm of
+    n for the n-th of several similar boxes.
+    """
+
+    level: float
+    repeats: float
+    area: float
+    middle: float
+    edge: float
+    similar: float
+
+
+# Rounded from the weights that `benchmarks.proposals.order` found on photographs of VOC.
+WEIGHTS = Weights(level=0.5, repeats=0.6, area=0.05, middle=1.3, edge=0.3, similar=1.5)
 
 
 @compiled
@@ -87,7 +104,7 @@ def _different(boxes, levels, cell):  # type: ignore[no-untyped-def]
 
 @compiled
 def _turns(cells, order):  # type: ignore[no-untyped-def]
-    """Return int64 (M,): of each box in `order`, the how manieth of its cell it is, from 1 on."""
+    """Return int64 (M,): of each box in `order`, its position among those of its cell, from 1 on."""
     bits = _table_bits(len(order))
     table = np.zeros(1 << bits, np.uint64)
     inside = np.zeros(1 << bits, np.int64)
@@ -105,9 +122,9 @@ def _strangeness(boxes, levels, repeats, logs, weights, height, width):  # type:
     """Return int64 (M,), lower for boxes that look more like an object; it may be negative.
 
     boxes: int32 (M, 4); levels, repeats: int32 (M,); logs: int64, logarithms of 0, 1, 2, ... in units; weights: int64
-    (5,) in units; height, width: of the image.
+    (6,) in units, those of `Weights`; height, width: of the image.
     """
-    level, repeat, area, middle, edge = weights
+    level, repeat, area, middle, edge, _ = weights
     out = np.empty(len(boxes), np.int64)
     for i in range(len(boxes)):
         x1, y1, x2, y2 = boxes[i]
@@ -128,26 +145,33 @@ def _ascending(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return keys & 0xFFFFFFFF
 
 
-def rank(boxes: NDArray[np.int32], levels: NDArray[np.int32], height: int, width: int) -> NDArray[np.int64]:
+def rank(
+    boxes: NDArray[np.int32],
+    levels: NDArray[np.int32],
+    height: int,
+    width: int,
+    weights: Weights = WEIGHTS,
+    first: int = FIRST,
+) -> NDArray[np.int64]:
     """Return the indices (M,) of the different boxes, M <= N, best first.
 
-    boxes: (N, 4) xyxy inside the image, 0 <= x1 < x2 <= width < 65,536, and the same for y; levels: (N,) from 1 on.
-    Equal boxes are kept once, at their lowest level. The first `_FIRST` look most like objects; the n-th of several
-    similar ones pays for it. The others follow by level, and the n-th of several similar boxes is sorted as if its
-    level were n times as high.
+    boxes: (N, 4) xyxy inside the image, 0 <= x1 < x2 <= width < 65,536, and the same for y; levels: (N,) from 1 on, and
+    a level times the number of similar boxes is below 2^31. Equal boxes are kept once, at their lowest level. The
+    `first` ones look most like objects, by `weights`. The others follow by level, and the n-th of several similar boxes
+    is sorted as if its level were n times as high.
     """
     candidates, repeats, cells = _different(boxes, levels, _CELL)
-    own = levels[candidates]
-    by_level = _ascending(own * _turns(cells, np.arange(len(candidates))))
-    longest = max(height, width, int(own.max()), len(boxes))
+    boxes, levels = boxes[candidates], levels[candidates]
+    by_level = _ascending(levels * _turns(cells, np.arange(len(candidates))))
+    if first == 0:
+        return candidates[by_level].astype(np.int64)
+    longest = max(height, width, int(levels.max()), int(repeats.max()), len(candidates))
     logs = np.rint(_UNIT * np.log(np.maximum(np.arange(longest + 1), 1))).astype(np.int64)
-    weights = np.rint(_UNIT * np.array([_LEVEL, _REPEATS, _AREA, _HEIGHT, _EDGE])).astype(np.int64)
-    strangeness = _strangeness(boxes[candidates], own, repeats, logs, weights, height, width)
+    scaled = np.rint(_UNIT * np.array(weights)).astype(np.int64)
+    strangeness = _strangeness(boxes, levels, repeats, logs, scaled, height, width)
     likely = _ascending(strangeness)
-    price = np.rint(_SIMILAR * logs[: len(likely) + 1]).astype(np.int64)
-    turns = _turns(cells, likely)
-    first = likely[_ascending(strangeness[likely] + price[turns])[:_FIRST]]
+    prices = np.rint(weights.similar * logs).astype(np.int64)[_turns(cells, likely)]
+    likely = likely[_ascending(strangeness[likely] + prices)[:first]]
     rest = np.ones(len(candidates), np.bool_)
-    rest[first] = False
-    ranked: NDArray[np.int64] = candidates[np.concatenate([first, by_level[rest[by_level]]])]
-    return ranked
+    rest[likely] = False
+    return candidates[np.concatenate([likely, by_level[rest[by_level]]])].astype(np.int64)

@@ -71,6 +71,15 @@ def _segmentations(colours: colour.Planes, codes: NDArray[np.uint8], search: _Se
         yield _Segmentation(size, box, counts, regions.histograms(size, counts), pairs)
 
 
+class Candidates(NamedTuple):
+    """All boxes int32 (N, 4) xyxy of a reduced image with their levels int32 (N,), and its height and width."""
+
+    boxes: NDArray[np.int32]
+    levels: NDArray[np.int32]
+    height: int
+    width: int
+
+
 def _candidates(planes: colour.Planes, search: _Search) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return all boxes int32 (N, 4) and levels int32 (N,) of a reduced image.
 
@@ -122,8 +131,13 @@ def selective_search(image: Pixels, max_boxes: int | None = 2000, mode: Mode = "
     if max_boxes is not None and max_boxes < 1:
         return empty()
     height, width = rgb.shape[:2]
-    small_height, small_width = small_shape(height, width, _MODES[mode].area)
-    boxes, levels = _candidates(shrink(rgb, small_height, small_width), _MODES[mode])
-    best = boxes[ranking.rank(boxes, levels, small_height, small_width)[:max_boxes]]
-    back = np.array([width / small_width, height / small_height] * 2)
+    found = candidates(rgb, mode)
+    best = found.boxes[ranking.rank(*found)[:max_boxes]]
+    back = np.array([width / found.width, height / found.height] * 2)
     return clip((best * back).astype(np.float32), height, width)
+
+
+def candidates(rgb: Pixels, mode: Mode) -> Candidates:
+    """Return the boxes of all groupings of an image, uint8 (H, W, 3), of which some are equal, without an order."""
+    height, width = small_shape(rgb.shape[0], rgb.shape[1], _MODES[mode].area)
+    return Candidates(*_candidates(shrink(rgb, height, width), _MODES[mode]), height, width)

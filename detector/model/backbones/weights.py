@@ -142,7 +142,7 @@ def read_state(path: Path, sha256: str | None = None) -> State:
             state = _convolutions(onnx.load(path))
         else:
             state = read_torch(path)
-    except (*UNREADABLE, safetensors.SafetensorError, DecodeError) as error:
+    except (*UNREADABLE, safetensors.SafetensorError, DecodeError, onnx.checker.ValidationError) as error:
         raise WeightsError(f"{path} does not hold weights: {error}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -156,9 +156,10 @@ def _convolutions(model: onnx.ModelProto) -> dict[str, Tensor]:
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     found: dict[str, Tensor] = {}
     for number, node in enumerate(node for node in model.graph.node if node.op_type == "Conv"):
-        for part, name in zip(("weight", "bias"), node.input[1:], strict=False):
-            if name in stored:
-                found[f"{number}.{part}"] = torch.from_numpy(numpy_helper.to_array(stored[name]).copy())
+        values = [numpy_helper.to_array(stored[name]) for name in node.input[1:] if name in stored]
+        if len(values) == 2:
+            for part, value in zip(("weight", "bias"), values, strict=True):
+                found[f"{number}.{part}"] = torch.from_numpy(value.copy())
     return found
 
 

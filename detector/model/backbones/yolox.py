@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.common.errors import WeightsError
-from detector.model.backbones.trunk import InputScale, initialise
+from detector.model.backbones.trunk import Trunk, initialise
 from detector.model.backbones.weights import State, first
 from detector.model.depthwise import DepthwiseConv
 from detector.runtime.images import SCALE
@@ -24,43 +24,34 @@ _RANDOM_GAIN = 1.08
 _FOCUS = (16, 12, 3, 3)
 
 
-class YoloxNano(nn.Module):
+class YoloxNano(Trunk):
     """Maps at strides 8, 16 and 32, which have been through the neck: each has seen the finer and the coarser ones.
 
-    Batch normalisation is part of the convolutions' weights, so that its statistics are frozen.
+    The blocks are four stages and the neck. Batch normalisation is part of the convolutions' weights, so that its
+    statistics are frozen.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.scale = InputScale(_PIXELS)
-        # There, 2 x 2 pixels are moved into 12 channels before a 3x3 convolution, which computes the same.
-        self.stem = _convolution(3, 16, 6, stride=2, padding=2)
-        self.blocks = nn.ModuleList(
-            [
-                nn.Sequential(_separable(16, 32, stride=2), _Partial(32, 32, 1)),
-                nn.Sequential(_separable(32, 64, stride=2), _Partial(64, 64, 3)),
-                nn.Sequential(_separable(64, 128, stride=2), _Partial(128, 128, 3)),
-                nn.Sequential(
-                    _separable(128, 256, stride=2), _PyramidPooling(256), _Partial(256, 256, 1, shortcut=False)
-                ),
-                _Neck(),
-            ]
-        )
+        # In YOLOX, 2 x 2 pixels are moved into 12 channels before a 3x3 convolution, which computes the same.
+        stem = _convolution(3, 16, 6, stride=2, padding=2)
+        stages = [
+            nn.Sequential(_separable(16, 32, stride=2), _Partial(32, 32, 1)),
+            nn.Sequential(_separable(32, 64, stride=2), _Partial(64, 64, 3)),
+            nn.Sequential(_separable(64, 128, stride=2), _Partial(128, 128, 3)),
+            nn.Sequential(_separable(128, 256, stride=2), _PyramidPooling(256), _Partial(256, 256, 1, shortcut=False)),
+        ]
+        super().__init__(_PIXELS, list(stem), [*stages, _Neck()], taps=(1, 2, 3))
 
     def forward(self, images: Tensor) -> list[Tensor]:  # (B, 3, H, W)
-        *blocks, neck = self.blocks
+        *stages, neck = self.blocks
         x = self.stem(self.scale(images))
         maps = []
-        for block in blocks:
-            x = block(x)
-            maps.append(x)
-        found: list[Tensor] = neck(maps[1:])
+        for index, stage in enumerate(stages):
+            x = stage(x)
+            if index in self.taps:
+                maps.append(x)
+        found: list[Tensor] = neck(maps)
         return found
-
-    def freeze(self, blocks: int) -> None:
-        """Do not train the stem and the first `blocks` blocks: four stages, and the neck."""
-        for part in [self.stem, *list(self.blocks)[:blocks]]:
-            part.requires_grad_(False)
 
 
 class _Neck(nn.Module):

@@ -95,6 +95,7 @@ def _search(settings: ProposalSettings | None) -> Callable[[Pixels], Boxes] | No
     except ModuleNotFoundError as error:
         raise ArtifactError(
             f"this artifact needs {settings.method.replace('_', ' ')}, and {error.name} is not installed; install the "
-            "extra: pip install '.[proposals]' in the project's folder, or take an artifact of faster_rcnn"
+            "extra: pip install '.[proposals]' in the project's folder, or take an artifact of faster_rcnn or "
+            "cascade_rcnn"
         ) from error
     return partial(find_proposals, method=settings.method, max_boxes=settings.max_boxes, mode=settings.mode)

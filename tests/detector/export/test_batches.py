@@ -16,11 +16,15 @@ from tests.support.detecting import same
 from tests.support.graphs import artifact_of
 
 
-@pytest.fixture(scope="module")
-def exported(lively_network: Callable[..., DetectionNetwork], tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["faster_rcnn", "cascade_rcnn"])
+def exported(
+    request: pytest.FixtureRequest,
+    lively_network: Callable[..., DetectionNetwork],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder of an artifact whose graph takes a batch."""
     folder = tmp_path_factory.mktemp("exported")
-    export_onnx(lively_network(name="faster_rcnn"), folder / "model.onnx", 20)
+    export_onnx(lively_network(name=request.param), folder / "model.onnx", 20)
     settings = {"decoding": RcnnDecoding(proposals=None), "preprocessing": own_preprocessing(64)}
     return artifact_of((folder / "model.onnx").read_bytes(), folder / "artifact", **settings, nms_threshold=0.4)
 

@@ -18,8 +18,8 @@ def network(lively_network: Callable[..., DetectionNetwork]) -> CascadeRCNN:
     network = lively_network(name="cascade_rcnn")
     assert isinstance(network, CascadeRCNN)
     for head in (network.head, network.second_head):
-        torch.nn.init.zeros_(head.deltas.weight)
-        torch.nn.init.zeros_(head.deltas.bias)
+        torch.nn.init.zeros_(head.shared_box.weight)
+        torch.nn.init.zeros_(head.shared_box.bias)
     return network
 
 
@@ -30,8 +30,8 @@ def rois(*boxes: tuple[float, float, float, float]) -> torch.Tensor:
 def test_boxes_are_moved_twice_and_by_half_as_much_the_second_time(network: CascadeRCNN) -> None:
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        network.head.deltas.bias.copy_(SHIFT)
-        network.second_head.deltas.bias.copy_(SHIFT)
+        network.head.shared_box.bias.copy_(SHIFT)
+        network.second_head.shared_box.bias.copy_(SHIFT)
         scores, boxes = network.classify(network.features(image), rois((8, 8, 28, 18), (40, 20, 60, 60)))
     assert scores.shape == (2, 3) and boxes.shape == (2, 3, 4)
     expected = torch.tensor([[8 + 10 + 5, 8, 28 + 10 + 5, 18], [40 + 10 + 5, 20, 60 + 10 + 5, 60]]).float()
@@ -43,7 +43,7 @@ def test_a_score_is_the_mean_of_both_heads_and_the_second_sees_the_moved_box(net
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     first, moved = rois((8, 8, 28, 18)), rois((18, 8, 38, 18))
     with torch.no_grad():
-        network.head.deltas.bias.copy_(SHIFT)
+        network.head.shared_box.bias.copy_(SHIFT)
         features = network.features(image)
         scores, _ = network.classify(features, first)
         maps = network.read(features)
@@ -55,24 +55,41 @@ def test_a_score_is_the_mean_of_both_heads_and_the_second_sees_the_moved_box(net
     assert (parts[0] - parts[1]).abs().max() > 1e-4
 
 
+# The only proposal, which is drawn as background: a quarter of one region is no object.
+PROPOSALS = [torch.tensor([[30.0, 8, 50, 18]])]
+
+
+def losses(network: CascadeRCNN, settings: TrainSettings, left: float, *, ignored: bool = False) -> dict[str, float]:
+    """The losses if the object's left edge is here, and the first head moves the proposal to 40."""
+    truth = torch.tensor([[left, 8.0, left + 20, 18]])
+    ignore, crowd = torch.tensor([ignored]), torch.tensor([False])
+    image = torch.randn(3, 64, 96, generator=torch.Generator().manual_seed(0))
+    example = Example(image, PROPOSALS[0], truth, torch.tensor([1]), ignore, crowd, 0)
+    with torch.no_grad():
+        network.head.shared_box.bias.copy_(SHIFT)
+        found = network.region_losses(network.features(image[None]), PROPOSALS, [example], settings)
+    return {name: value.item() for name, value in found.items()}
+
+
 def test_the_second_head_learns_from_what_the_first_one_made(
     network: CascadeRCNN, train_settings: Callable[..., TrainSettings]
 ) -> None:
-    """The only proposal is too far from the object for either head; moved, it is the object."""
-    truth = torch.tensor([[40.0, 8, 60, 18]])
-    none = torch.zeros(1, dtype=torch.bool)
-    image = torch.randn(3, 64, 96, generator=torch.Generator().manual_seed(0))
-    proposals = [torch.tensor([[30.0, 8, 50, 18]])]
-    settings = train_settings(regions=1)  # a quarter of it is no object: only the proposal is drawn
-    example = Example(image, proposals[0], truth, torch.tensor([1]), none, none, 0)
-    features = network.features(image[None])
-    missed = network.region_losses(features, proposals, [example], settings)
-    with torch.no_grad():
-        network.head.deltas.bias.copy_(SHIFT)
-        network.second_head.deltas.bias.fill_(1.0)  # wrong by one, now that there is an object
-    found = network.region_losses(features, proposals, [example], settings)
-    assert missed["second_box"] == 0 and missed["box"] == found["box"] == 0
-    assert found["second_box"].item() == pytest.approx(4 * 0.5)
-    assert found["total"].item() == pytest.approx(
-        (found["class"] + 0.5 * (found["second_class"] + found["second_box"])).item()
-    )
+    """A moved box that is off by a twentieth of its width has a delta of .5, which counts twice for the second head."""
+    found = losses(network, train_settings(regions=1), 41)
+    assert found["box"] == 0 and found["second_box"] == pytest.approx(0.5 * 1.0**2, rel=1e-4)
+    parts = found["class"] + 0.5 * (found["second_class"] + found["second_box"])
+    assert found["total"] == pytest.approx(parts, rel=1e-5)
+
+
+@pytest.mark.parametrize(("left", "learnt"), [(44.5, True), (45.5, False)])  # IoUs of .63 and .57 with the moved box
+def test_a_moved_box_is_an_object_from_iou_6_on(
+    network: CascadeRCNN, train_settings: Callable[..., TrainSettings], left: float, learnt: bool
+) -> None:
+    assert (losses(network, train_settings(regions=1), left)["second_box"] > 0) == learnt
+
+
+def test_a_moved_box_on_an_ignored_object_is_not_learnt(
+    network: CascadeRCNN, train_settings: Callable[..., TrainSettings]
+) -> None:
+    found = losses(network, train_settings(regions=1), 40, ignored=True)
+    assert found["class"] > 0 and found["second_class"] == found["second_box"] == 0

@@ -21,7 +21,7 @@ from detector.runtime.shipped import SHIPPED
 
 OLD = ("cat", "dog", "tree")
 NEW = ("house", "dog", "cat", "bird")
-MEMBERS = ("single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn")
+MEMBERS = ("single_object", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn", "cascade_rcnn")
 
 
 @pytest.fixture
@@ -118,6 +118,37 @@ def test_another_member_takes_the_parts_that_both_have(
         own = begun.network.state_dict()
         given = {key: value for key, value in earlier.state_dict().items() if key.startswith("backbone.")}
         assert given and all(torch.equal(own[key], value) for key, value in given.items())
+
+
+def test_a_head_with_one_box_for_all_classes_keeps_its_class_rows_alone(
+    saved: Callable[..., tuple[DetectionNetwork, Path]], model_settings: Callable[..., ModelSettings]
+) -> None:
+    earlier, path = saved(name="faster_rcnn")
+    begun = begin(model_settings(name="cascade_rcnn"), NEW, path)
+    assert begun.new == ("second_head", "house", "bird") and begun.kept == ("dog", "cat")
+    own, given = begun.network.state_dict(), earlier.state_dict()
+    assert torch.equal(own["head.classes.weight"][3], given["head.classes.weight"][1])  # cat
+    assert torch.equal(own["head.layers.1.weight"], given["head.layers.1.weight"])
+    assert own["head.shared_box.weight"].abs().max() < 0.1 and "head.shared_box.weight" not in begun.parameters
+
+    earlier, path = saved(name="cascade_rcnn")
+    begun = begin(model_settings(name="faster_rcnn"), NEW, path)
+    assert begun.new == ("house", "bird") and begun.kept == ("dog", "cat")
+    own, given = begun.network.state_dict(), earlier.state_dict()
+    assert torch.equal(own["head.classes.weight"][3], given["head.classes.weight"][1])
+    assert own["head.deltas.weight"].abs().max() < 0.1
+
+
+@pytest.mark.parametrize("heads", [("softmax", "light"), ("light", "softmax")])
+def test_a_box_for_all_classes_is_not_taken_from_another_head(
+    saved: Callable[..., tuple[DetectionNetwork, Path]],
+    model_settings: Callable[..., ModelSettings],
+    heads: tuple[str, str],
+) -> None:
+    _, path = saved(name="cascade_rcnn", head=heads[0])
+    begun = begin(model_settings(name="cascade_rcnn", head=heads[1]), OLD, path)
+    assert begun.kept == () and not any("head." in name for name in begun.parameters)
+    assert begun.network.state_dict()["second_head.shared_box.weight"].abs().max() < 0.1
 
 
 def test_a_light_head_starts_anew_on_the_layers_before_it(

@@ -75,7 +75,7 @@ def test_a_real_network_is_measured_the_same_twice(
 ) -> None:
     folder, truth, proposals = training_set
     measure = validation(folder, truth, proposals, 64)
-    for name in ("fast_rcnn", "faster_rcnn", "single_object", "sliding_window", "rcnn"):
+    for name in ("fast_rcnn", "faster_rcnn", "cascade_rcnn", "single_object", "sliding_window", "rcnn"):
         network = lively_network(name=name)
         first = measure(network)
         assert first == measure(network) and 0 <= first.ap <= first.ap_50 <= 1

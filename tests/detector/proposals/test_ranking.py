@@ -57,6 +57,7 @@ def plain_rank(boxes: list[tuple[int, ...]], levels: list[int], height: int, wid
 
 def found_rank(boxes: list[tuple[int, ...]], levels: list[int], height: int, width: int) -> list[int]:
     ranked = rank(np.array(boxes, np.int32).reshape(-1, 4), np.array(levels, np.int32), height, width)
+    assert ranked.dtype == np.int64
     return ranked.tolist()
 
 

@@ -33,7 +33,7 @@ def check(boxes: np.ndarray, height: int, width: int, max_boxes: int) -> None:
     assert (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
     assert len(np.unique(boxes, axis=0)) == len(boxes)
     # The one box that belongs to every hierarchy, and therefore stands near the top: the whole image.
-    assert np.isclose(boxes, [0, 0, width, height], rtol=1e-6).all(axis=1).any()
+    assert np.isclose(boxes[:20], [0, 0, width, height], rtol=1e-6).all(axis=1).any()
 
 
 def scene() -> np.ndarray:
@@ -135,7 +135,7 @@ def test_fast_is_the_mode_unless_told_otherwise(noise: Callable[..., np.ndarray]
     assert not np.array_equal(selective_search(pixels, 500, "quality"), selective_search(pixels, 500, "fast"))
 
 
-def test_large_groups_come_first(noise: Callable[..., np.ndarray], mode: Mode) -> None:
+def test_the_first_boxes_are_larger_than_the_others(noise: Callable[..., np.ndarray], mode: Mode) -> None:
     boxes = selective_search(noise(96, 128, block=7), mode=mode)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     # The fewer merges are left, the larger the regions: not for each of them, but on the whole.
