@@ -67,7 +67,7 @@ class ModelSettings(_Frozen):
         members = {"svm": ("rcnn",), "light": ("fast_rcnn", "faster_rcnn", "cascade_rcnn")}.get(self.head)
         if members and self.name not in members:
             raise ValueError(
-                f"head {self.head} is for {' and '.join(members)}, but name is {self.name}: set head to softmax"
+                f"head {self.head} is for {', '.join(members)}, but name is {self.name}: set head to softmax"
             )
         return self
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import numpy as np
@@ -42,16 +41,23 @@ class Photograph:
     overlaps: NDArray[np.float32]
 
 
-def find(truth: CocoDataset, folder: Path) -> list[Photograph]:
-    """Return the candidates of each photograph that shows an object that is not difficult."""
+def find(split: str, limit: int) -> list[Photograph]:
+    """Return the candidates of each photograph of a split that shows an object that is not difficult.
+
+    limit: the number of photographs to look at. Raises ClickException if none of them shows one.
+    """
+    whole = load_coco(layout.DATASET / f"{split}.json")
+    truth = CocoDataset(whole.classes, evenly_spread(whole.images, limit), whole.category_ids)
     found = []
-    for image, (_, pixels) in zip(truth.images, decoded(truth, folder), strict=True):
+    for image, (_, pixels) in zip(truth.images, decoded(truth, layout.DATASET / "images"), strict=True):
         objects = image.boxes[~(image.ignore | image.crowd)]
         if not len(objects):
             continue
         every = candidates(pixels, "fast")
         scale = np.array([every.width / image.width, every.height / image.height] * 2, np.float32)
         found.append(Photograph(every, iou(every.boxes.astype(np.float32), objects * scale).astype(np.float32)))
+    if not found:
+        raise click.ClickException(f"no photograph of {split} shows an object: look at more of them")
     return found
 
 
@@ -96,21 +102,14 @@ def milliseconds(photographs: list[Photograph], first: int) -> float:
 
 @click.command()
 @click.option("--limit", type=click.IntRange(min=1), default=400, show_default=True, help="Photographs of val.")
-@click.option("--search", "seconds", type=float, help="Search for weights so long, on 200 photographs of train.")
-@click.option("--learn-from", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--search", "seconds", type=float, help="Seconds of a search for weights.")
+@click.option("--learn-from", type=click.IntRange(min=1), default=200, show_default=True, help="Photographs of train.")
 def main(limit: int, seconds: float | None, learn_from: int) -> None:
     """Print a table of the orders."""
-    truths = {split: load_coco(layout.DATASET / f"{split}.json") for split in ("train", "val")}
-    val, train = (
-        find(
-            CocoDataset(truth.classes, evenly_spread(truth.images, count), truth.category_ids),
-            layout.DATASET / "images",
-        )
-        for truth, count in ((truths["val"], limit), (truths["train"], learn_from if seconds else 1))
-    )
+    val = find("val", limit)
     orders = {"by level": (WEIGHTS, 0), f"the first {FIRST} by their looks": (WEIGHTS, FIRST)}
     if seconds:
-        orders["the same, with the weights found"] = (search(train, seconds), FIRST)
+        orders["the same, with the weights found"] = (search(find("train", learn_from), seconds), FIRST)
     rows = []
     for name, (weights, first) in orders.items():
         found = [f"{mabo:.3f} / {recall:.3f}" for mabo, recall in cover(val, weights, first).values()]

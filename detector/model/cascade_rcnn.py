@@ -15,7 +15,7 @@ from detector.model.faster_rcnn import FasterRCNN
 from detector.model.losses import multi_task_loss
 from detector.model.network import Losses
 from detector.model.roi_pool import numbered
-from detector.model.targets import Targets, concatenate, draw_regions, match
+from detector.model.targets import Targets, concatenate, draw_regions, match_regions
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
 
@@ -44,13 +44,10 @@ class CascadeRCNN(FasterRCNN):
         examples: Sequence[Example],
         settings: TrainSettings,
     ) -> Losses:
-        maps = self.read(features)
+        maps = self.region_maps(features)
         drawn = draw_regions(proposals, examples, settings.regions)
         boxes, first = self._learn(maps, drawn, self.head, settings.box_weight)
-        near = [
-            _matched(own, example)
-            for own, example in zip(boxes.split([len(own.labels) for own in drawn]), examples, strict=True)
-        ]
+        near = match_regions(boxes.split([len(own.labels) for own in drawn]), examples, _OBJECTS_FROM)
         _, second = self._learn(maps, near, self.second_head, settings.box_weight, _EXACTNESS)
         return {
             **first,
@@ -72,18 +69,9 @@ class CascadeRCNN(FasterRCNN):
         return decode(targets.boxes, deltas.detach() / exactness)[:, 0], losses
 
     def classify(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.read(features)
+        maps = self.region_maps(features)
         logits, deltas = self.regions(maps, rois, self.head)
         boxes = decode(rois[:, 1:], deltas)[:, 0]
         again, deltas = self.regions(maps, torch.cat([rois[:, :1], boxes], dim=1), self.second_head)
         scores = 0.5 * (logits.softmax(dim=1) + again.softmax(dim=1))[:, 1:]
         return scores, decode(boxes, deltas / _EXACTNESS).expand(-1, scores.shape[1], 4)
-
-
-def _matched(boxes: Tensor, example: Example) -> Targets:
-    """Return the refined boxes (R, 4) of one image with their targets, without those that are neither."""
-    truth, labels, ignore, crowd = (
-        value.to(boxes.device) for value in (example.truth, example.labels, example.ignore, example.crowd)
-    )
-    found = match(boxes, truth, labels, ignore, crowd, _OBJECTS_FROM)
-    return found.at(found.labels >= 0)

@@ -46,7 +46,7 @@ class FastRCNN(DetectionNetwork):
         self.head = self.new_head(settings, classes)
 
     def new_head(self, settings: ModelSettings, classes: int) -> RegionHead | LightHead:
-        """Return a head for regions of the maps that `read` returns."""
+        """Return a head for regions of the maps that `region_maps` returns."""
         if settings.head == "light":
             return LightHead(BINS, settings.hidden, classes, settings.dropout, self.one_box)
         return RegionHead(settings.pyramid_channels, BINS, settings.hidden, classes, settings.dropout, self.one_box)
@@ -55,21 +55,21 @@ class FastRCNN(DetectionNetwork):
         """Return the pyramid's maps, float32 (B, D, H_l, W_l), for images (B, 3, H, W)."""
         return [level.float() for level in self.pyramid(self.backbone(images))]
 
-    def read(self, features: Sequence[Tensor]) -> list[Tensor]:
+    def region_maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the maps that regions are cropped from, (B, D', H_l, W_l), for those of the pyramid."""
         return [self.thin(level) for level in features]
 
     def regions(self, maps: Sequence[Tensor], rois: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
         """Return logits (R, C + 1) and deltas (R, C or 1, 4).
 
-        maps: what `read` returns; rois: float32 (R, 5), rows of image index and xyxy in pixels.
+        maps: what `region_maps` returns; rois: float32 (R, 5), rows of image index and xyxy in pixels.
         """
         logits, deltas = head(pool(maps, self.strides, rois))
         return logits.float(), deltas.float()
 
     def classify(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (R, C) without the background, and boxes (R, C, 4) xyxy, of `rois` as in `regions`."""
-        logits, deltas = self.regions(self.read(features), rois, self.head)
+        logits, deltas = self.regions(self.region_maps(features), rois, self.head)
         return logits.softmax(dim=1)[:, 1:], decode(rois[:, 1:], deltas)
 
     def region_losses(
@@ -82,7 +82,7 @@ class FastRCNN(DetectionNetwork):
         """Return the multi-task loss of regions that are drawn from each image's proposals, B x (R_b, 4)."""
         drawn = draw_regions(proposals, examples, settings.regions)
         rois = numbered([targets.boxes for targets in drawn])
-        logits, deltas = self.regions(self.read(features), rois, self.head)
+        logits, deltas = self.regions(self.region_maps(features), rois, self.head)
         return multi_task_loss(logits, deltas, concatenate(drawn), settings.box_weight)
 
     def forward(self, images: Tensor, examples: Sequence[Example], settings: TrainSettings) -> Losses:

@@ -18,9 +18,9 @@ _SVM_NOTHING = -10.0
 # own 10. ONNX has no such operation: here all places read the same maps, which must have more channels for that.
 THIN = 32
 
-
-# The name of a head's last layer whose four outputs belong to all classes.
-SHARED_BOX = "shared_box"
+# The names of a head's last layer for boxes, with a box for each class, or with one for all. They differ, so that a
+# detector with the one is never filled from a detector with the other.
+BOX_LAYERS = ("deltas", "shared_box")
 
 
 class ClassLayer(nn.Linear):
@@ -66,16 +66,14 @@ class LinearHead(nn.Module):
         self.classes = ClassLayer(inputs, classes, 0.01, background=True)
         self.one_box = one_box
         if one_box:
-            # Its name differs, so that it is never filled from a layer with a box for each class, or the reverse.
-            box = nn.Linear(inputs, 4)
-            nn.init.normal_(box.weight, std=0.001)
-            nn.init.zeros_(box.bias)
-            self.add_module(SHARED_BOX, box)
+            self.shared_box = nn.Linear(inputs, 4)
+            nn.init.normal_(self.shared_box.weight, std=0.001)
+            nn.init.zeros_(self.shared_box.bias)
         else:
             self.deltas = ClassLayer(inputs, classes, 0.001, rows=4)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:  # (R, inputs)
-        deltas = self.get_submodule(SHARED_BOX)(vectors) if self.one_box else self.deltas(vectors)
+        deltas = self.shared_box(vectors) if self.one_box else self.deltas(vectors)
         return self.classes(vectors), deltas.reshape(-1, deltas.shape[1] // 4, 4)  # (R, C + 1), (R, C or 1, 4)
 
 

@@ -17,7 +17,7 @@ from detector.common.dvc_project import get_declared
 from detector.common.errors import ProjectError, TrainingError, WeightsError
 from detector.model.checkpoint import get_file
 from detector.model.family import build
-from detector.model.heads import SHARED_BOX, ClassLayer
+from detector.model.heads import BOX_LAYERS, ClassLayer
 from detector.model.network import DetectionNetwork
 from detector.model.weights_file import WEIGHTS_FILE, read_trained
 from detector.params import ModelSettings
@@ -122,7 +122,7 @@ def begin(model: ModelSettings, classes: Sequence[str], earlier: Path | None) ->
             continue
         owner = name.rpartition(".")[0]
         layer, theirs = layers.get(owner), given[name].to(value.dtype)
-        last = layer is not None or _leaf(owner) == SHARED_BOX or owner.startswith(_PROPOSAL_HEAD)
+        last = layer is not None or _leaf(owner) in BOX_LAYERS or owner.startswith(_PROPOSAL_HEAD)
         if last and not different:
             if _before(owner, own, layers) != _before(owner, given, layers):
                 continue
@@ -148,7 +148,7 @@ def _before(owner: str, names: Iterable[str], layers: Collection[str]) -> set[st
     """Return the parameters between the backbone and a last layer, by name: those of its head's other layers."""
     head = owner.rpartition(".")[0]
     start = f"{head}." if head else ""
-    last = {_leaf(layer) for layer in layers} | {SHARED_BOX, "deltas"}
+    last = {_leaf(layer) for layer in layers} | set(BOX_LAYERS)
     return {
         name
         for name in names

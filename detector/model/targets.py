@@ -37,11 +37,23 @@ def draw_regions(proposals: Sequence[Tensor], examples: Sequence[Example], count
     """Call `sample` for every image of a batch, on the device of its proposals, B x (N_b, 4)."""
     drawn = []
     for own, example in zip(proposals, examples, strict=True):
-        truth, labels, ignore, crowd = (
-            value.to(own.device) for value in (example.truth, example.labels, example.ignore, example.crowd)
-        )
-        drawn.append(sample(own, truth, labels, ignore, crowd, count, example.generator("regions")))
+        drawn.append(sample(own, *_truth(example, own.device), count, example.generator("regions")))
     return drawn
+
+
+def match_regions(boxes: Sequence[Tensor], examples: Sequence[Example], objects_from: float) -> list[Targets]:
+    """Call `match` for every image of a batch, and leave out the regions that are neither object nor background."""
+    found = [
+        match(own, *_truth(example, own.device), objects_from) for own, example in zip(boxes, examples, strict=True)
+    ]
+    return [targets.at(targets.labels >= 0) for targets in found]
+
+
+def _truth(example: Example, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return an image's true boxes, labels, and which of them are ignored, and crowds, on a device."""
+    return (
+        example.truth.to(device), example.labels.to(device), example.ignore.to(device), example.crowd.to(device)
+    )  # fmt: skip
 
 
 def concatenate(drawn: Sequence[Targets]) -> Targets:

@@ -24,8 +24,8 @@ class Weights(NamedTuple):
 
     level: the logarithm of its level, which is low for large groups; repeats: minus the logarithm of how many groupings
     have made it; area: the square of how far the logarithm of its area is from that of a fifth of the image; middle:
-    its distance from middle height, 0 to 1; edge: how many of its sides lie on the image's; similar: the logarithm of
-    n for the n-th of several similar boxes.
+    how far its centre is from middle height, as a part of the height; edge: how many of its sides lie on the image's;
+    similar: the logarithm of n for the n-th of several similar boxes.
     """
 
     level: float
@@ -36,7 +36,7 @@ class Weights(NamedTuple):
     similar: float
 
 
-# Rounded from the weights that `benchmarks.proposals.order` found on photographs of VOC.
+# Rounded from the best of a random search on photographs of VOC; `benchmarks.proposals.order` searches for better ones.
 WEIGHTS = Weights(level=0.5, repeats=0.6, area=0.05, middle=1.3, edge=0.3, similar=1.5)
 
 

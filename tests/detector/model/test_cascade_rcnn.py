@@ -46,7 +46,7 @@ def test_a_score_is_the_mean_of_both_heads_and_the_second_sees_the_moved_box(net
         network.head.shared_box.bias.copy_(SHIFT)
         features = network.features(image)
         scores, _ = network.classify(features, first)
-        maps = network.read(features)
+        maps = network.region_maps(features)
         parts = [
             network.regions(maps, where, head)[0].softmax(dim=1)[:, 1:]
             for where, head in ((first, network.head), (moved, network.second_head))

@@ -18,7 +18,7 @@ def images() -> torch.Tensor:
 def outputs(
     network: FastRCNN, images: torch.Tensor, proposals: list[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return network.regions(network.read(network.features(images)), numbered(proposals), network.head)
+    return network.regions(network.region_maps(network.features(images)), numbered(proposals), network.head)
 
 
 def test_a_batch_gives_what_each_image_gives_alone(

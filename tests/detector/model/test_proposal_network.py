@@ -179,7 +179,7 @@ def test_faster_rcnn_scores_its_own_proposals(lively_network: Callable[..., Dete
         scores, boxes = network.detect(image, torch.zeros(0, 4), 20)
         maps = network.features(image)
         own = numbered([network.rpn.propose(image, maps, 20)[0][0]])
-        logits, _ = network.regions(network.read(maps), own, network.head)
+        logits, _ = network.regions(network.region_maps(maps), own, network.head)
         again = network.detect(image, torch.rand(3, 4) * 90, 20)
     assert scores.shape == (1, 20, 3) and boxes.shape == (1, 20, 3, 4)
     torch.testing.assert_close(scores[0], logits.softmax(dim=1)[:, 1:], rtol=1e-4, atol=1e-5)
