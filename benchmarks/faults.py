@@ -53,7 +53,7 @@ _STATUSES = {"nothing": "ok", "deleted": "missing", "changed": "changed"}
 # The seconds between two kills of a Ray cluster's nodes, the least number of kills, and how often INPUT holds the
 # photographs. A minute between kills would be more usual, but a run here would end after one of them.
 _NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 10.0, 5, 5
-# On one busy core, killed nodes cost more time than the parts: 600 seconds were not enough.
+# Ray's workers give way to every other program (nice 15): on one busy core, 600 seconds were not enough.
 _NODES_HANG_SECONDS = 3600.0
 _RESUMED = "exit 5 with one line; resumed, bytes equal"
 
@@ -155,7 +155,8 @@ def _say_killed(happened: Happened) -> str:
 
 def _say_nodes(happened: Happened) -> str:
     facts = happened.facts
-    return f"{facts['killed']} nodes killed in {facts['rounds']} rounds; exit 0 at once; bytes equal"
+    killed = f"{facts['killed']} nodes killed in {facts['rounds']} rounds and {facts['minutes']:.1f} minutes"
+    return f"{killed}; exit 0 at once; bytes equal"
 
 
 def _say_renewed(happened: Happened) -> str:

@@ -86,8 +86,8 @@ def killed_nodes(
     ends on a slow machine too. nodes: the number of nodes, each with one core; the head has no core and is not killed,
     because without it there is no cluster. copies: how often INPUT holds the photographs. most_rounds: the number of
     kills after which the nodes are left alone; -1 for no limit. hangs_seconds: a run that takes longer hangs. Commands
-    and states: "local", an undisturbed run on this machine, and "end". facts: the number of "rounds", and of the nodes
-    that were "killed".
+    and states: "local", an undisturbed run on this machine, and "end". facts: the number of "rounds", of the nodes that
+    were "killed", and of the "minutes" that the command took.
     """
     try:
         import ray  # noqa: F401
@@ -98,18 +98,21 @@ def killed_nodes(
     happened = Happened(facts={"rounds": 0, "killed": 0})
     happened.commands["local"] = world.boxcar(world.planning("run", local, source))
     happened.states["local"] = read_state(local.folder)
-    environment = world.environment(PYTHONPATH=str(ROOT))
+    # Ray's workers would give way to every other program (nice 15), and on a busy machine hardly work.
+    environment = world.environment(PYTHONPATH=str(ROOT), RAY_worker_niceness="0")
     lot, ended = random.Random(seed), threading.Event()
     hanging: list[NotTried] = []
 
     def run(address: str) -> None:
         """The command, in a thread of its own: Ray starts nodes in the main thread only."""
         arguments = [*world.planning("run", output, source), "--engine", "ray", "--address", address]
+        start = time.monotonic()
         try:
             happened.commands["end"] = world.start(arguments, environment).wait(hangs_seconds)
         except NotTried as error:  # raised again in the main thread, where it is seen
             hanging.append(error)
         finally:
+            happened.facts["minutes"] = (time.monotonic() - start) / 60
             ended.set()
 
     with _cluster(environment) as cluster:
