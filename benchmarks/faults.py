@@ -53,7 +53,7 @@ _STATUSES = {"nothing": "ok", "deleted": "missing", "changed": "changed"}
 # The seconds between two kills of a Ray cluster's nodes, the least number of kills, and how often INPUT holds the
 # photographs. A minute between kills would be more usual, but a run here would end after one of them.
 _NODES_SECONDS, _LEAST_ROUNDS, _COPIES = 10.0, 5, 5
-# Ray's workers give way to every other program (nice 15): on one busy core, 600 seconds were not enough.
+# On one busy core, killed nodes cost more time than the parts: 600 seconds were not enough.
 _NODES_HANG_SECONDS = 3600.0
 _RESUMED = "exit 5 with one line; resumed, bytes equal"
 
