@@ -7,16 +7,18 @@ a resume.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detector.common.cores import cores
 from detector.data.annotations import CocoDataset
 from detector.model.augmentations import CHANGES, AnnotatedImage, draw_scale, view
 from detector.model.distributed import World
@@ -26,6 +28,9 @@ from detector.proposals.store import Proposals
 from detector.runtime.images import frame_size, normalise
 from detector.runtime.preprocess import own_preprocessing, resized_size
 from detector.runtime.reading import Reading, read_image
+
+# One loader process keeps a CPU's training busy; a GPU trains some ten times as fast.
+_CPU_LOADERS, _GPU_LOADERS = 1, 8
 
 
 @dataclass(frozen=True)
@@ -162,3 +167,24 @@ def collate(examples: list[Example]) -> tuple[Tensor, list[Example]]:
     for slot, example in zip(images, examples, strict=True):
         slot[:, : example.image.shape[1], : example.image.shape[2]] = example.image
     return images, examples
+
+
+class Batches(Protocol):
+    """Batches of images (B, 3, H, W) with their examples."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Example]]]: ...
+
+
+def batches(images: TrainingImages, keys: Iterable[list[tuple[int, int, int]]], device: torch.device) -> Batches:
+    """Return the batches with these keys of `images`, which other processes make ahead of their use."""
+    on_cpu = device.type == "cpu"
+    loaders = _CPU_LOADERS if on_cpu else min(_GPU_LOADERS, cores())
+    return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
+        images,
+        batch_sampler=keys,
+        collate_fn=collate,
+        num_workers=loaders,
+        prefetch_factor=2,
+        pin_memory=not on_cpu,  # without it, a copy to the GPU waits for the GPU's work
+    )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from detector.data.annotations import CocoDataset
 from detector.model.network import DetectionNetwork
@@ -29,14 +30,18 @@ class Oracle(DetectionNetwork):
         assert not self.training and torch.is_inference_mode_enabled()
         assert len(proposals) <= max_proposals
         self.asked = max_proposals
-        scores, boxes = next(self.answers)
-        return (scores[None], boxes[None]) if self.makes_proposals else (scores, boxes)
+        if not self.makes_proposals:
+            return next(self.answers)
+        scores, boxes = zip(*(next(self.answers) for _ in image), strict=True)
+        return pad_sequence(scores, batch_first=True), pad_sequence(boxes, batch_first=True)
 
 
 def answers(truth: CocoDataset, image_size: int, wrong: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """Each truth with score .9; the first `wrong` images have a wrong label."""
+    """Each truth with score .9, in the order of the batches; the first `wrong` images have a wrong label."""
     found = []
-    for number, image in enumerate(truth.images):
+    shapes = [(image.width, image.height) for image in truth.images]
+    ordered = sorted(truth.images, key=lambda image: shapes.index((image.width, image.height)))
+    for number, image in enumerate(ordered):
         scores = torch.zeros(len(image.boxes), len(truth.classes))
         boxes = torch.from_numpy(image.boxes * (image_size / max(image.width, image.height)))
         for row, label in enumerate(image.labels):
