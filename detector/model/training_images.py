@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -159,10 +160,15 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
         return iter(self._batches)
 
 
-def collate(examples: list[Example]) -> tuple[Tensor, list[Example]]:
-    """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too."""
+def collate(examples: list[Example], square: bool = False) -> tuple[Tensor, list[Example]]:
+    """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too.
+
+    square: H and W are the longest side of all images, and not the greatest height and width.
+    """
     height = max(example.image.shape[1] for example in examples)
     width = max(example.image.shape[2] for example in examples)
+    if square:
+        height = width = max(height, width)
     images = torch.zeros(len(examples), 3, height, width).contiguous(memory_format=torch.channels_last)
     for slot, example in zip(images, examples, strict=True):
         slot[:, : example.image.shape[1], : example.image.shape[2]] = example.image
@@ -183,7 +189,8 @@ def batches(images: TrainingImages, keys: Iterable[list[tuple[int, int, int]]], 
     return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
         images,
         batch_sampler=keys,
-        collate_fn=collate,
+        # cuDNN plans each convolution for each new shape, which takes seconds; the more pixels cost a GPU little.
+        collate_fn=partial(collate, square=not on_cpu),
         num_workers=loaders,
         prefetch_factor=2,
         pin_memory=not on_cpu,  # without it, a copy to the GPU waits for the GPU's work

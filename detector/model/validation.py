@@ -55,7 +55,7 @@ def validation(folder: Path, truth: CocoDataset, proposals: Proposals, image_siz
     def measure(network: DetectionNetwork) -> Figures:
         training, device = network.training, next(network.parameters()).device
         network.eval()
-        groups = _like_shapes(truth.images, _BATCH if network.makes_proposals else 1)
+        groups = _groups(truth.images, _BATCH if network.makes_proposals else 1)
         loaded = batches(images, [[(index, image_size, 0) for index in group] for group in groups], device)
         found: dict[int, Detections] = {}
         infos: dict[int, ImageInfo] = {}
@@ -73,22 +73,22 @@ def validation(folder: Path, truth: CocoDataset, proposals: Proposals, image_siz
     return measure
 
 
-def _like_shapes(images: Sequence[ImageInfo], most: int) -> list[list[int]]:
-    """Return the images' indices in groups of at most `most` images that have one shape and need no padding."""
-    by_shape: dict[tuple[int, int], list[int]] = {}
-    for index, image in enumerate(images):
-        by_shape.setdefault((image.width, image.height), []).append(index)
-    return [own[start : start + most] for own in by_shape.values() for start in range(0, len(own), most)]
+def _groups(images: Sequence[ImageInfo], most: int) -> list[list[int]]:
+    """Return the images' indices in groups of `most` images of similar shape, so that there is little padding."""
+    order = sorted(range(len(images)), key=lambda index: images[index].width / images[index].height)
+    return [order[start : start + most] for start in range(0, len(order), most)]
 
 
 def _detect(network: DetectionNetwork, batch: Tensor, examples: Sequence[Example]) -> list[Detections]:
     """Return the detections in each image of a batch (B, 3, H, W), in its pixels."""
     most = _MOST_PROPOSALS if network.batch is None else _MOST_CROPS
+    frames = [example.image.shape[1:] for example in examples]
+    if not network.makes_proposals:  # one image, which may have no padding
+        batch = batch[..., : frames[0][0], : frames[0][1]]
     with torch.inference_mode():
         scores, boxes = network.detect(batch, examples[0].proposals[:most].to(batch.device), most)
     if not network.makes_proposals:
-        scores, boxes = scores[None], boxes[None]  # one image
-    height, width = batch.shape[2:]
+        scores, boxes = scores[None], boxes[None]
     return [
         postprocess(
             own_scores,
@@ -100,7 +100,9 @@ def _detect(network: DetectionNetwork, batch: Tensor, examples: Sequence[Example
             nms_threshold=_NMS_IOU,
             max_detections=_MOST_DETECTIONS,
         )
-        for own_scores, own_boxes in zip(scores.float().cpu().numpy(), boxes.float().cpu().numpy(), strict=True)
+        for own_scores, own_boxes, (height, width) in zip(
+            scores.float().cpu().numpy(), boxes.float().cpu().numpy(), frames, strict=True
+        )
     ]
 
 

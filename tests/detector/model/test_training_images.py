@@ -156,6 +156,8 @@ def test_a_batch_is_padded_with_the_mean_colour(folder: Path) -> None:
         torch.testing.assert_close(slot[:, :height, :width], example.image, rtol=0, atol=0)
         assert not slot[:, height:].any() and not slot[:, :, width:].any()
     assert not normalise(np.full((1, 1, 3), 127, np.uint8)).any()  # the mean colour
+    square, _ = collate(examples, square=True)
+    assert square.shape == (2, 3, 96, 96) and torch.equal(square[..., :64], batch) and not square[..., 64:].any()
 
 
 def test_an_epoch_shows_each_image_as_often_as_its_weight_says() -> None:
