@@ -6,9 +6,10 @@ a resume.
 
 from __future__ import annotations
 
+import resource
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -163,7 +164,8 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
 def collate(examples: list[Example], square: bool = False) -> tuple[Tensor, list[Example]]:
     """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too.
 
-    square: H and W are the longest side of all images, and not the greatest height and width.
+    square: H and W are the longest side of all images, and not the greatest height and width. The images of the
+    returned examples have a shape and no pixels, so that loader processes do not send all pixels twice.
     """
     height = max(example.image.shape[1] for example in examples)
     width = max(example.image.shape[2] for example in examples)
@@ -172,7 +174,7 @@ def collate(examples: list[Example], square: bool = False) -> tuple[Tensor, list
     images = torch.zeros(len(examples), 3, height, width).contiguous(memory_format=torch.channels_last)
     for slot, example in zip(images, examples, strict=True):
         slot[:, : example.image.shape[1], : example.image.shape[2]] = example.image
-    return images, examples
+    return images, [replace(example, image=example.image.to("meta")) for example in examples]
 
 
 class Batches(Protocol):
@@ -182,9 +184,17 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, list[Example]]]: ...
 
 
+def _allow_many_files() -> None:
+    """Let this process open as many files as the system allows: each tensor from a loader process is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def batches(images: TrainingImages, keys: Iterable[list[tuple[int, int, int]]], device: torch.device) -> Batches:
     """Return the batches with these keys of `images`, which other processes make ahead of their use."""
     on_cpu = device.type == "cpu"
+    if not on_cpu:
+        _allow_many_files()
     loaders = _CPU_LOADERS if on_cpu else min(_GPU_LOADERS, cores())
     return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
         images,
