@@ -1,11 +1,11 @@
 #!/bin/sh
-# Measures the job and a training on a machine with a GPU, in some eight minutes, without a network, DVC or Great
-# Expectations. Each row is printed when it is measured.
+# Measures the job and a training on a machine with a GPU, in some eight minutes, without a network. Each row is printed
+# when it is measured.
 #
 #   benchmarks/gpu.sh FOLDER [YOLOX.onnx]
 #
 # FOLDER holds photographs. DEVICE=cpu tries the script on a machine without a GPU. If build/dataset is there, the
-# recipe of settings/shipped.yaml is trained and measured too.
+# recipe of settings/shipped.yaml is trained and measured too: only this needs DVC, and nothing needs Great Expectations.
 set -eu
 photos=$1
 device=${DEVICE:-cuda}

@@ -24,8 +24,8 @@ from detector.model.device import choose_device, make_deterministic
 from detector.model.distributed import World
 from detector.model.family import build
 from detector.model.precision import resolve_precision
-from detector.model.training import Batches, batches, new_learner, train_one_epoch
-from detector.model.training_images import LikeShapes, TrainingImages
+from detector.model.training import new_learner, train_one_epoch
+from detector.model.training_images import Batches, LikeShapes, TrainingImages, batches
 from detector.proposals.store import load_proposals
 from detector.stages import fetch, propose
 

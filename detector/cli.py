@@ -385,6 +385,51 @@ def digests(computation: Path | None) -> None:
     click.echo(f"data      {data_digest(layout.DATASET)}")
 
 
+@main.command("check-lock")
+@click.argument("lock", type=_FILE)
+@click.option("--figures", type=_FILE, help="The other run's metrics.json; default: LOCK with the suffix .json.")
+@click.option(
+    "--tolerance", default=0.03, show_default=True, type=click.FloatRange(0, 1), help="Of average precisions."
+)
+def check_lock(lock: Path, figures: Path | None, tolerance: float) -> None:
+    """Compare this project's run with another one, by its dvc.lock: settings, data, results, and figures.
+
+    On the same kind of processor the same settings, data and code give the same bytes. On another kind, the figures of
+    both runs are compared instead. The exit code is 1 if settings, data or a figure differ.
+
+    Example: detector check-lock ../theirs/dvc.lock --figures ../theirs/build/evaluation/metrics.json
+    """
+    from detector.stages import layout
+    from detector.stages.lock import compare as compare_locks
+    from detector.stages.lock import farthest
+
+    other = figures or lock.with_suffix(".json")
+    own = layout.EVALUATION / "metrics.json"
+    found = compare_locks(layout.LOCK, lock, own, other, layout.ARTIFACT)
+    for sentence in found.settings:
+        click.echo(f"settings: {sentence}")
+    for path in found.data:
+        click.echo(f"data: {path} differs")
+    for path in found.inputs:
+        click.echo(f"code: {path} differs, which need not change a result")
+    if found.settings or found.data:
+        click.echo("the runs have different settings or data, so that their results cannot be compared")
+        sys.exit(1)
+    if str(layout.ARTIFACT) not in found.results:
+        click.echo(f"{layout.ARTIFACT} is the same, byte for byte")
+        return
+    click.echo(f"results: {', '.join(found.results)} differ")
+    if not found.figures:
+        raise DetectorError(f"the figures cannot be compared: {own} or {other} is missing or has none; name --figures")
+    for figure in found.figures:
+        click.echo(f"{figure.name}: {figure.own:.4f} here, {figure.other:.4f} there")
+    worst = farthest(found.figures)
+    if abs(worst.own - worst.other) > tolerance:
+        click.echo(f"{worst.name} differs by more than the tolerance of {tolerance}")
+        sys.exit(1)
+    click.echo(f"all figures agree within {tolerance}")
+
+
 @main.command()
 @click.argument("artifact", type=_FOLDER)
 @click.option("--into", type=_FILE, metavar="PAGE", help="Write the tables between the marks of this page instead.")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
+
+from detector.model.roi_align import roi_align
 
 BINS = 7
 # Bilinear samples per bin and axis. A bin has 1 to 2 cells, for which more samples change little (He et al. find the
@@ -43,6 +44,6 @@ def pool(features: Sequence[Tensor], strides: Sequence[int], rois: Tensor) -> Te
     pooled, places = [], []
     for index, (feature, stride) in enumerate(zip(features, strides, strict=True)):
         place = torch.nonzero(levels == index).squeeze(1)  # (R_l,)
-        pooled.append(roi_align(feature.float(), rois[place], BINS, 1.0 / stride, _SAMPLES, aligned=True))
+        pooled.append(roi_align(feature.float(), rois[place], BINS, 1.0 / stride, _SAMPLES))
         places.append(place)
     return torch.cat(pooled)[torch.argsort(torch.cat(places))]

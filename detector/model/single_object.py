@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import box_area, roi_align
+from torchvision.ops import box_area
 
 from detector.model.backbones import BACKBONES
 from detector.model.heads import ClassLayer, hidden_layers
 from detector.model.network import DetectionNetwork, Losses
+from detector.model.roi_align import roi_align
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
 
@@ -59,7 +60,7 @@ class SingleObject(DetectionNetwork):
         """
         maps = self.reduce(self.backbone(images)[-1]).float()  # (B, D, H / 32, W / 32)
         rois = torch.cat([torch.arange(frames.shape[0], device=frames.device)[:, None].to(frames), frames], dim=1)
-        places = roi_align(maps, rois, _BINS, 1.0 / self.stride, _SAMPLES, aligned=True)  # (B, D, 7, 7)
+        places = roi_align(maps, rois, _BINS, 1.0 / self.stride, _SAMPLES)  # (B, D, 7, 7)
         hidden = self.layers(places)
         return self.classes(hidden).float(), self.box(hidden).float()
 

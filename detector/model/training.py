@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
-from detector.common.cores import cores
 from detector.common.errors import TrainingError
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset
@@ -27,7 +25,7 @@ from detector.model.distributed import World
 from detector.model.network import DetectionNetwork
 from detector.model.pointwise import multiply_pointwise
 from detector.model.precision import Precision
-from detector.model.training_images import Example, LikeShapes, TrainingImages, collate
+from detector.model.training_images import Batches, LikeShapes, TrainingImages, batches
 from detector.model.validation import Figures, Validate
 from detector.params import TrainSettings
 from detector.proposals.store import Proposals
@@ -36,15 +34,6 @@ from detector.proposals.store import Proposals
 _WARM_UP = 0.1
 # The losses are read once in this many steps, because a GPU waits for the host then.
 _STEPS_UNREAD = 10
-# One loader process keeps a CPU's training busy; a GPU trains some ten times as fast.
-_CPU_LOADERS, _GPU_LOADERS = 1, 8
-
-
-class Batches(Protocol):
-    """The batches of an epoch: images (B, 3, H, W) and their examples."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[tuple[Tensor, list[Example]]]: ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +151,8 @@ def train(
         reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds, figures, validating))
         if world.first:
             best = _better(best, epoch + 1, measured, learner.product)
-            state = {"identity": identity, "precision": precision, "best": vars(best) if best else None}
+            state = {"identity": identity, "precision": precision, "torch": str(torch.__version__)}
+            state["best"] = vars(best) if best else None
             save_checkpoint(checkpoint, state | {"reports": [asdict(item) for item in reports]} | learner.state())
             report(reports[-1])
     if best:
@@ -182,20 +172,6 @@ def _lost_patience(epochs: int, best: Best | None, settings: TrainSettings, worl
     """Return whether the last `settings.patience` epochs were not better than the best, in all processes alike."""
     waited = float(epochs - best.epoch) if best else 0.0  # only the first process knows the best epoch
     return 0 < settings.patience <= world.sum({"waited": waited})["waited"]
-
-
-def batches(images: TrainingImages, sampler: LikeShapes, device: torch.device) -> Batches:
-    """Return the batches of an epoch, which other processes make ahead of the training."""
-    on_cpu = device.type == "cpu"
-    loaders = _CPU_LOADERS if on_cpu else min(_GPU_LOADERS, cores())
-    return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
-        images,
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=loaders,
-        prefetch_factor=2,
-        pin_memory=not on_cpu,  # without it, a copy to the GPU waits for the GPU's work
-    )
 
 
 def train_one_epoch(

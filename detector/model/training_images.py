@@ -6,17 +6,21 @@ a resume.
 
 from __future__ import annotations
 
+import resource
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detector.common.cores import cores
 from detector.data.annotations import CocoDataset
 from detector.model.augmentations import CHANGES, AnnotatedImage, draw_scale, view
 from detector.model.distributed import World
@@ -26,6 +30,9 @@ from detector.proposals.store import Proposals
 from detector.runtime.images import frame_size, normalise
 from detector.runtime.preprocess import own_preprocessing, resized_size
 from detector.runtime.reading import Reading, read_image
+
+# One loader process keeps a CPU's training busy; a GPU trains some ten times as fast.
+_CPU_LOADERS, _GPU_LOADERS = 1, 8
 
 
 @dataclass(frozen=True)
@@ -154,11 +161,47 @@ class LikeShapes(Sampler[list[tuple[int, int, int]]]):
         return iter(self._batches)
 
 
-def collate(examples: list[Example]) -> tuple[Tensor, list[Example]]:
-    """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too."""
+def collate(examples: list[Example], square: bool = False) -> tuple[Tensor, list[Example]]:
+    """Pad the images with zeros, the mean colour, to float32 (B, 3, H, W), channels last; return the examples too.
+
+    square: H and W are the longest side of all images, and not the greatest height and width. The images of the
+    returned examples have a shape and no pixels, so that loader processes do not send all pixels twice.
+    """
     height = max(example.image.shape[1] for example in examples)
     width = max(example.image.shape[2] for example in examples)
+    if square:
+        height = width = max(height, width)
     images = torch.zeros(len(examples), 3, height, width).contiguous(memory_format=torch.channels_last)
     for slot, example in zip(images, examples, strict=True):
         slot[:, : example.image.shape[1], : example.image.shape[2]] = example.image
-    return images, examples
+    return images, [replace(example, image=example.image.to("meta")) for example in examples]
+
+
+class Batches(Protocol):
+    """Batches of images (B, 3, H, W) with their examples."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, list[Example]]]: ...
+
+
+def _allow_many_files() -> None:
+    """Let this process open as many files as the system allows: each tensor from a loader process is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def batches(images: TrainingImages, keys: Iterable[list[tuple[int, int, int]]], device: torch.device) -> Batches:
+    """Return the batches with these keys of `images`, which other processes make ahead of their use."""
+    on_cpu = device.type == "cpu"
+    if not on_cpu:
+        _allow_many_files()
+    loaders = _CPU_LOADERS if on_cpu else min(_GPU_LOADERS, cores())
+    return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
+        images,
+        batch_sampler=keys,
+        # cuDNN plans each convolution anew for each new shape, while the GPU waits; more pixels cost a GPU little.
+        collate_fn=partial(collate, square=not on_cpu),
+        num_workers=loaders,
+        prefetch_factor=2,
+        pin_memory=not on_cpu,  # without it, a copy to the GPU waits for the GPU's work
+    )

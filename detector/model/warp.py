@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
+
+from detector.model.roi_align import roi_align
 
 # In the paper, "tightest square without context" is worse than the anisotropic warp with 16 pixels of context on each
 # side of a crop of 227 pixels.
@@ -37,4 +38,4 @@ def warp(images: Tensor, boxes: Sequence[Tensor], side: int) -> Tensor:
     rois = torch.cat(
         [torch.cat([own.new_full((own.shape[0], 1), i), with_context(own)], dim=1) for i, own in enumerate(boxes)]
     )  # (R, 5)
-    return roi_align(images.float(), rois, side, 1.0, _SAMPLES, aligned=True)
+    return roi_align(images.float(), rois, side, 1.0, _SAMPLES)

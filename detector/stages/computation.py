@@ -24,7 +24,7 @@ def computation_digest(module: str) -> str:
     """Return the sha256 of the code of `module` and of all modules of this package that it imports.
 
     Comments, docstrings, descriptions of settings, the layout of the code, and the texts of errors and progress bars do
-    not count.
+    not count, nor does the version of Python.
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:
@@ -47,8 +47,17 @@ def write_digests(folder: Path) -> None:
 
 def _essence(source: bytes) -> str:
     """Return the source as a syntax tree without the parts that only people read."""
-    tree = _Essence().visit(ast.parse(source))
-    return ast.dump(tree)
+    return _written(_Essence().visit(ast.parse(source)))
+
+
+def _written(node: object) -> str:
+    """Return a syntax tree as text, without empty fields: new versions of Python add such fields to old code."""
+    if isinstance(node, ast.AST):
+        fields = (f"{name}={_written(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+        return f"{type(node).__name__}({', '.join(fields)})"
+    if isinstance(node, list):
+        return f"[{', '.join(map(_written, node))}]"
+    return repr(node)
 
 
 class _Essence(ast.NodeTransformer):

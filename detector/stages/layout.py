@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detector.data.settings import SPLITS as SPLITS
 
-PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
+PARAMS, PIPELINE, LOCK = Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock")
 # Which split each image of a source without splits belongs to; git tracks it.
 SIDES = Path("splits.csv")
 DATASET = Path("build/dataset")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -77,6 +76,7 @@ def run(
         precision = resolve_precision(settings.precision, device)
         if earlier := load_checkpoint(checkpoint, identity):
             precision = _keep(earlier["precision"], precision)
+            _say_version(earlier["torch"])
         torch.set_num_threads(usable_threads())
         if _is_first():
             click.echo(f"training on {device.type} in {precision}, threads: {torch.get_num_threads()}")
@@ -111,11 +111,11 @@ def _say_start(model: ModelSettings, classes: tuple[str, ...], start: Path | Non
 def _identity(model: ModelSettings, settings: TrainSettings, files: list[Path]) -> str:
     """Return the digest of everything that decides the result; a training resumes only from an equal one.
 
-    The precision that `auto` came to is not part of it: another machine may resume the training on another processor,
-    and uses that of the checkpoint.
+    The precision that `auto` came to is not part of it, nor are the versions of torch and of Python: another machine
+    may resume the training, with a GPU or another processor, and uses the precision of the checkpoint.
     """
     parts = [model.model_dump_json(), settings.model_dump_json()]
-    parts += [version("torch"), version("torchvision"), computation_digest(_COMPUTATION)]
+    parts.append(computation_digest(_COMPUTATION))
     parts.append(os.environ.get("WORLD_SIZE", "1"))  # under torchrun each process has its own batch
     backbone = [Path(model.start_from)] if Path(model.start_from).is_file() else []
     parts += [sha256_of(path) for path in [*files, *backbone]]
@@ -127,6 +127,12 @@ def _keep(earlier: Precision, precision: Precision) -> Precision:
     if earlier != precision:
         click.echo(f"resuming in {earlier}, as the training began; a new training would take {precision} here")
     return earlier
+
+
+def _say_version(earlier: str) -> None:
+    """Print that a training began with another version of torch, whose last digits may differ."""
+    if earlier != torch.__version__:
+        click.echo(f"resuming with torch {torch.__version__}; the training began with {earlier}")
 
 
 def _is_first() -> bool:

@@ -79,6 +79,7 @@ SMOKE = {
     "python -m benchmarks.proposals --limit 60 --tools ours-fast,ours-quality": "--limit 1",
     "python -m benchmarks.proposals.order --search 120": "--limit 2 --learn-from 2 --search 0.1",
     "python -m benchmarks.proposals.growth": "--kind dots --largest 0.00001",
+    "OMP_NUM_THREADS=1 python -m benchmarks.record": "--settings params.yaml",
     "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
     "python -m benchmarks.sessions detector/artifacts/voc20 --artifact PEER": "--dataset voc",
     "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400":

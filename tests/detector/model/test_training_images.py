@@ -1,3 +1,4 @@
+import resource
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from detector.data.annotations import CocoDataset
-from detector.model.training_images import LikeShapes, TrainingImages, collate
+from detector.model.training_images import LikeShapes, TrainingImages, batches, collate
 from detector.params import load_params
 from detector.proposals.store import Proposals
 from detector.runtime.images import normalise
@@ -149,13 +150,35 @@ def test_the_order_is_drawn_from_seed_and_epoch() -> None:
 def test_a_batch_is_padded_with_the_mean_colour(folder: Path) -> None:
     examples = [images(folder)[0, 64, 0], images(folder)[1, 96, 0]]  # 64x40, and 40x64 -> 60x96
     batch, kept = collate(examples)
-    assert kept is examples and batch.shape == (2, 3, 96, 64)
+    assert batch.shape == (2, 3, 96, 64) and [own.image.shape for own in kept] == [own.image.shape for own in examples]
+    assert all(own.truth is example.truth for own, example in zip(kept, examples, strict=True))
     assert batch.is_contiguous(memory_format=torch.channels_last)
     for slot, example in zip(batch, examples, strict=True):
         height, width = example.image.shape[1:]
         torch.testing.assert_close(slot[:, :height, :width], example.image, rtol=0, atol=0)
         assert not slot[:, height:].any() and not slot[:, :, width:].any()
     assert not normalise(np.full((1, 1, 3), 127, np.uint8)).any()  # the mean colour
+    square, _ = collate(examples, square=True)
+    assert square.shape == (2, 3, 96, 96) and torch.equal(square[..., :64], batch) and not square[..., 64:].any()
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # there is no GPU
+def test_batches_for_a_gpu_are_squares_and_may_open_many_files(folder: Path) -> None:
+    """Other processes make them: a batch arrives with all of its boxes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    keys = [[(0, 64, 0), (1, 64, 0)], [(1, 96, 0)]]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        for device, expected in (("cpu", [(64, 64), (96, 64)]), ("cuda", [(64, 64), (96, 96)])):
+            made = list(batches(images(folder), keys, torch.device(device)))
+            assert [tuple(batch.shape[2:]) for batch, _ in made] == expected
+            for key, example in zip(keys[0], made[0][1], strict=True):
+                alone = images(folder)[key]
+                assert torch.equal(example.truth, alone.truth) and torch.equal(example.proposals, alone.proposals)
+                assert example.image.shape == alone.image.shape and example.seed == alone.seed
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_epoch_shows_each_image_as_often_as_its_weight_says() -> None:

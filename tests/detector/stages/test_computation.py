@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Callable
@@ -110,3 +111,13 @@ def test_what_decides_the_dataset_counts_for_fetch_only(
     after = [computation_digest(f"detector.stages.{stage}") for stage in stages]
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, True]
     assert "detector.stages.fetch" in replaced
+
+
+def test_an_empty_field_that_another_python_adds_does_not_count(
+    digest: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python 3.12 did with the parameters of types."""
+    before = digest()
+    monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "novelty"))
+    monkeypatch.setattr(ast.FunctionDef, "novelty", [], raising=False)
+    assert digest() == before

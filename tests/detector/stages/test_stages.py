@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -342,13 +343,13 @@ def test_a_finished_training_is_not_repeated_and_its_file_is_the_same(
     assert len(list((tmp_path / "state").iterdir())) == 1  # one state is kept, whatever was trained before
 
 
-def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
+def test_a_machine_that_takes_over_keeps_the_precision_and_says_what_differs(
     train_again: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A Spot job that wakes up on another processor goes on instead of starting over."""
+    """A Spot job that wakes up on another processor, with another torch, goes on instead of starting over."""
     epochs = {"precision": "auto", "epochs": 2}
     monkeypatch.setattr(train, "resolve_precision", lambda wanted, device: "bf16")
 
@@ -360,8 +361,11 @@ def test_a_machine_that_takes_over_keeps_the_precision_and_says_so(
         train_again(**epochs)
     assert "training on cpu in bf16" in capsys.readouterr().out
     monkeypatch.setattr(train, "resolve_precision", lambda wanted, device: "fp32")
+    began = torch.__version__
+    monkeypatch.setattr(torch, "__version__", "9.9.0")
     weights = train_again(**epochs)
     said = capsys.readouterr().out
+    assert f"resuming with torch 9.9.0; the training began with {began}" in said
     assert "resuming in bf16, as the training began" in said and "epoch 2/2" in said
     assert load_making(weights).precision == "bf16"
     assert json.loads((tmp_path / "log/metrics.json").read_text())["precision"] == "bf16"

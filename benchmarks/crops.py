@@ -1,0 +1,207 @@
+"""What R-CNN pays for a pass of the network through each proposal, and where its ratio to Fast R-CNN comes from.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.crops
+
+Few photographs are enough: the time of a crop does not depend on what it shows. Networks are untrained, the ways take
+turns, and times are CPU seconds of this process. `build/dataset` and `build/proposals` are what `detector fetch` and
+`detector propose` make, with proposals from Selective Search (`model.name: fast_rcnn`).
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from detector.common.tables import markdown_table
+from detector.compare.family.members import MEMBERS
+from detector.data.annotations import CocoDataset, load_coco
+from detector.model.crops import CropNetwork
+from detector.model.distributed import World
+from detector.model.family import build
+from detector.model.feature_cache import cache_features
+from detector.model.network import DetectionNetwork
+from detector.model.training import new_learner, train_one_epoch
+from detector.model.training_images import Example, TrainingImages, collate
+from detector.params import Params, load_params
+from detector.proposals.store import Proposals, load_proposals
+
+SETTINGS = Path(__file__).parents[1] / "settings" / "voc2007-400px.yaml"
+# Girshick 2015, table 4 of "Fast R-CNN": VGG-16 on VOC 2007. Its images have 600 pixels on the shorter side, here taken
+# as 600 x 800, and its crops 224 x 224.
+PAPER_TRAINING, PAPER_TEST = 84 / 9.5, 47 / 0.32
+PAPER_PIXELS = 2000 * 224**2 / (600 * 800)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one photograph, as the mean over those that were measured.
+
+    passes: of the network; pixels: that it computes, as a multiple of the photograph's. Seconds are CPU time: of a
+    training step, of the cache for the SVMs, and of the network at test. cached_bytes: on disk.
+    """
+
+    passes: float
+    pixels: float
+    step_seconds: float
+    cache_seconds: float
+    cached_bytes: float
+    test_seconds: float
+
+    def training_hours(self, images: int, epochs: int) -> float:
+        """Return the hours of a training: all epochs, and one pass over all proposals for the cache."""
+        return images * (epochs * self.step_seconds + self.cache_seconds) / 3600
+
+
+def overlap(examples: list[Example]) -> float:
+    """Return how many proposals cover a pixel of an image, on average."""
+    counts = []
+    for example in examples:
+        sides = example.proposals[:, 2:] - example.proposals[:, :2]
+        counts.append(float(sides.prod(dim=1).sum()) / (example.image.shape[1] * example.image.shape[2]))
+    return statistics.fmean(counts)
+
+
+def measure(ways: dict[str, Params], photographs: CocoDataset, proposals: Proposals, folder: Path) -> dict[str, Cost]:
+    """Return the costs of each way on these photographs, which lie in `folder`, with all of their proposals."""
+    most = max(len(proposals[index]) for index in range(len(photographs.images)))
+    found = {}
+    for title, params in ways.items():
+        images = TrainingImages(folder, photographs, proposals, most, params.train.seed)
+        size = params.model.image_size
+        examples = [images[index, size, 0] for index in range(len(images))]
+        torch.manual_seed(0)
+        network = build(params.model, len(photographs.classes), weights="none")
+        steps = _training(network, photographs, params, examples)
+        testing = _seconds(partial(_detect_all, network.eval(), examples))
+        caching, cached = 0.0, 0
+        if isinstance(network, CropNetwork):
+            with tempfile.TemporaryDirectory() as scratch:
+                start = time.process_time()
+                cached = cache_features(network.eval(), images, size, Path(scratch)).bytes
+                caching = time.process_time() - start
+        found[title] = Cost(
+            passes=statistics.fmean(_passes(network, own) for own in examples),
+            pixels=statistics.fmean(_pixels(network, own) for own in examples),
+            step_seconds=steps / len(examples),
+            cache_seconds=caching / len(examples),
+            cached_bytes=cached / len(examples),
+            test_seconds=testing / len(examples),
+        )
+    return found
+
+
+def _training(network: DetectionNetwork, truth: CocoDataset, params: Params, examples: list[Example]) -> float:
+    """Return the CPU seconds of a step with all examples, after one that does not count."""
+    settings = params.train.model_copy(update={"batch_size": len(examples)})
+    learner = new_learner(network, truth, settings, torch.device("cpu"), "fp32", World())
+    batch = [collate(examples)]
+    train_one_epoch(learner, batch, [1.0], settings, 0, World())
+    return _seconds(lambda: train_one_epoch(learner, batch, [1.0], settings, 0, World()))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+@torch.inference_mode()
+def _detect_all(network: DetectionNetwork, examples: list[Example]) -> None:
+    for example in examples:
+        image = example.image[None].to(memory_format=torch.channels_last)
+        for part in example.proposals.split(network.batch or len(example.proposals)):
+            network.detect(image, part, len(part))
+
+
+def _passes(network: DetectionNetwork, example: Example) -> int:
+    return len(example.proposals) if isinstance(network, CropNetwork) else 1
+
+
+def _pixels(network: DetectionNetwork, example: Example) -> float:
+    if not isinstance(network, CropNetwork):
+        return 1.0
+    return len(example.proposals) * network.crop_size**2 / (example.image.shape[1] * example.image.shape[2])
+
+
+def ways(params: Params, crop_sizes: tuple[int, ...], epochs: int) -> dict[str, Params]:
+    """Return the settings of R-CNN with crops of these sides in pixels, and of Fast R-CNN, by title."""
+    rcnn = MEMBERS["rcnn"].params(params, epochs)
+    found = {
+        f"R-CNN, crops of {side}": rcnn.model_copy(update={"model": rcnn.model.model_copy(update={"crop_size": side})})
+        for side in crop_sizes
+    }
+    return found | {"Fast R-CNN": MEMBERS["fast_rcnn"].params(params, epochs)}
+
+
+def rows(costs: dict[str, Cost], images: int, epochs: int) -> Iterator[list[str]]:
+    """Yield a row for each way: what was measured, and the training on `images` images that follows from it."""
+    for title, cost in costs.items():
+        yield [
+            title,
+            f"{cost.passes:,.0f}",
+            f"{cost.pixels:,.0f}",
+            f"{1000 * cost.step_seconds:,.0f}",
+            f"{1000 * cost.test_seconds:,.0f}",
+            f"{cost.cached_bytes * images / 1e9:.1f}" if cost.cached_bytes else "–",
+            f"{cost.training_hours(images, epochs):.1f}",
+        ]
+
+
+def ratios(costs: dict[str, Cost], images: int, epochs: int) -> Iterator[list[str]]:
+    """Yield a row with the ratios of each other way to the last one, and then the paper's."""
+    *others, last = costs
+    fast = costs[last]
+    for title in others:
+        cost = costs[title]
+        trained = cost.training_hours(images, epochs) / fast.training_hours(images, epochs)
+        yield [title, f"{cost.pixels:,.0f}", f"{cost.test_seconds / fast.test_seconds:,.0f}", f"{trained:.1f}"]
+    yield ["paper, crops of 224", f"{PAPER_PIXELS:,.0f}", f"{PAPER_TEST:,.0f}", f"{PAPER_TRAINING:.1f}"]
+
+
+@click.command()
+@click.option("--dataset", type=click.Path(path_type=Path, exists=True), default=Path("build/dataset"))
+@click.option("--proposals", type=click.Path(path_type=Path, exists=True), default=Path("build/proposals"))
+@click.option("--settings", type=click.Path(path_type=Path, exists=True), default=SETTINGS)
+@click.option("--image-size", type=click.IntRange(min=32), help="Longer side, pixels. Default: that of --settings.")
+@click.option("--photographs", default=4, show_default=True, type=click.IntRange(min=1), help="Drawn by a seed.")
+@click.option("--crop-size", "sizes", type=int, multiple=True, default=[64, 128, 224], show_default=True)
+def main(
+    dataset: Path, proposals: Path, settings: Path, image_size: int | None, photographs: int, sizes: tuple[int, ...]
+) -> None:
+    """Print the costs, and the ratios to Fast R-CNN."""
+    torch.set_num_threads(1)
+    params = load_params(settings)
+    size = image_size or params.model.image_size
+    params = params.model_copy(update={"model": params.model.model_copy(update={"image_size": size})})
+    epochs = params.train.epochs
+    whole = load_coco(dataset / "train.json")
+    stored = load_proposals(proposals / "train.npz", len(whole.images))
+    chosen = np.random.default_rng(0).choice(len(whole.images), min(photographs, len(whole.images)), replace=False)
+    part = replace(whole, images=tuple(whole.images[index] for index in chosen))
+    boxes = [stored[index] for index in chosen]
+    if not all(map(len, boxes)):
+        raise click.ClickException(f"{proposals}: has no proposals for some images; set model.name to fast_rcnn")
+    own = Proposals(np.concatenate(boxes), np.cumsum([0, *map(len, boxes)]))
+    costs = measure(ways(params, sizes, epochs), part, own, dataset / "images")
+    images = len(whole.images)
+    titles = ["", "passes", "pixels / image's", "training ms", "test ms", f"cache of {images:,}, GB", "training, hours"]
+    print(f"{len(chosen)} photographs; the last two columns: extrapolated to {images:,} images and {epochs} epochs\n")
+    print(markdown_table(titles, list(rows(costs, images, epochs))))
+    print()
+    print(markdown_table(["ratio to Fast R-CNN", "pixels", "test", "training"], list(ratios(costs, images, epochs))))
+    read = TrainingImages(dataset / "images", part, own, max(map(len, boxes)), 0)
+    covered = overlap([read[index, size, 0] for index in range(len(chosen))])
+    print(f"\nA pixel of an image lies in {covered:,.0f} of its proposals on average.")
+
+
+if __name__ == "__main__":
+    main()
