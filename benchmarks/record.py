@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.record
 
 trains the recipe of the shipped detector on `build/dataset`, which `detector fetch` made from the same settings.
-Minutes are CPU time on a processor and wall time on a GPU, without the measurements on val. A killed training is
-resumed, and a finished one is not repeated. `--beside` draws records of others into the same picture.
+Minutes are CPU time on a processor, without the loader process that decodes images, and wall time on a GPU; the
+measurements on val do not count. A killed training is resumed, and a finished one is not repeated. `--beside` draws
+records of others into the same picture.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import click
 import matplotlib
 from matplotlib.figure import Figure
 
-from detector.common.cores import cores
 from detector.common.plotting import STYLE
 from detector.common.tables import markdown_table
-from detector.model.device import choose_device
+from detector.compare.family.measure import propose_once
+from detector.data.annotations import load_coco
 from detector.model.torch_file import read_torch
 from detector.params import load_params
-from detector.stages import propose, train
+from detector.stages import train
 
 SETTINGS = Path(__file__).parents[1] / "settings" / "shipped.yaml"
 RECORD, PICTURE = "record.csv", "record.png"
@@ -39,12 +40,12 @@ class Point:
     ap_50: float
 
 
-def points(state: Path, on_cpu: bool) -> list[Point]:
+def points(state: Path) -> list[Point]:
     """Return the points of the finished training whose only checkpoint is in the folder `state`."""
     (checkpoint,) = state.glob("*.pt")
     found, minutes = [], 0.0
     for report in read_torch(checkpoint)["reports"]:
-        minutes += report["cpu_seconds" if on_cpu else "seconds"] / 60
+        minutes += report["cpu_seconds" if report["device"] == "cpu" else "seconds"] / 60
         measured = report["validation"]
         found.append(Point(report["epoch"], round(minutes, 3), round(measured["ap"], 4), round(measured["ap_50"], 4)))
     return found
@@ -94,18 +95,18 @@ def draw(records: dict[str, list[Point]], path: Path) -> None:
 @click.option("--beside", multiple=True, type=click.Path(path_type=Path), help="A record.csv to draw too.")
 def main(settings: Path, dataset: Path, out: Path, beside: tuple[Path, ...]) -> None:
     """Train, print the record, and write it as CSV and as a picture."""
-    others = {path.stem if path.stem != "record" else path.parent.name: read(path) for path in beside}
+    others = {str(path): read(path) for path in beside}
+    val = load_coco(dataset / "val.json")
+    if all((image.ignore | image.crowd).all() for image in val.images):
+        raise click.ClickException(f"{dataset / 'val.json'}: no image has a box, so that nothing can be measured")
     params = load_params(settings)
-    proposals, state = out / "proposals", out / "state"
-    if not (proposals / "train.npz").is_file():
-        propose.run(params.propose, params.model.name, dataset, proposals, out / "proposals.json", cores())
+    proposals, state = propose_once(params, dataset, out / "proposals"), out / "state"
     train.run(params.model, params.train, dataset, proposals, out / "train", out / "log", state)
-    device = choose_device(params.train.device).type
-    found = points(state, on_cpu=device == "cpu")
+    found = points(state)
     write(out / RECORD, found)
     draw({"this training": found, **others}, out / PICTURE)
     rows = [[f"{p.epoch}", f"{p.minutes:.1f}", f"{p.ap_50:.3f}", f"{p.ap:.3f}"] for p in found]
-    print(markdown_table(["epoch", f"minutes ({device})", "AP@.5 on val", "AP on val"], rows))
+    print(markdown_table(["epoch", "minutes", "AP@.5 on val", "AP on val"], rows))
 
 
 if __name__ == "__main__":

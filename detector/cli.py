@@ -387,44 +387,41 @@ def digests(computation: Path | None) -> None:
 
 @main.command("check-lock")
 @click.argument("lock", type=_FILE)
-@click.option("--figures", type=_FILE, help="The other run's metrics.json; default: LOCK with the suffix .json.")
+@click.option("--figures", type=_FILE, help="The other run's metrics.json; default: the one in the project of LOCK.")
 @click.option(
     "--tolerance", default=0.03, show_default=True, type=click.FloatRange(0, 1), help="Of average precisions."
 )
 def check_lock(lock: Path, figures: Path | None, tolerance: float) -> None:
     """Compare this project's run with another one, by its dvc.lock: settings, data, results, and figures.
 
-    On the same kind of processor the same settings, data and code give the same bytes. On another kind, the figures of
-    both runs are compared instead. The exit code is 1 if settings, data or a figure differ.
+    On one kind of processor the same settings, data and code give the same weights. On another kind, the average
+    precisions of both runs are compared instead. The exit code is 1 if settings, data or a figure differ.
 
-    Example: detector check-lock ../theirs/dvc.lock --figures ../theirs/build/evaluation/metrics.json
+    Example: detector check-lock ../theirs/dvc.lock
     """
     from detector.stages import layout
+    from detector.stages.lock import FIGURES, compare_figures, read_lock
     from detector.stages.lock import compare as compare_locks
-    from detector.stages.lock import farthest
 
-    other = figures or lock.with_suffix(".json")
-    own = layout.EVALUATION / "metrics.json"
-    found = compare_locks(layout.LOCK, lock, own, other, layout.ARTIFACT)
-    for sentence in found.settings:
-        click.echo(f"settings: {sentence}")
-    for path in found.data:
-        click.echo(f"data: {path} differs")
-    for path in found.inputs:
-        click.echo(f"code: {path} differs, which need not change a result")
+    here, there = read_lock(layout.LOCK), read_lock(lock)
+    found = compare_locks(here, there)
+    for kind, lines in (("setting", found.settings), ("data", found.data), ("input", found.inputs)):
+        for line in lines:
+            click.echo(f"{kind}: {line}{'' if kind == 'setting' else ' differs'}")
     if found.settings or found.data:
-        click.echo("the runs have different settings or data, so that their results cannot be compared")
+        click.echo("the runs have different settings or data: their results are not compared")
         sys.exit(1)
-    if str(layout.ARTIFACT) not in found.results:
-        click.echo(f"{layout.ARTIFACT} is the same, byte for byte")
+    for path in found.results:
+        click.echo(f"result: {path} differs")
+    if found.same:
+        click.echo("weights and graph are the same, byte for byte")
         return
-    click.echo(f"results: {', '.join(found.results)} differ")
-    if not found.figures:
-        raise DetectorError(f"the figures cannot be compared: {own} or {other} is missing or has none; name --figures")
-    for figure in found.figures:
-        click.echo(f"{figure.name}: {figure.own:.4f} here, {figure.other:.4f} there")
-    worst = farthest(found.figures)
-    if abs(worst.own - worst.other) > tolerance:
+    compared = compare_figures(here, FIGURES, there, figures or lock.parent / FIGURES)
+    for figure in compared:
+        own, other = ("none" if value is None else f"{value:.4f}" for value in (figure.own, figure.other))
+        click.echo(f"{figure.name}: {own} here, {other} there")
+    worst = max(compared, key=lambda figure: figure.difference)
+    if worst.difference > tolerance:
         click.echo(f"{worst.name} differs by more than the tolerance of {tolerance}")
         sys.exit(1)
     click.echo(f"all figures agree within {tolerance}")

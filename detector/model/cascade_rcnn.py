@@ -19,11 +19,11 @@ from detector.model.targets import Targets, concatenate, draw_regions, match_reg
 from detector.model.training_images import Example
 from detector.params import ModelSettings, TrainSettings
 
-# Refined boxes are objects from a higher IoU on, and what is left to correct is about half as large (section 4). The
-# paper has a third head, from IoU .7 on, which gains less than the second and costs as much.
-_OBJECTS_FROM, _EXACTNESS = 0.6, 2.0
-# The weight of the second head's loss: less than that of the first, whose boxes it depends on.
-_WEIGHT = 0.5
+# Refined boxes are objects from a higher IoU on (section 4). The paper has a third head, from IoU .7 on, which gains
+# less than the second and costs as much.
+_OBJECTS_FROM = 0.6
+# The loss of boxes is nearly linear, so that small errors count too: docs/accuracy.md.
+_BETA = 0.1
 
 
 class CascadeRCNN(FasterRCNN):
@@ -48,16 +48,16 @@ class CascadeRCNN(FasterRCNN):
         drawn = draw_regions(proposals, examples, settings.regions)
         boxes, first = self._learn(maps, drawn, self.head, settings.box_weight)
         near = match_regions(boxes.split([len(own.labels) for own in drawn]), examples, _OBJECTS_FROM)
-        _, second = self._learn(maps, near, self.second_head, settings.box_weight, _EXACTNESS)
+        _, second = self._learn(maps, near, self.second_head, settings.box_weight)
         return {
             **first,
             "second_class": second["class"],
             "second_box": second["box"],
-            "total": first["total"] + _WEIGHT * second["total"],
+            "total": first["total"] + second["total"],
         }
 
     def _learn(
-        self, maps: Sequence[Tensor], regions: Sequence[Targets], head: nn.Module, weight: float, exactness: float = 1.0
+        self, maps: Sequence[Tensor], regions: Sequence[Targets], head: nn.Module, weight: float
     ) -> tuple[Tensor, Losses]:
         """Return the refined boxes (R, 4), without a gradient, and a head's losses.
 
@@ -65,8 +65,8 @@ class CascadeRCNN(FasterRCNN):
         """
         targets = concatenate(regions)
         logits, deltas = self.regions(maps, numbered([own.boxes for own in regions]), head)
-        losses = multi_task_loss(logits, deltas, targets, weight, exactness)
-        return decode(targets.boxes, deltas.detach() / exactness)[:, 0], losses
+        losses = multi_task_loss(logits, deltas, targets, weight, _BETA)
+        return decode(targets.boxes, deltas.detach())[:, 0], losses
 
     def classify(self, features: Sequence[Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.region_maps(features)
@@ -74,4 +74,4 @@ class CascadeRCNN(FasterRCNN):
         boxes = decode(rois[:, 1:], deltas)[:, 0]
         again, deltas = self.regions(maps, torch.cat([rois[:, :1], boxes], dim=1), self.second_head)
         scores = 0.5 * (logits.softmax(dim=1) + again.softmax(dim=1))[:, 1:]
-        return scores, decode(boxes, deltas / _EXACTNESS).expand(-1, scores.shape[1], 4)
+        return scores, decode(boxes, deltas).expand(-1, scores.shape[1], 4)

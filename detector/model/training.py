@@ -44,7 +44,8 @@ class EpochReport:
     losses: dict[str, float]  # the network's parts by name, without the total
     learning_rate: float
     seconds: float
-    cpu_seconds: float  # of all training processes; other work on the machine does not change it
+    cpu_seconds: float  # of all training processes, without their loaders; other work on the machine does not change it
+    device: str  # "cpu" or "cuda"; a training may go on on another one
     validation: dict[str, float]  # the fields of Figures; empty if nothing is validated
     validation_cpu_seconds: float  # not among the others
 
@@ -124,8 +125,10 @@ def train(
     learner = new_learner(network, truth, settings, device, precision, world, kept)
     reports: list[EpochReport] = []
     best: Best | None = None
+    began = str(torch.__version__)
     if state := load_checkpoint(checkpoint, identity):
         reports = [EpochReport(**values) for values in state["reports"]]
+        began = state["torch"]
         # Only the first process goes on to look for the best epoch.
         best = Best(**state["best"]) if world.first and state["best"] else None
         learner.restore(state)
@@ -148,10 +151,10 @@ def train(
         cpu_start = time.process_time()
         measured = validate(learner.product) if validate and world.first else None
         figures, validating = asdict(measured) if measured else {}, time.process_time() - cpu_start
-        reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds, figures, validating))
+        reports.append(EpochReport(epoch + 1, losses, rate, seconds, cpu_seconds, device.type, figures, validating))
         if world.first:
             best = _better(best, epoch + 1, measured, learner.product)
-            state = {"identity": identity, "precision": precision, "torch": str(torch.__version__)}
+            state = {"identity": identity, "precision": precision, "torch": began}
             state["best"] = vars(best) if best else None
             save_checkpoint(checkpoint, state | {"reports": [asdict(item) for item in reports]} | learner.state())
             report(reports[-1])

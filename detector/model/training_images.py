@@ -199,7 +199,7 @@ def batches(images: TrainingImages, keys: Iterable[list[tuple[int, int, int]]], 
     return DataLoader(  # type: ignore[return-value]  # its type does not say what collate_fn makes
         images,
         batch_sampler=keys,
-        # cuDNN plans each convolution anew for each new shape, while the GPU waits; more pixels cost a GPU little.
+        # We suspect that new shapes, each of which cuDNN plans anew, slow a GPU down: docs/benchmarks.md.
         collate_fn=partial(collate, square=not on_cpu),
         num_workers=loaders,
         prefetch_factor=2,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, ImageInfo
 from detector.evaluation.average_precision import evaluate_voc
 from detector.model.network import DetectionNetwork
-from detector.model.training_images import Example, TrainingImages, batches
+from detector.model.training_images import Example, TrainingImages
 from detector.proposals.store import Proposals
 from detector.runtime.postprocess import Detections, postprocess
 
@@ -26,9 +25,6 @@ _DECENT = _IOUS[0]
 _MOST_PROPOSALS, _MOST_CROPS = 300, 50
 # The middle of what `detect` has in the settings files; they change little between epochs.
 _MIN_SCORE, _NMS_IOU, _MOST_DETECTIONS = 0.01, 0.4, 100
-
-# Images of a batch, for networks that take several. More need more memory, and a GPU gains little.
-_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -53,57 +49,41 @@ def validation(folder: Path, truth: CocoDataset, proposals: Proposals, image_siz
     images = TrainingImages(folder, truth, proposals, _MOST_PROPOSALS, seed=0)
 
     def measure(network: DetectionNetwork) -> Figures:
-        training, device = network.training, next(network.parameters()).device
+        training = network.training
         network.eval()
-        groups = _groups(truth.images, _BATCH if network.makes_proposals else 1)
-        loaded = batches(images, [[(index, image_size, 0) for index in group] for group in groups], device)
-        found: dict[int, Detections] = {}
-        infos: dict[int, ImageInfo] = {}
-        shown = progress(loaded, len(groups), "measure on val", "batch")
-        for group, (batch, examples) in zip(groups, shown, strict=True):
-            for index, example, own in zip(group, examples, _detect(network, batch.to(device), examples), strict=True):
-                image = truth.images[index]
-                found[image.id], infos[index] = own, _resized(image, example)
+        found, infos = {}, []
+        for index, image in enumerate(progress(truth.images, len(truth.images), "measure on val")):
+            example = images[index, image_size, 0]
+            found[image.id] = _detect(network, example)
+            infos.append(_resized(image, example))
         network.train(training)
-        ordered = tuple(infos[index] for index in range(len(infos)))
-        result = evaluate_voc(CocoDataset(truth.classes, ordered, truth.category_ids), found, _IOUS)
+        result = evaluate_voc(CocoDataset(truth.classes, tuple(infos), truth.category_ids), found, _IOUS)
         by_iou = [result.map_all_point(iou) for iou in _IOUS]
         return Figures(float(np.mean(by_iou)), by_iou[_IOUS.index(_DECENT)])
 
     return measure
 
 
-def _groups(images: Sequence[ImageInfo], most: int) -> list[list[int]]:
-    """Return the images' indices in groups of `most` images of similar shape, so that there is little padding."""
-    order = sorted(range(len(images)), key=lambda index: images[index].width / images[index].height)
-    return [order[start : start + most] for start in range(0, len(order), most)]
-
-
-def _detect(network: DetectionNetwork, batch: Tensor, examples: Sequence[Example]) -> list[Detections]:
-    """Return the detections in each image of a batch (B, 3, H, W), in its pixels."""
+def _detect(network: DetectionNetwork, example: Example) -> Detections:
+    """Return the detections in one image, in its pixels."""
+    device = next(network.parameters()).device
     most = _MOST_PROPOSALS if network.batch is None else _MOST_CROPS
-    frames = [example.image.shape[1:] for example in examples]
-    if not network.makes_proposals:  # one image, which may have no padding
-        batch = batch[..., : frames[0][0], : frames[0][1]]
     with torch.inference_mode():
-        scores, boxes = network.detect(batch, examples[0].proposals[:most].to(batch.device), most)
-    if not network.makes_proposals:
-        scores, boxes = scores[None], boxes[None]
-    return [
-        postprocess(
-            own_scores,
-            own_boxes,
-            scale=(1.0, 1.0),
-            height=height,
-            width=width,
-            min_score=_MIN_SCORE,
-            nms_threshold=_NMS_IOU,
-            max_detections=_MOST_DETECTIONS,
-        )
-        for own_scores, own_boxes, (height, width) in zip(
-            scores.float().cpu().numpy(), boxes.float().cpu().numpy(), frames, strict=True
-        )
-    ]
+        image = example.image[None].to(device, memory_format=torch.channels_last)
+        scores, boxes = network.detect(image, example.proposals[:most].to(device), most)
+    if network.makes_proposals:
+        scores, boxes = scores[0], boxes[0]
+    height, width = example.image.shape[1:]
+    return postprocess(
+        scores.float().cpu().numpy(),
+        boxes.float().cpu().numpy(),
+        scale=(1.0, 1.0),
+        height=height,
+        width=width,
+        min_score=_MIN_SCORE,
+        nms_threshold=_NMS_IOU,
+        max_detections=_MOST_DETECTIONS,
+    )
 
 
 def _resized(image: ImageInfo, example: Example) -> ImageInfo:

@@ -24,7 +24,7 @@ def computation_digest(module: str) -> str:
     """Return the sha256 of the code of `module` and of all modules of this package that it imports.
 
     Comments, docstrings, descriptions of settings, the layout of the code, and the texts of errors and progress bars do
-    not count, nor does the version of Python.
+    not count, nor do the empty fields that new versions of Python add to a syntax tree.
     """
     spec = find_spec(module)
     if spec is None or spec.origin is None:

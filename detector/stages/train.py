@@ -75,8 +75,9 @@ def run(
         checkpoint = f"{checkpoints.rstrip('/')}/{identity[:12]}.pt"
         precision = resolve_precision(settings.precision, device)
         if earlier := load_checkpoint(checkpoint, identity):
-            precision = _keep(earlier["precision"], precision)
-            _say_version(earlier["torch"])
+            if _is_first() and len(earlier["reports"]) < settings.epochs:
+                _say_differences(earlier["precision"], precision, earlier["torch"])
+            precision = earlier["precision"]
         torch.set_num_threads(usable_threads())
         if _is_first():
             click.echo(f"training on {device.type} in {precision}, threads: {torch.get_num_threads()}")
@@ -122,17 +123,12 @@ def _identity(model: ModelSettings, settings: TrainSettings, files: list[Path]) 
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _keep(earlier: Precision, precision: Precision) -> Precision:
-    """Return the precision of an earlier checkpoint, which a resumed training uses."""
+def _say_differences(earlier: Precision, precision: Precision, version: str) -> None:
+    """Print in what a resumed training differs from a new one: its precision, and the torch that it began with."""
     if earlier != precision:
         click.echo(f"resuming in {earlier}, as the training began; a new training would take {precision} here")
-    return earlier
-
-
-def _say_version(earlier: str) -> None:
-    """Print that a training began with another version of torch, whose last digits may differ."""
-    if earlier != torch.__version__:
-        click.echo(f"resuming with torch {torch.__version__}; the training began with {earlier}")
+    if version != torch.__version__:
+        click.echo(f"resuming with torch {torch.__version__}; the training began with {version}")
 
 
 def _is_first() -> bool:

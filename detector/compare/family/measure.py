@@ -59,7 +59,7 @@ def measure(title: str, params: Params, dataset: Path, proposals: Path, out: Pat
     report, identity = out / "report.json", _digest(params_digest(params), dataset)
     if (stored := _of(report, identity)) is not None:
         return Cost(**stored)
-    found = _propose(params, dataset, proposals)
+    found = propose_once(params, dataset, proposals)
     trained = out / "trained.json"
     if _of(trained, identity) is None:
         train.run(params.model, params.train, dataset, found, out / "train", out / "log", out / "checkpoints")
@@ -97,8 +97,8 @@ def _save(path: Path, identity: str, content: dict[str, Any]) -> None:
     new.replace(path)
 
 
-def _propose(params: Params, dataset: Path, proposals: Path) -> Path:
-    """Return the folder with the member's proposals, which are made if they are not there."""
+def propose_once(params: Params, dataset: Path, proposals: Path) -> Path:
+    """Return the folder in `proposals` for these settings and images; proposals that are not there are made."""
     method = METHODS[params.model.name]
     identity = _digest(f"{method} {params.propose.model_dump_json()}", dataset)
     found = proposals / f"{method or 'none'}-{identity[:12]}"

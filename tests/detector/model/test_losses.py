@@ -48,11 +48,11 @@ def test_half_precision_outputs_are_judged_in_float32() -> None:
     assert all(value.dtype == torch.float32 for value in found.values())
 
 
-def test_one_box_for_all_classes_and_wanted_deltas_that_are_larger() -> None:
+def test_one_box_for_all_classes_and_a_loss_that_is_linear_sooner() -> None:
     logits, deltas = torch.zeros(2, 3), torch.zeros(2, 1, 4)
     deltas[0, 0, 0] = 2.0
     matched = BOXES.clone()
-    matched[0] = torch.tensor([2.0, 0, 22, 10])  # deltas (1, 0, 0, 0), doubled
+    matched[0] = torch.tensor([2.0, 0, 22, 10])  # deltas (1, 0, 0, 0)
     targets = Targets(BOXES, torch.tensor([2, 0]), matched)
-    assert multi_task_loss(logits, deltas, targets, 1.0, exactness=2.0)["box"].item() == pytest.approx(0, abs=1e-5)
     assert multi_task_loss(logits, deltas, targets, 1.0)["box"].item() == pytest.approx(0.5 / 2)
+    assert multi_task_loss(logits, deltas, targets, 1.0, beta=0.1)["box"].item() == pytest.approx((1 - 0.05) / 2)

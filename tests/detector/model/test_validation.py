@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from detector.data.annotations import CocoDataset
 from detector.model.network import DetectionNetwork
-from detector.model.training_images import TrainingImages, collate
 from detector.model.validation import validation
 from detector.proposals.store import Proposals
 
@@ -31,16 +29,14 @@ class Oracle(DetectionNetwork):
         assert not self.training and torch.is_inference_mode_enabled()
         assert len(proposals) <= max_proposals
         self.asked = max_proposals
-        if not self.makes_proposals:
-            return next(self.answers)
-        scores, boxes = zip(*(next(self.answers) for _ in image), strict=True)
-        return pad_sequence(scores, batch_first=True), pad_sequence(boxes, batch_first=True)
+        scores, boxes = next(self.answers)
+        return (scores[None], boxes[None]) if self.makes_proposals else (scores, boxes)
 
 
 def answers(truth: CocoDataset, image_size: int, wrong: int = 0) -> list[tuple[Tensor, Tensor]]:
-    """Each truth with score .9, in the order of the batches; the first `wrong` images have a wrong label."""
+    """Each truth with score .9; the first `wrong` images have a wrong label."""
     found = []
-    for number, image in enumerate(sorted(truth.images, key=lambda image: image.width / image.height)):
+    for number, image in enumerate(truth.images):
         scores = torch.zeros(len(image.boxes), len(truth.classes))
         boxes = torch.from_numpy(image.boxes * (image_size / max(image.width, image.height)))
         for row, label in enumerate(image.labels):
@@ -60,31 +56,6 @@ def test_what_is_found_is_compared_in_the_resized_frame(training_set: TrainingSe
     shifted = [(scores, boxes + torch.tensor([5.0, 0, 5, 0])) for scores, boxes in answers(truth, 128)]
     near = measure(Oracle(shifted, batched=batched))
     assert near.ap < near.ap_50 == 1.0
-
-
-def test_members_that_score_given_proposals_see_no_padding(
-    training_set: TrainingSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a GPU's batches have it: there the shape of an image is a square."""
-    folder, truth, proposals = training_set
-
-    def squares(images: TrainingImages, keys: list[list[tuple[int, int, int]]], device: torch.device) -> list[object]:
-        return [collate([images[key] for key in group], square=True) for group in keys]
-
-    monkeypatch.setattr("detector.model.validation.batches", squares)
-    seen: list[tuple[int, int]] = []
-
-    class Watched(Oracle):
-        def detect(self, image: Tensor, proposals: Tensor, max_proposals: int) -> tuple[Tensor, Tensor]:
-            seen.append((image.shape[2], image.shape[3]))
-            return super().detect(image, proposals, max_proposals)
-
-    measure = validation(folder, truth, proposals, 128)
-    assert measure(Watched(answers(truth, 128), batched=False)).ap == 1.0
-    assert {max(shape) for shape in seen} == {128} and min(min(shape) for shape in seen) < 128
-    seen.clear()
-    assert measure(Watched(answers(truth, 128), batched=True)).ap == 1.0
-    assert set(seen) == {(128, 128)}
 
 
 def test_the_network_is_in_its_mode_again_and_crops_are_few(training_set: TrainingSet) -> None:
