@@ -23,6 +23,7 @@ from benchmarks.validation import make_run
 from detector.data.annotations import load_coco
 from detector.data.generated import GENERATED_CLASSES
 from detector.proposals import selective_search
+from detector.proposals.store import save_proposals
 from detector.runtime.artifact import load_artifact
 from detector.runtime.shipped import SHIPPED
 from jobs.rules.policy import DRIFT_IMAGES
@@ -64,6 +65,7 @@ SMOKE = {
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
+    "OMP_NUM_THREADS=1 python -m benchmarks.crops": "--settings params.yaml --photographs 1 --crop-size 32",
     "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER":
         "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
@@ -162,6 +164,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     (folder / "detector").mkdir()
     (folder / "detector/artifacts").symlink_to(ROOT / "detector/artifacts")
     write_scenes(folder / "build/dataset", SPLITS)
+    (folder / "build/proposals").mkdir()
+    boxes = np.array([[2, 2, 30, 30], [10, 5, 60, 40]], np.float32)
+    save_proposals([boxes] * SPLITS["train"], folder / "build/proposals/train.npz")
     write_scenes(folder / "voc", {"test": 2, "train": 6, "val": 4}, load_artifact(SHIPPED).classes)
     make_artifact(folder / "models/detector", classes=GENERATED_CLASSES)
     make_artifact(folder / "PEER", proposals=False, classes=load_artifact(SHIPPED).classes)
