@@ -17,7 +17,7 @@ from detector.model.depthwise import separable
 from detector.model.heads import THIN, LightHead, RegionHead
 from detector.model.losses import multi_task_loss
 from detector.model.network import DetectionNetwork, Losses
-from detector.model.pyramid import FeaturePyramid, Projection
+from detector.model.pyramid import FeaturePyramid
 from detector.model.roi_pool import BINS, numbered, pool
 from detector.model.targets import concatenate, draw_regions
 from detector.model.training_images import Example
@@ -28,7 +28,7 @@ class FastRCNN(DetectionNetwork):
     """A backbone, a pyramid, RoIAlign and a head of two hidden layers.
 
     With `model.head: light` the head has one hidden layer, which reads regions from thin maps, and the pyramid's
-    convolutions are separable. A backbone with a neck of its own needs no pyramid: its maps only change their depth.
+    convolutions are separable.
     """
 
     # Whether a region has one box, and not one for each class.
@@ -41,11 +41,7 @@ class FastRCNN(DetectionNetwork):
         self.strides = backbone.strides
         self.backbone = backbone.build(weights, settings.start_sha256)
         channels, light = settings.pyramid_channels, settings.head == "light"
-        self.pyramid: nn.Module = (
-            Projection(backbone.channels, channels)
-            if backbone.necked
-            else FeaturePyramid(backbone.channels, channels, light)
-        )
+        self.pyramid = FeaturePyramid(backbone.channels, channels, light)
         self.thin: nn.Module = separable(channels, THIN) if light else nn.Identity()
         self.head = self.new_head(settings, classes)
 

