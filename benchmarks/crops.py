@@ -64,7 +64,7 @@ class Cost:
         return images * (epochs * self.step_seconds + self.cache_seconds) / 3600
 
 
-def cost(params: Params, image: TrainingImages, truth: CocoDataset) -> Cost:
+def cost_of(params: Params, image: TrainingImages, truth: CocoDataset) -> Cost:
     """Return the cost of the only image of a dataset, with all of its proposals."""
     torch.manual_seed(0)
     network = build(params.model, len(truth.classes), weights="none")
@@ -98,7 +98,7 @@ def measure(
         own = Proposals(boxes, np.array([0, len(boxes)]))
         for title, params in ways.items():
             images = TrainingImages(folder, truth, own, len(boxes), params.train.seed)
-            found[title].append(cost(params, images, truth))
+            found[title].append(cost_of(params, images, truth))
     return {
         title: Cost(*(statistics.median(values) for values in zip(*map(astuple, costs), strict=True)))
         for title, costs in found.items()

@@ -72,7 +72,7 @@ def compare(here: Stages, there: Stages) -> Comparison:
     results: list[str] = []
     inputs: set[str] = set()
     for name in STAGES:
-        settings += _unequal(_flat(here[name].get("params", {})), _flat(there[name].get("params", {})))
+        settings += _unequal(_settings(here[name]), _settings(there[name]))
         changed = _changed(_digests(here[name], "outs"), _digests(there[name], "outs"))
         (data if name in _EXACT else results).extend(changed)
         inputs |= set(_changed(_digests(here[name], "deps"), _digests(there[name], "deps"))) - made
@@ -110,9 +110,8 @@ def _figures(stages: Stages, path: Path) -> dict[str, float | None]:
         raise ProjectError(f"{path} is missing: name the run's metrics.json, or run `dvc pull {FIGURES}`") from error
     except (OSError, ValueError, AttributeError) as error:
         raise ProjectError(f"{path} holds no figures: {error}") from error
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != _digests(stages["evaluate"], "outs").get(
-        str(FIGURES)
-    ):
+    stated = _digests(stages["evaluate"], "outs").get(str(FIGURES))
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != stated:
         raise ProjectError(f"{path} is not the {FIGURES} of its run: the digest in the lock is another one")
     if not found:
         raise ProjectError(f"{path} holds no figures whose names begin with {' or '.join(_PRECISION)}")
@@ -131,21 +130,18 @@ def _changed(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
     return [path for path in sorted({*here, *there}) if here.get(path) != there.get(path)]
 
 
-def _flat(files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the settings that a lock has for each params file, by their names, as `model.hidden`."""
-    flat: dict[str, Any] = {}
-    for values in files.values():
-        flat |= _named(values)
-    return flat
+def _settings(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a stage by their names, as `model.hidden`, from all of its params files."""
+    return {name: value for values in stage.get("params", {}).values() for name, value in _named(values)}
 
 
-def _named(value: Any, name: str = "") -> dict[str, Any]:
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting in a mapping of mappings with its name."""
     if not isinstance(value, dict):
-        return {name: value}
-    flat: dict[str, Any] = {}
+        yield name, value
+        return
     for key, item in value.items():
-        flat |= _named(item, f"{name}.{key}" if name else str(key))
-    return flat
+        yield from _named(item, f"{name}.{key}" if name else str(key))
 
 
 def _unequal(here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[str]:
