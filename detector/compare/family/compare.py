@@ -14,6 +14,9 @@ from detector.compare.family.members import MEMBERS
 from detector.compare.family.plot import draw
 from detector.compare.family.subset import write_subset
 from detector.compare.family.table import Setting, markdown
+from detector.data.annotations import load_coco
+from detector.evaluation.bootstrap import draw_map, interval
+from detector.evaluation.detections import load_results
 from detector.params import Params
 from detector.stages.metrics_file import write_json
 
@@ -51,8 +54,13 @@ def run(
         backbone=params.model.backbone,
         machine=f"{torch.get_num_threads()} threads of {platform.machine()}, torch {torch.__version__}",
     )
-    page = markdown(costs, setting)
+    test = load_coco(part / "dataset" / "test.json")
+    found = {name: load_results(part / name / "evaluation" / "detections.json", test) for name in costs}
+    draws = {name: draw_map(test, detections, 0.5) for name, detections in found.items()}
+    page = markdown(costs, setting, draws)
     (out / TABLE).write_text(page, "utf-8")
-    write_json(out / FIGURES, {"setting": asdict(setting), "members": {k: asdict(v) for k, v in costs.items()}})
-    draw(costs, out / PLOT)
+    bounds = {name: interval(values) for name, values in draws.items()}
+    figures = {name: asdict(cost) | {"map_50_interval": bounds[name]} for name, cost in costs.items()}
+    write_json(out / FIGURES, {"setting": asdict(setting), "members": figures})
+    draw(costs, bounds, out / PLOT)
     return page

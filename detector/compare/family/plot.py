@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from detector.compare.family.measure import Cost
 _STEPS = (("proposals", "#E69F00"), ("network", "#0072B2"), ("post-processing", "#009E73"))
 
 
-def draw(costs: Mapping[str, Cost], path: Path) -> None:
-    """Write a PNG of three panels that share the members' names: training, a test image, AP."""
+def draw(costs: Mapping[str, Cost], bounds: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Write a PNG of three panels that share the members' names: training, a test image, AP.
+
+    bounds: by member, the interval of its mAP@.5, which becomes a line on its bar.
+    """
     with matplotlib.rc_context(STYLE | {"font.size": 10}):
         figure = Figure(figsize=(11, 0.55 * len(costs) + 1.6), dpi=130, layout="constrained")
         training, test, accuracy = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.3, 1))
@@ -26,8 +30,7 @@ def draw(costs: Mapping[str, Cost], path: Path) -> None:
         training.set(xlabel="training, minutes", yticks=range(len(rows)), yticklabels=[cost.title for cost in rows])
         training.invert_yaxis()
         _test_time(test, rows)
-        _bars(accuracy, [cost.map_50 for cost in rows], "#CC79A7", "{:.3f}")
-        accuracy.set(xlabel="mAP at IoU .5")
+        _accuracy(accuracy, rows, [bounds[name] for name in costs])
         for axes in (test, accuracy):
             axes.tick_params(axis="y", length=0)
         figure.savefig(path)
@@ -39,6 +42,18 @@ def _bars(axes: Axes, values: Sequence[float | None], colour: str, form: str) ->
     bars = axes.barh(range(len(values)), lengths, color=colour, height=0.6)
     axes.bar_label(bars, ["–" if value is None else form.format(value) for value in values], padding=3)
     axes.set_xlim(0, 1.18 * max([*lengths, 1e-3]))
+
+
+def _accuracy(axes: Axes, rows: list[Cost], bounds: Sequence[tuple[float, float]]) -> None:
+    """Draw one bar for each member, its interval as a line, and its figure behind both."""
+    axes.barh(range(len(rows)), [cost.map_50 or 0.0 for cost in rows], color="#CC79A7", height=0.6)
+    for row, (cost, (low, high)) in enumerate(zip(rows, bounds, strict=True)):
+        axes.plot((low, high), (row, row), color="#444444", linewidth=1.4)
+        text = "–" if cost.map_50 is None else f"{cost.map_50:.3f}"
+        end = max(value for value in (cost.map_50 or 0.0, high) if not math.isnan(value))
+        axes.annotate(text, (end, row), xytext=(5, 0), textcoords="offset points", va="center")
+    most = max([*(cost.map_50 or 0.0 for cost in rows), 1e-3])
+    axes.set(xlabel="mAP at IoU .5, 95 % interval", xlim=(0, 1.3 * most))
 
 
 def _test_time(axes: Axes, rows: list[Cost]) -> None:

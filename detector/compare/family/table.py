@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.common.tables import markdown_table
 from detector.compare.family.measure import Cost
+from detector.evaluation.bootstrap import CONFIDENCE, interval
 
 # Girshick 2015, table 4 of "Fast R-CNN" (VGG-16 on VOC 2007, one K40 GPU): hours of training, and seconds for a test
 # image without proposals.
 PAPER_RCNN, PAPER_FAST = (84.0, 47.0), (9.5, 0.32)
+# By member, its mAP@.5 in paired draws of the test images: detector.evaluation.bootstrap.
+Draws = Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +33,8 @@ class Setting:
     machine: str
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def _number(value: float | None, form: str = "") -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:{form}.3f}"
 
 
 def _milliseconds(value: float | None) -> str:
@@ -48,8 +55,9 @@ def full_training_seconds(cost: Cost, setting: Setting) -> float:
     return share * (cost.training_seconds * setting.full_epochs / cost.epochs + cost.fitting_seconds)
 
 
-def markdown(costs: Mapping[str, Cost], setting: Setting) -> str:
-    """Return the page: the table, the full cost, the number of windows, and the ratios beside the paper's."""
+def markdown(costs: Mapping[str, Cost], setting: Setting, draws: Draws) -> str:
+    """Return the page: the table, what each member gains, the full cost, the number of windows, and the ratios beside
+    the paper's."""
     intro = (
         f"{setting.train_images[0]} of {setting.train_images[1]} training images, {setting.test_images[0]} of "
         f"{setting.test_images[1]} test images; backbone {setting.backbone}; {setting.machine}. AP: VOC 2007, 11-point."
@@ -62,13 +70,38 @@ def markdown(costs: Mapping[str, Cost], setting: Setting) -> str:
             duration(cost.training_seconds + cost.fitting_seconds),
             f"{cost.disk_bytes / 1e6:,.0f}",
             *map(_milliseconds, (cost.proposal_seconds, cost.network_seconds, cost.postprocess_seconds)),
-            *map(_number, (cost.map_50, cost.map_70, cost.map_90, cost.localisation_accuracy)),
+            _number(cost.map_50),
+            _bounds(draws[name]),
+            *map(_number, (cost.map_70, cost.map_90, cost.localisation_accuracy)),
         )
-        for cost in costs.values()
+        for name, cost in costs.items()
     ]
-    table = markdown_table([*head, "mAP@.5", "mAP@.7", "mAP@.9", "localisation"], rows)
-    parts = [intro, table, _extrapolated(costs, setting), _windows(costs), _ratios(costs, setting)]
+    table = markdown_table([*head, "mAP@.5", f"{CONFIDENCE:.0%}", "mAP@.7", "mAP@.9", "localisation"], rows)
+    parts = [
+        intro,
+        table,
+        _gains(costs, draws),
+        _extrapolated(costs, setting),
+        _windows(costs),
+        _ratios(costs, setting),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _bounds(values: NDArray[np.float64], form: str = ".3f") -> str:
+    low, high = interval(values)
+    return "-" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
+
+
+def _gains(costs: Mapping[str, Cost], draws: Draws) -> str:
+    """Return what each member gains over the one before it, with the interval of the paired differences."""
+    rows: list[tuple[str, str, str]] = []
+    for earlier, later in pairwise(costs):
+        before, after = costs[earlier].map_50, costs[later].map_50
+        gain = None if before is None or after is None else after - before
+        bounds = _bounds(draws[later] - draws[earlier], "+.3f")
+        rows.append((f"{costs[later].title} after {costs[earlier].title}", _number(gain, "+"), bounds))
+    return markdown_table(["gain", "mAP@.5", f"{CONFIDENCE:.0%}"], rows) if rows else ""
 
 
 def _extrapolated(costs: Mapping[str, Cost], setting: Setting) -> str:

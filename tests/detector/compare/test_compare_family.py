@@ -246,6 +246,7 @@ COST = Cost(
     localisation_accuracy=0.6, windows=None, windows_possible=None,
 )  # fmt: skip
 SETTING = Setting((600, 2400), (200, 952), 10, "efficientnet_lite0", "1 threads of x86_64, torch 2.11")
+DRAWS = dict.fromkeys(MEMBERS, np.linspace(0.4, 0.6, 201))
 SLOW = replace(COST, title="R-CNN (SVM)", training_seconds=700.0, fitting_seconds=500.0, network_seconds=5.0)
 
 
@@ -268,9 +269,9 @@ def test_the_whole_training_is_extrapolated_by_images_and_epochs() -> None:
 
 
 def test_a_row_has_every_figure() -> None:
-    page = markdown({"fast_rcnn": COST}, SETTING)
+    page = markdown({"fast_rcnn": COST}, SETTING, DRAWS)
     assert page.startswith("600 of 2400 training images, 200 of 952 test images; backbone efficientnet_lite0; 1 thr")
-    row = "| Fast R-CNN | 2 | 100 s | 12 | 11.0 | 100.0 | 0.6 | 0.512 | 0.300 | 0.040 | 0.600 |"
+    row = "| Fast R-CNN | 2 | 100 s | 12 | 11.0 | 100.0 | 0.6 | 0.512 | 0.405 to 0.595 | 0.300 | 0.040 | 0.600 |"
     lines = page.splitlines()
     assert row in lines
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
@@ -279,31 +280,47 @@ def test_a_row_has_every_figure() -> None:
     assert page.endswith(".\n") and not page.endswith("\n\n")
 
 
+def test_each_member_is_compared_with_the_one_before_it() -> None:
+    """By paired draws: both are sure of the same images, so that their difference is known better than each of them."""
+    better = replace(COST, title="Faster R-CNN", map_50=0.6023)
+    draws = {"fast_rcnn": DRAWS["fast_rcnn"], "faster_rcnn": DRAWS["fast_rcnn"] + np.linspace(0.08, 0.12, 201)}
+    page = markdown({"fast_rcnn": COST, "faster_rcnn": better}, SETTING, draws)
+    assert "| gain | mAP@.5 | 95% |" in page
+    assert "| Faster R-CNN after Fast R-CNN | +0.090 | +0.081 to +0.119 |" in page
+    assert "gain" not in markdown({"fast_rcnn": COST}, SETTING, draws)
+    worse = markdown({"faster_rcnn": better, "fast_rcnn": replace(COST, map_50=0.0)}, SETTING, draws)
+    assert "| Fast R-CNN after Faster R-CNN | -0.602 | -0.119 to -0.081 |" in worse
+    none = markdown({"fast_rcnn": COST, "faster_rcnn": replace(better, map_50=None)}, SETTING, draws)
+    assert "| Faster R-CNN after Fast R-CNN | - |" in none
+
+
 def test_what_a_member_does_not_have_is_a_dash() -> None:
     none = replace(COST, proposal_seconds=None, map_50=math.nan, map_70=None, map_90=None, localisation_accuracy=None)
-    assert "| 2 | 100 s | 12 | - | 100.0 | 0.6 | - | - | - | - |" in markdown({"faster_rcnn": none}, SETTING)
+    assert "| 2 | 100 s | 12 | - | 100.0 | 0.6 | - | - | - | - | - |" in markdown(
+        {"faster_rcnn": none}, SETTING, {"faster_rcnn": np.full(9, np.nan)}
+    )
 
 
 def test_nothing_is_extrapolated_from_a_whole_training() -> None:
     whole = replace(SETTING, train_images=(2400, 2400), full_epochs=2)
-    assert "Extrapolated" not in markdown({"fast_rcnn": COST}, whole)
-    assert "Extrapolated" in markdown({"fast_rcnn": COST}, replace(whole, full_epochs=10))
+    assert "Extrapolated" not in markdown({"fast_rcnn": COST}, whole, DRAWS)
+    assert "Extrapolated" in markdown({"fast_rcnn": COST}, replace(whole, full_epochs=10), DRAWS)
 
 
 def test_ratios_stand_beside_the_papers() -> None:
-    page = markdown({"rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING)
+    page = markdown({"rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING, DRAWS)
     assert "| training (R-CNN (SVM)), all images and epochs | 8.0 | 8.8 (84 h to 9.5 h) |" in page
     assert "| network at test, per image | 50 | 147 (47 s to 0.32 s, without proposals) |" in page
     softmax = replace(SLOW, title="R-CNN (softmax)")
-    assert "training (R-CNN (softmax))" in markdown({"rcnn": softmax, "fast_rcnn": COST}, SETTING)
-    assert "training (R-CNN (SVM))" in markdown({"rcnn": softmax, "rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING)
-    assert "ratio" not in markdown({"rcnn_svm": SLOW}, SETTING)
+    assert "training (R-CNN (softmax))" in markdown({"rcnn": softmax, "fast_rcnn": COST}, SETTING, DRAWS)
+    assert "training (R-CNN (SVM))" in markdown({"rcnn": softmax, "rcnn_svm": SLOW, "fast_rcnn": COST}, SETTING, DRAWS)
+    assert "ratio" not in markdown({"rcnn_svm": SLOW}, SETTING, DRAWS)
 
 
 def test_windows_are_counted_for_the_sliding_window() -> None:
     windows = replace(COST, title="sliding window", windows=1234.0, windows_possible=3.58e9)
     assert "The sliding window looks at 1,234 of the 3,580,000,000 windows of an image" in markdown(
-        {"sliding_window": windows}, SETTING
+        {"sliding_window": windows}, SETTING, DRAWS
     )
 
 
@@ -323,7 +340,8 @@ def test_six_members_are_drawn(tmp_path: Path) -> None:
         )
         for name, (training, fitting, proposals, network, accuracy) in shapes.items()
     }  # fmt: skip
-    draw(costs, tmp_path / "six.png")
+    bounds = {name: (accuracy - 0.03, accuracy + 0.03) for name, (*_, accuracy) in shapes.items()}
+    draw(costs, bounds, tmp_path / "six.png")
     with Image.open(tmp_path / "six.png") as picture:
         assert picture.width > 1200 and picture.height > 500
         drawn = np.asarray(picture.convert("RGB")).reshape(-1, 3)
@@ -332,7 +350,8 @@ def test_six_members_are_drawn(tmp_path: Path) -> None:
 
 
 def test_one_member_without_figures_is_drawn(tmp_path: Path) -> None:
-    draw({"x": replace(COST, map_50=None, proposal_seconds=None, postprocess_seconds=0.0)}, tmp_path / "one.png")
+    nothing = replace(COST, map_50=None, proposal_seconds=None, postprocess_seconds=0.0)
+    draw({"x": nothing}, {"x": (math.nan, math.nan)}, tmp_path / "one.png")
     with Image.open(tmp_path / "one.png") as picture:
         assert picture.width > 1200
 
@@ -375,12 +394,15 @@ def test_two_members_for_real(params: Params, dataset: Path, tmp_path: Path, mon
     assert page.startswith("4 of 6 training images, 2 of 3 test images")
     figures = json.loads((tmp_path / "table.json").read_text("utf-8"))
     assert list(figures["members"]) == ["fast_rcnn", "faster_rcnn"]
+    bounds = [content.pop("map_50_interval") for content in figures["members"].values()]
+    assert all(0 <= low <= high <= 1 for low, high in bounds)
     fast, faster = (Cost(**content) for content in figures["members"].values())
     assert fast.proposal_seconds and faster.proposal_seconds is None
     for cost in (fast, faster):
         assert cost.epochs == 1 and cost.training_seconds > 0 and cost.network_seconds > 0
         assert cost.map_50 is not None and 0 <= cost.map_50 <= 1
     assert figures["setting"]["train_images"] == [4, 6]
+    assert "| Faster R-CNN after Fast R-CNN | " in page
     assert (tmp_path / "family.png").stat().st_size > 10_000
     monkeypatch.setattr(measure.train, "run", lambda *_: pytest.fail("it was trained again"))
     assert run() == page
