@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45
 
-The recipe is EfficientNet-Lite0, torchvision's feature pyramid over strides 8 to 32 with 128 channels, images of about
-288 x 384, AdamW with one cycle, batches of 8, bfloat16 autocast (float32 where the processor only emulates bfloat16)
-and frozen first blocks. Everything else is as `torchvision.models.detection.FasterRCNN` sets it. The trunk is this
-project's, so that both sides run it equally fast. The training and test splits are those of the last `dvc repro`. A
-training that is killed cannot be resumed.
+Backbone, its first weights, its frozen blocks and the pyramid's channels are those of --settings. The rest of the
+recipe is torchvision's feature pyramid over strides 8 to 32, images of about 288 x 384, AdamW with one cycle, batches
+of 8 and bfloat16 autocast (float32 where the processor only emulates bfloat16). Everything else is as
+`torchvision.models.detection.FasterRCNN` sets it. The trunk is this project's, so that both sides run it equally fast.
+The splits are those of the last `dvc repro`. A training that is killed cannot be resumed.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.measure import detect_all, figures
 from detector.model.backbones import BACKBONES
 from detector.model.precision import resolve_precision
+from detector.params import Params, load_params
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.stages import layout
 
-_CHANNELS, _FROZEN_BLOCKS, _BATCH = 128, 2, 8
+SETTINGS = Path(__file__).parents[1] / "settings" / "faster_rcnn.yaml"
+_BATCH = 8
 _SHORT, _LONG = 288, 384  # pixels
 _RATE, _BACKBONE_SHARE, _DECAY = 1e-3, 0.3, 0.05  # as in settings/
 # The first steps are timed to find out how many steps fit: this number of them, or fewer where they have taken that
@@ -46,23 +48,23 @@ _TIMED_STEPS, _TIMED_SHARE = 16, 0.1
 class _Trunk(nn.Module):
     """Backbone and torchvision's pyramid, under the names that its `FasterRCNN` reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, params: Params) -> None:
         super().__init__()
-        backbone = BACKBONES["efficientnet_lite0"]
-        self.body = backbone.build("imagenet")
-        self.body.freeze(_FROZEN_BLOCKS)
-        self.fpn = FeaturePyramidNetwork(list(backbone.channels), _CHANNELS, LastLevelMaxPool())
-        self.out_channels = _CHANNELS
+        backbone = BACKBONES[params.model.backbone]
+        self.body = backbone.build(params.model.start_from)
+        self.body.freeze(params.train.frozen_blocks)
+        self.out_channels = params.model.pyramid_channels
+        self.fpn = FeaturePyramidNetwork(list(backbone.channels), self.out_channels, LastLevelMaxPool())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         named = OrderedDict((str(level), maps) for level, maps in enumerate(self.body(images)))
         return self.fpn(named)  # type: ignore[no-any-return]
 
 
-def build(classes: int) -> FasterRCNN:
+def build(params: Params, classes: int) -> FasterRCNN:
     """The anchor's network; `classes` without the background."""
     return FasterRCNN(
-        _Trunk(),
+        _Trunk(params),
         num_classes=classes + 1,
         min_size=_SHORT,
         max_size=_LONG,
@@ -176,21 +178,25 @@ def find_with(network: FasterRCNN, seconds: list[float]) -> Callable[[int, bytes
     show_default=True,
     help="auto: bf16 where the processor computes it, else fp32.",
 )
+@click.option("--settings", type=click.Path(path_type=Path, exists=True), default=SETTINGS, show_default=True)
 @click.option("--dataset", type=click.Path(path_type=Path), default=layout.DATASET, show_default=True)
+@click.option("--split", default="test", show_default=True, help="Where it is measured.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/anchor"), show_default=True)
-def main(minutes: float, precision: Literal["auto", "bf16", "fp32"], dataset: Path, out: Path) -> None:
-    """Train torchvision's Faster R-CNN for this time and measure it on the test split."""
+def main(
+    minutes: float, precision: Literal["auto", "bf16", "fp32"], settings: Path, dataset: Path, split: str, out: Path
+) -> None:
+    """Train torchvision's Faster R-CNN for this time and measure it on a split."""
     torch.set_num_threads(1)
     folder = dataset / "images"
-    truth, test = load_coco(dataset / "train.json"), load_coco(dataset / "test.json")
-    network = build(len(truth.classes))
+    truth, test = load_coco(dataset / "train.json"), load_coco(dataset / f"{split}.json")
+    network = build(load_params(settings), len(truth.classes))
     used = resolve_precision(precision, torch.device("cpu"))
     print(f"precision: {used}")
     steps, spent = train(network, folder, truth, minutes, used)
     out.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), out / "weights.pt")
     seconds: list[float] = []
-    found = detect_all(find_with(network.eval(), seconds), folder, test, "anchor, test")
+    found = detect_all(find_with(network.eval(), seconds), folder, test, f"anchor, {split}")
     values = figures(test, found)[0]
     report = {
         "steps": steps,

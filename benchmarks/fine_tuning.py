@@ -32,7 +32,7 @@ from detector.params import ModelSettings, Params, TrainSettings, load_params
 from detector.proposals.store import Proposals
 from detector.stages import fetch, layout, propose, train
 
-SETTINGS = Path(__file__).parents[1] / "settings" / "shipped.yaml"
+SETTINGS = Path(__file__).parents[1] / "settings" / "faster_rcnn.yaml"
 # The first four of the classes that few-shot detection holds to be new (Kang et al., ICCV 2019, split 1).
 NEW = ("bird", "bus", "cow", "motorbike")
 _VALIDATED = 40

@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json
 
 The sources of --settings, labelled by people, stay as they are, and val and test are theirs. For each --teach a source
-of published runs is added, which vote if there are several. Each way trains for the same number of
-steps from the same weights, and is calibrated on val and measured on test as `detector evaluate` does it. A training
-that was killed is resumed, and a finished one is not repeated.
+of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the same
+number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. A training that was
+killed is resumed, and a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from pathlib import Path, PurePosixPath
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, load_coco, save_coco
 from detector.data.settings import FetchSettings
 from detector.evaluation.average_precision import evaluate_voc
+from detector.evaluation.bootstrap import draw_map, interval
 from detector.evaluation.detections import load_results
 from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import Params, load_params
@@ -32,6 +34,7 @@ from detector.stages import evaluate, fetch, propose, train
 
 SETTINGS = Path(__file__).parents[1] / "settings" / "shipped.yaml"
 _IOUS = (0.5, 0.75)
+_HEAD = ["way", "images", "boxes", "AP@.5", "gain, 95 %", "AP@.75", "gain, 95 %", "CPU minutes"]
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,21 @@ class Way:
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome of one training. images: all that it learnt from; ap_50, ap_75: 11-point, by class."""
+    """The outcome of one training. images: all that it learnt from; ap_50, ap_75: 11-point, by class; draws: mean AP at
+    both IoUs in draws of the test images, (2, draws)."""
 
     images: int
     boxes: int
     ap_50: dict[str, float]
     ap_75: dict[str, float]
     cpu_minutes: float
+    draws: NDArray[np.float64]
 
 
-def prepare(params: Params, way: Way, shown: int, folder: Path) -> CocoDataset:
+def prepare(params: Params, way: Way, shown: int | None, folder: Path) -> CocoDataset:
     """Write the dataset of one way into `folder`, and return its training split.
 
-    shown: images of an epoch, whatever the number of images, so that all ways have equal steps.
+    shown: images of an epoch, whatever the number of images, so that all ways have equal steps; None: all.
     """
     if not (folder / "train.json").exists():
         sources = [source.model_dump(mode="json") for source in params.fetch.sources]
@@ -72,13 +77,14 @@ def prepare(params: Params, way: Way, shown: int, folder: Path) -> CocoDataset:
         fetch.fetch(settings, settings.seed, folder, folder.parent / f"{folder.name}-splits.csv")
         found = load_coco(folder / "train.json")
         kept = [one for one in found.images if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
-        weighted = [replace(image, id=number, weight=shown / len(kept)) for number, image in enumerate(kept, start=1)]
+        weight = (shown or len(kept)) / len(kept)
+        weighted = [replace(image, id=number, weight=weight) for number, image in enumerate(kept, start=1)]
         save_coco(CocoDataset(found.classes, tuple(weighted)), folder / "train.json")
         propose.run(params.propose, params.model.name, folder, folder / "proposals", folder / "proposals.json", 1)
     return load_coco(folder / "train.json")
 
 
-def run(params: Params, way: Way, shown: int, out: Path) -> Trial:
+def run(params: Params, way: Way, shown: int | None, out: Path) -> Trial:
     """Train one way, and measure the exported graph on test."""
     dataset, home = out / f"{way.title}-dataset", out / way.title
     truth = prepare(params, way, shown, dataset)
@@ -89,7 +95,8 @@ def run(params: Params, way: Way, shown: int, out: Path) -> Trial:
         weights = home / "train" / WEIGHTS_FILE
         evaluate.run(params.detect, params.propose, dataset, proposals, weights, home / "evaluate")
     test = load_coco(dataset / "test.json")
-    measured = evaluate_voc(test, load_results(home / "evaluate/detections.json", test), _IOUS).by_iou
+    found = load_results(home / "evaluate/detections.json", test)
+    measured = evaluate_voc(test, found, _IOUS).by_iou
     ap_50, ap_75 = ({one.name: one.ap_11point for one in measured[iou] if one.truths} for iou in _IOUS)
     return Trial(
         images=len(truth.images),
@@ -97,6 +104,7 @@ def run(params: Params, way: Way, shown: int, out: Path) -> Trial:
         ap_50=ap_50,
         ap_75=ap_75,
         cpu_minutes=(spent["cpu_seconds"] + spent["validation_cpu_seconds"]) / 60,
+        draws=np.stack([draw_map(test, found, iou) for iou in _IOUS]),
     )
 
 
@@ -126,11 +134,14 @@ def judge(truth: CocoDataset, held_back: Path) -> Iterator[list[str]]:
 
 
 def rows(trials: dict[Way, Trial]) -> Iterator[list[str]]:
-    """Yield a row for each way with its means, and one for each class."""
+    """Yield a row for each way with its means, and how far they are from the first way's, by paired draws."""
+    first = next(iter(trials.values()))
     for way, trial in trials.items():
-        means = (statistics.fmean(value.values()) for value in (trial.ap_50, trial.ap_75))
-        counts = (f"{trial.images:,}", f"{trial.boxes:,}")
-        yield [way.title, *counts, *(f"{value:.3f}" for value in means), f"{trial.cpu_minutes:.0f}"]
+        cells = []
+        for place, value in enumerate((trial.ap_50, trial.ap_75)):
+            low, high = interval(trial.draws[place] - first.draws[place])
+            cells += [f"{statistics.fmean(value.values()):.3f}", "" if trial is first else f"{low:+.3f} to {high:+.3f}"]
+        yield [way.title, f"{trial.images:,}", f"{trial.boxes:,}", *cells, f"{trial.cpu_minutes:.0f}"]
 
 
 def class_rows(trials: dict[Way, Trial]) -> Iterator[list[str]]:
@@ -160,11 +171,8 @@ def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...], min_score: float |
 @click.option("--leave-out", multiple=True, metavar="NAME=PATTERN", help="Images of a way that it must not see.")
 @click.option("--min-score", type=float, help="Least score of a label. Default: those of the artifacts.")
 @click.option("--held-back", type=click.Path(path_type=Path, exists=True), help="COCO file: judge the labels by it.")
-@click.option("--start", default="voc20", show_default=True, help="As model.start_from.")
-@click.option("--start-rate", default=0.3, show_default=True, help="As train.start_rate.")
-@click.option("--shown", default=2000, show_default=True, help="Images of an epoch.")
-@click.option("--epochs", default=2, show_default=True)
-@click.option("--image-sizes", default="320,352,384", show_default=True, help="Of the training.")
+@click.option("--shown", type=click.IntRange(min=1), help="Images of an epoch. Default: as many as people labelled.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Default: those of the settings.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/teacher"), show_default=True)
 def main(
     settings: Path,
@@ -172,26 +180,22 @@ def main(
     leave_out: tuple[str, ...],
     min_score: float | None,
     held_back: Path | None,
-    start: str,
-    start_rate: float,
-    shown: int,
-    epochs: int,
-    image_sizes: str,
+    shown: int | None,
+    epochs: int | None,
     out: Path,
 ) -> None:
     """Print how good the labels are, and the average precision of each way, in all and by class."""
     params = load_params(settings)
-    sizes = tuple(map(int, image_sizes.split(",")))
-    changed = params.train.model_copy(update={"epochs": epochs, "start_rate": start_rate, "image_sizes": sizes})
-    model = params.model.model_copy(update={"start_from": start})
-    params = params.model_copy(update={"model": model, "train": changed})
-    trials = {}
+    length = params.train.model_copy(update={"epochs": epochs or params.train.epochs})
+    params = params.model_copy(update={"train": length})
+    trials: dict[Way, Trial] = {}
     for way in _ways(teach, leave_out, min_score):
         if held_back and way.runs:
             found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset"), held_back))
             print(f"labels of {way.title}\n{markdown_table(['class', 'objects', 'precision', 'recall'], found)}")
         trials[way] = run(params, way, shown, out)
-        print(markdown_table(["way", "images", "boxes", "AP@.5", "AP@.75", "CPU minutes"], list(rows(trials))))
+        shown = shown or trials[way].images  # those of the first way, which people labelled
+        print(markdown_table(_HEAD, list(rows(trials))))
     print(markdown_table(["class, AP@.5 / .75", *(way.title for way in trials)], list(class_rows(trials))))
 
 

@@ -61,6 +61,8 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
         "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
+    "OMP_NUM_THREADS=1 python -m benchmarks.crop_accuracy":
+        "--settings params.yaml --crop-size 32 --train-images 3 --test-images 2 --proposals 10 --epochs 1",
     "python -m benchmarks.audit --run RUN": "--dataset voc --draws 2 --seeds 1",
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
@@ -90,7 +92,7 @@ SMOKE = {
     "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32":
         "--images 2 --image-size 64 --epochs 2 --way 3",
     "OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json":
-        "--settings params.yaml --start none --shown 4 --epochs 1 --image-sizes 64 --held-back voc/test.json",
+        "--settings params.yaml --held-back voc/test.json",
     "python -m benchmarks.thresholds RUN --annotations people.json":
         "--annotations voc/test.json --images 1 --draws 1",
     "python -m benchmarks.tiles PEER --tile 416": "--dataset voc",
