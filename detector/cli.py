@@ -366,17 +366,20 @@ def digests(computation: Path | None) -> None:
     """Print the digests of params.yaml and of build/dataset, by which an artifact and its manifests name them.
 
     With --computation a file for each stage gets the digest of the code that decides its result; comments and messages
-    do not count. The stages of a project that `detector init` made depend on these files.
+    do not count. A training that starts from the shipped detector also depends on that one's weights. The stages of a project that `detector init` made depend on these files.
 
     Example: detector digests
     """
-    if computation is not None:
-        from detector.stages.computation import write_digests
-
-        write_digests(computation)
-        return
     from detector.params import load_params, params_digest
     from detector.stages import layout
+
+    if computation is not None:
+        from detector.runtime.shipped import SHIPPED
+        from detector.stages.computation import SHIPPED_WEIGHTS, write_digests
+
+        shipped = layout.PARAMS.exists() and load_params(layout.PARAMS).model.start_from == SHIPPED.name
+        write_digests(computation, SHIPPED_WEIGHTS if shipped else None)
+        return
     from detector.stages.digests import data_digest
 
     click.echo(f"settings  {params_digest(load_params(layout.PARAMS))}")

@@ -7,7 +7,9 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from detector.common.digests import sha256_of
 from detector.common.sources import imported_sources
+from detector.runtime.shipped import SHIPPED
 
 # Modules that cannot change a number: errors, progress bars, pages, and settings, whose values are compared instead.
 _WITHOUT_EFFECT = ("detector.common.", "detector.params")
@@ -15,6 +17,8 @@ _WITHOUT_EFFECT = ("detector.common.", "detector.params")
 _WITH_EFFECT = ("detector.common.content_coding", "detector.common.file_names", "detector.common.s3_names")
 # These settings also decide which source is split, for the stage that has the second module.
 _SPLIT_SETTINGS, _SPLITS = "detector.data.settings", "detector.data.splitting"
+# The file's name is repeated here because `detector.model` imports torch, which takes seconds.
+SHIPPED_WEIGHTS = SHIPPED / "weights.safetensors"
 STAGES = ("fetch", "propose", "train", "evaluate", "export")
 # Functions with texts for people.
 _SPEAKING = frozenset({"echo", "print", "progress", "warn"})
@@ -38,11 +42,18 @@ def computation_digest(module: str) -> str:
     return digest.hexdigest()
 
 
-def write_digests(folder: Path) -> None:
-    """Write the digest of each stage's computation into a file of its name."""
+def write_digests(folder: Path, start: Path | None = None) -> None:
+    """Write the digest of each stage's computation into a file of its name.
+
+    start: the file of the shipped detector's weights if the training starts from them. Its digest belongs to `train`,
+    because an upgrade may bring other weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
-        (folder / stage).write_text(f"{computation_digest(f'detector.stages.{stage}')}\n")
+        parts = [computation_digest(f"detector.stages.{stage}")]
+        if stage == "train" and start is not None:
+            parts.append(sha256_of(start))
+        (folder / stage).write_text("".join(f"{part}\n" for part in parts))
 
 
 def _essence(source: bytes) -> str:

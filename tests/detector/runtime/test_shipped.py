@@ -33,7 +33,7 @@ from tests.support.detecting import detect
 ROOT = Path(__file__).parents[3]
 CARD = SHIPPED / "README.md"
 FILES = {"model.onnx", "model.json", "README.md"}
-# For fine-tuning from a checkout: neither the wheel nor the job's image has it.
+# For trainings that start from it; the job's image does not have it.
 WEIGHTS = SHIPPED / "weights.safetensors"
 
 

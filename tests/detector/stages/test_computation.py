@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from detector.common.sources import imported_sources
-from detector.stages.computation import computation_digest
+from detector.model.weights_file import WEIGHTS_FILE
+from detector.stages.computation import SHIPPED_WEIGHTS, STAGES, computation_digest, write_digests
 
 LOSS = '''"""The loss."""
 from {package}.errors import BadError
@@ -121,3 +122,21 @@ def test_an_empty_field_that_another_python_adds_does_not_count(
     monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "novelty"))
     monkeypatch.setattr(ast.FunctionDef, "novelty", [], raising=False)
     assert digest() == before
+
+
+def test_the_weights_to_start_from_belong_to_the_training(tmp_path: Path) -> None:
+    """An upgrade may ship another detector, from which `model.start_from: voc20` starts."""
+    assert SHIPPED_WEIGHTS.name == WEIGHTS_FILE and SHIPPED_WEIGHTS.is_file()
+    weights = tmp_path / WEIGHTS_FILE
+
+    def written(start: Path | None) -> dict[str, str]:
+        write_digests(tmp_path / "computation", start)
+        return {stage: (tmp_path / "computation" / stage).read_text() for stage in STAGES}
+
+    without = written(None)
+    weights.write_bytes(b"one")
+    one = written(weights)
+    weights.write_bytes(b"two")
+    two = written(weights)
+    assert len({without["train"], one["train"], two["train"]}) == 3
+    assert all(without[stage] == one[stage] == two[stage] for stage in STAGES if stage != "train")
