@@ -366,7 +366,8 @@ def digests(computation: Path | None) -> None:
     """Print the digests of params.yaml and of build/dataset, by which an artifact and its manifests name them.
 
     With --computation a file for each stage gets the digest of the code that decides its result; comments and messages
-    do not count. A training that starts from the shipped detector also depends on that one's weights. The stages of a project that `detector init` made depend on these files.
+    do not count. A training that starts from the shipped detector also depends on that one's weights. The stages of a
+    project that `detector init` made depend on these files.
 
     Example: detector digests
     """
