@@ -6,6 +6,7 @@ A documented command without a smoke form fails the test, and so does a smoke fo
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -86,6 +87,7 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.record": "--settings params.yaml",
     "python -m benchmarks.report": "--images 20 --boxes 3 --rounds 1",
     "python -m benchmarks.sessions detector/artifacts/voc20 --artifact PEER": "--dataset voc",
+    "python -m benchmarks.story --peer PEER": "--family family",
     "python -m benchmarks.sweep --artifact detector/artifacts/voc20 --image-sizes 224,320,384,400":
         "--image-sizes 64 --dataset voc",
     "python -m benchmarks.sweep --budgets 300,1000,2000": "--budgets 5,10",
@@ -181,6 +183,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     write_run(folder / "RUN", f"{folder}/voc/images/", records, card=card, labels=labels)
     (folder / "FOLDER").symlink_to(folder / "build/dataset/images")
     _write_models(folder)
+    _write_family(folder)
     make_run(folder / "OUTPUT", DRIFT_IMAGES)
     for number in range(1000):
         (folder / f"data/val/n{number:08d}").mkdir(parents=True)
@@ -198,6 +201,16 @@ def _write_models(folder: Path) -> None:
     for name, place in {"val.json": data / "val.json", "images": data / "images", "my-photos": data / "images"}.items():
         (folder / name).symlink_to(place)
     make_artifact(folder / "models/yolox", proposals=False)
+
+
+def _write_family(folder: Path) -> None:
+    """Write what `detector compare family` leaves, of two members."""
+    (folder / "family/all-2").mkdir(parents=True)
+    (folder / "family/all-2/dataset").symlink_to(folder / "voc")
+    own = {"proposal_seconds": None, "network_seconds": 0.1, "postprocess_seconds": 0.01, "fitting_seconds": 0.0}
+    reached = {"training_seconds": 60.0, "map_50": 0.4, "map_50_interval": [0.3, 0.5]}
+    members = {name: {"title": name, **own, **reached} for name in ("fast_rcnn", "faster_rcnn")}
+    (folder / "family/table.json").write_text(json.dumps({"members": members}))
 
 
 @pytest.fixture(scope="module")
