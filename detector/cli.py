@@ -391,7 +391,11 @@ def digests(computation: Path | None) -> None:
 
 @main.command("check-lock")
 @click.argument("lock", type=_FILE)
-@click.option("--figures", type=_FILE, help="The other run's metrics.json; default: the one in the project of LOCK.")
+@click.option(
+    "--figures",
+    type=_FILE,
+    help="The other run's metrics.json; default: NAME.metrics.json beside NAME.lock, or the one in the project of LOCK.",
+)
 @click.option(
     "--tolerance", default=0.03, show_default=True, type=click.FloatRange(0, 1), help="Of average precisions."
 )
@@ -401,7 +405,7 @@ def check_lock(lock: Path, figures: Path | None, tolerance: float) -> None:
     On one kind of processor the same settings, data and code give the same weights. On another kind, the average
     precisions of both runs are compared instead. The exit code is 1 if settings, data or a figure differ.
 
-    Example: detector check-lock ../theirs/dvc.lock
+    Example: detector check-lock settings/shipped.lock
     """
     from detector.stages import layout
     from detector.stages.lock import FIGURES, compare_figures, read_lock
@@ -420,7 +424,9 @@ def check_lock(lock: Path, figures: Path | None, tolerance: float) -> None:
     if found.same:
         click.echo("weights and graph are the same, byte for byte")
         return
-    compared = compare_figures(here, FIGURES, there, figures or lock.parent / FIGURES)
+    beside = lock.with_suffix(".metrics.json")
+    figures = figures or (beside if beside.exists() else lock.parent / FIGURES)
+    compared = compare_figures(here, FIGURES, there, figures)
     for figure in compared:
         own, other = ("none" if value is None else f"{value:.4f}" for value in (figure.own, figure.other))
         click.echo(f"{figure.name}: {own} here, {other} there")

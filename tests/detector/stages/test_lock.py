@@ -132,6 +132,17 @@ def test_figures_of_another_run_and_missing_ones_are_refused(check: Check) -> No
     assert check_lock("--figures", "kept.json")[0] == 2
 
 
+def test_figures_may_lie_beside_a_lock_that_was_kept(check: Check) -> None:
+    """As those of settings/shipped.lock do."""
+    near = FIGURES | {"map_50_11point": 0.62}
+    assert check(lock(weights="w2", figures=near), near)[0] == 0
+    Path("settings").mkdir()
+    Path("theirs/dvc.lock").rename("settings/kept.lock")
+    Path("theirs/build/evaluation/metrics.json").rename("settings/kept.metrics.json")
+    done = CliRunner().invoke(main, ["check-lock", "settings/kept.lock"])
+    assert done.exit_code == 0 and "map_50_11point: 0.6400 here, 0.6200 there" in done.output
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
