@@ -394,7 +394,7 @@ def digests(computation: Path | None) -> None:
 @click.option(
     "--figures",
     type=_FILE,
-    help="The other run's metrics.json; default: NAME.metrics.json beside NAME.lock, or the one in the project of LOCK.",
+    help="The other run's metrics.json; default: NAME.metrics.json beside NAME.lock, or that of its project.",
 )
 @click.option(
     "--tolerance", default=0.03, show_default=True, type=click.FloatRange(0, 1), help="Of average precisions."
