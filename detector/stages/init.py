@@ -38,8 +38,9 @@ _LEAST_SIDE, _MOST_SIDE, _STEP = 256, 640, 32
 _STEPS = 1000
 _EPOCHS = (8, 60)
 _HOUR = 3600.0
-# Seconds of a core (AMD EPYC, AVX-512) for a training image of 384 pixels: Faster R-CNN on EfficientNet-Lite0.
-_SECONDS = 0.3
+# Seconds of a core (AMD EPYC with AVX2 only) for a training image of 384 pixels, when the whole of the written network
+# is trained.
+_SECONDS = 0.2
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ None of these tests knows a figure of it: it may be replaced by another member o
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import tomllib
@@ -22,12 +23,13 @@ from detector.data.classes import VOC_CLASSES
 from detector.export.card import BEGIN, renewed, tables
 from detector.export.onnx_export import export_onnx
 from detector.model.trained import load_trained
-from detector.params import load_params
+from detector.params import Params, load_params, params_digest
 from detector.runtime.artifact import load_artifact
 from detector.runtime.detector import Detector, open_detector
 from detector.runtime.images import decode_image
 from detector.runtime.postprocess import Detections
 from detector.runtime.shipped import SHIPPED
+from detector.stages.lock import read_lock
 from tests.support.detecting import detect
 
 ROOT = Path(__file__).parents[3]
@@ -69,6 +71,18 @@ def test_the_weights_beside_it_are_those_of_the_graph(tmp_path: Path) -> None:
     # Not by name: the exporter numbers layers, and the numbers change with the operations around them.
     stored, again = (sorted(item.raw_data for item in graph.initializer) for graph in graphs)
     assert stored == again
+
+
+def test_the_lock_beside_its_settings_is_that_of_the_run_that_made_it() -> None:
+    """`detector check-lock settings/shipped.lock` compares another run with it."""
+    stages = read_lock(ROOT / "settings/shipped.lock")
+    shipped = load_params(ROOT / "settings/shipped.yaml")
+    used = {key: value for stage in stages.values() for key, value in stage["params"]["params.yaml"].items()}
+    locked = Params.model_validate({name: used[name] for name in ("fetch", "propose", "model", "train", "detect")})
+    assert locked == shipped and params_digest(locked) == load_artifact(SHIPPED).params_digest
+    made = {out["path"]: out["md5"] for out in stages["evaluate"]["outs"]}
+    for path, kept in (("model.onnx", SHIPPED / "model.onnx"), ("metrics.json", "settings/shipped.metrics.json")):
+        assert made[f"build/evaluation/{path}"] == hashlib.md5((ROOT / kept).read_bytes()).hexdigest()
 
 
 def test_wheel_and_repository_carry_it() -> None:
