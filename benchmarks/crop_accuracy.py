@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.crop_accuracy
 
-Each way is trained and tested on the same images, with the same proposals. Fast R-CNN is also trained with as few
-regions an image as R-CNN has crops. A run that was stopped goes on where it was. `build/dataset` is what
-`detector fetch` makes.
+Each way is trained and tested on the same images, with the same proposals at test. In training, R-CNN draws its crops
+from the best 500 proposals of an image and Fast R-CNN its regions from 1,000, as in `detector compare family`. Fast
+R-CNN is also trained with as few regions an image as R-CNN has crops. A run that was stopped goes on where it was.
+`build/dataset` is what `detector fetch` makes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ IOU = 0.5
 
 @dataclass(frozen=True)
 class Way:
-    """A member of the family, with a crop's side in pixels or with a number of regions for each image of a step."""
+    """A member of the family, with a crop's side in pixels, or with a number of regions for each image of a step."""
 
     member: str
     crop_size: int | None = None
@@ -42,16 +43,16 @@ class Way:
     @property
     def name(self) -> str:
         """Return the name of the way's folder."""
-        return f"{self.member}-{self.crop_size or self.regions or 'whole'}"
+        return f"{self.member}-{self.crop_size or self.regions or 'as-set'}"
 
     def params(self, base: Params, epochs: int) -> Params:
         """Return the settings of this way."""
-        params = MEMBERS[self.member].params(base, epochs)
-        model = {"crop_size": self.crop_size} if self.crop_size else {}
-        train = {"regions": self.regions} if self.regions else {}
-        return params.model_copy(
-            update={"model": params.model.model_copy(update=model), "train": params.train.model_copy(update=train)}
-        )
+        changed = MEMBERS[self.member].params(base, epochs).model_dump()
+        if self.crop_size is not None:
+            changed["model"]["crop_size"] = self.crop_size
+        if self.regions is not None:
+            changed["train"]["regions"] = self.regions
+        return Params.model_validate(changed)
 
 
 def title(cost: Cost, params: Params) -> str:
@@ -66,7 +67,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.option("--settings", type=click.Path(path_type=Path, exists=True), default=SETTINGS, show_default=True)
 @click.option("--dataset", type=_FOLDER, default=layout.DATASET, show_default=True)
-@click.option("--crop-size", "crop_sizes", type=int, multiple=True, default=(64, 128), show_default=True)
+@click.option(
+    "--crop-size", "crop_sizes", type=click.IntRange(min=1), multiple=True, default=(64, 128), show_default=True
+)
 @click.option("--train-images", type=click.IntRange(min=1), default=400, show_default=True)
 @click.option("--test-images", type=click.IntRange(min=1), default=200, show_default=True)
 @click.option("--proposals", type=click.IntRange(min=1), default=200, show_default=True, help="Of a test image.")
@@ -96,21 +99,21 @@ def main(
     few = MEMBERS["rcnn"].params(base, epochs).train.regions
     ways = [Way("fast_rcnn"), Way("fast_rcnn", regions=few), *(Way("rcnn", crop_size=side) for side in crop_sizes)]
     rows: list[tuple[str, ...]] = []
-    first: NDArray[np.float64] | None = None
+    first: tuple[NDArray[np.float64], float] | None = None
     for way in ways:
         params = way.params(base, epochs)
         cost = measure(MEMBERS[way.member].title, params, out / "dataset", out / "proposals", out / way.name)
         found = load_results(out / way.name / "evaluation" / "detections.json", test)
-        draws = draw_map(test, found, IOU)
-        low, high = interval(draws)
-        gap = "" if first is None else "{:+.3f} to {:+.3f}".format(*interval(draws - first))
-        first = draws if first is None else first
+        draws, own = draw_map(test, found, IOU), cost.map_50 or 0.0
+        low, high = interval(draws, own)
+        gap = "" if first is None else "{:+.3f} to {:+.3f}".format(*interval(draws - first[0], own - first[1]))
+        first = first or (draws, own)
         rows.append(
             (
                 title(cost, params),
                 f"{cost.training_seconds / 60:.1f}",
                 f"{1000 * cost.network_seconds:,.0f}",
-                f"{cost.map_50 or 0:.3f} ({low:.3f} to {high:.3f})",
+                f"{own:.3f} ({low:.3f} to {high:.3f})",
                 gap,
             )
         )

@@ -5,7 +5,8 @@
 #   benchmarks/gpu.sh FOLDER [YOLOX.onnx]
 #
 # FOLDER holds photographs. DEVICE=cpu tries the script on a machine without a GPU. If build/dataset is there, the
-# recipe of settings/shipped.yaml is trained and measured too: only this needs DVC, and nothing needs Great Expectations.
+# recipe of settings/shipped.yaml is trained and measured too: only this needs DVC and data/weights/yolox_nano.onnx
+# (docs/backbones.md), and nothing needs Great Expectations.
 set -eu
 photos=$1
 device=${DEVICE:-cuda}
@@ -18,7 +19,8 @@ fi
 python -m benchmarks.loading --device "$device" --images "${TRAINING_IMAGES:-512}"
 if [ -d build/dataset ]; then
   # Stages read and write below the folder in which they run: the project's own results stay.
-  mkdir -p build/gpu/recipe/build
+  mkdir -p build/gpu/recipe/build build/gpu/recipe/data
+  ln -sfn "$PWD/data/weights" build/gpu/recipe/data/weights
   cp settings/shipped.yaml build/gpu/recipe/params.yaml
   ln -sfn "$PWD/build/dataset" build/gpu/recipe/build/dataset
   PYTHONPATH=$PWD

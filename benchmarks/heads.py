@@ -2,7 +2,8 @@
 
     python -m benchmarks.heads
 
-Times are CPU milliseconds of one thread for a noise image. A trained graph takes about as long as an untrained one.
+Times are CPU milliseconds of one thread for a noise image. A trained graph takes about as long as an untrained one
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -2,16 +2,19 @@
 
     python -m benchmarks.story --peer PEER
 
-The members' figures are those of the last `detector compare family`. Peers are detectors that others trained on COCO;
-they are measured here on the same test images, one thread, from decoded pixels to boxes, and have no training minutes.
+The members' figures are those of the last `detector compare family`: their time is wall time, the sum of the medians of
+the steps. Peers are detectors that others trained on COCO. They are measured here on the same test images, and have no
+training minutes; their time is CPU time of one thread, from decoded pixels to boxes. The two kinds of time are equal
+only where nothing else runs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from matplotlib import rc_context
@@ -38,9 +41,8 @@ class Point:
     bounds: tuple[float, float]
 
 
-def members(family: Path) -> list[Point]:
-    """Return the members that `detector compare family` has measured, with the whole time for a test image."""
-    found = json.loads((family / "table.json").read_text("utf-8"))["members"].values()
+def members(found: Mapping[str, Any]) -> list[Point]:
+    """Return the members that have figures in the content of table.json, with the whole time for a test image."""
     return [
         Point(
             title=one["title"],
@@ -49,14 +51,21 @@ def members(family: Path) -> list[Point]:
             map_50=one["map_50"],
             bounds=tuple(one["map_50_interval"]),
         )
-        for one in found
+        for one in found["members"].values()
+        if one["map_50"] is not None
     ]
 
 
 def peers(opened: Iterable[Measured], truth: CocoDataset) -> list[Point]:
     """Return the points of artifacts that have looked at all test images."""
     return [
-        Point(one.name, one.milliseconds, None, one.ap[IOUS[0]], interval(draw_map(truth, one.found, IOUS[0])))
+        Point(
+            one.name,
+            one.milliseconds,
+            None,
+            one.ap[IOUS[0]],
+            interval(draw_map(truth, one.found, IOUS[0]), one.ap[IOUS[0]]),
+        )
         for one in opened
     ]
 
@@ -98,9 +107,17 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks/story.png"), show_default=True)
 def main(family: Path, peer_folders: tuple[Path, ...], out: Path) -> None:
     """Draw the family beside other detectors."""
-    points = members(family)
+    table = family / "table.json"
+    if not table.is_file():
+        raise click.ClickException(f"{table} is missing: run `detector compare family` first")
+    found = json.loads(table.read_text("utf-8"))
+    points = members(found)
+    if not points:
+        raise click.ClickException(
+            f"{table}: no member has an average precision, because the test images have no truths"
+        )
     if peer_folders:
-        (dataset,) = family.glob("*/dataset")
+        dataset = family / found["part"] / "dataset"
         truth = load_coco(dataset / "test.json")
         opened = [open_artifact(folder, True, truth) for folder in peer_folders]
         measure(opened, dataset / "images", truth)

@@ -138,9 +138,10 @@ def rows(trials: dict[Way, Trial]) -> Iterator[list[str]]:
     first = next(iter(trials.values()))
     for way, trial in trials.items():
         cells = []
-        for place, value in enumerate((trial.ap_50, trial.ap_75)):
-            low, high = interval(trial.draws[place] - first.draws[place])
-            cells += [f"{statistics.fmean(value.values()):.3f}", "" if trial is first else f"{low:+.3f} to {high:+.3f}"]
+        for place, name in enumerate(("ap_50", "ap_75")):
+            own, others = (statistics.fmean(getattr(one, name).values()) for one in (trial, first))
+            low, high = interval(trial.draws[place] - first.draws[place], own - others)
+            cells += [f"{own:.3f}", "" if trial is first else f"{low:+.3f} to {high:+.3f}"]
         yield [way.title, f"{trial.images:,}", f"{trial.boxes:,}", *cells, f"{trial.cpu_minutes:.0f}"]
 
 

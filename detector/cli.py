@@ -493,7 +493,8 @@ def compare_family(
 ) -> None:
     """Train and evaluate every member of the family on the same data and backbone, and compare them.
 
-    The command uses the dataset of the last `detector fetch` and params.yaml. A run that was stopped is resumed.
+    The table has a 95 % interval of each AP, and what each member gains over the one before it. The command uses the
+    dataset of the last `detector fetch` and params.yaml. A run that was stopped is resumed.
     """
     from detector.compare.family.compare import run
     from detector.compare.family.members import MEMBERS

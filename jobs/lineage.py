@@ -7,6 +7,8 @@ from jobs.formats import Manifest, Plan, sha256
 from jobs.lookup import find_record
 from jobs.published_run import MANIFEST, PublishedRun
 
+_SHIPPED = "cp settings/shipped.yaml params.yaml  # it says which files must be in data/"
+
 
 def trace(run: PublishedRun, plan: Plan) -> dict[str, str]:
     """The origin of a published run, from its manifest to the artifact's training data; digests are SHA-256.
@@ -69,7 +71,7 @@ def checks(manifest: Manifest, plan: Plan) -> list[str]:
     return [
         f"git checkout {commit}{comment}",
         # The project of the shipped artifact has no DVC remote: its settings say where its data come from.
-        *(["cp settings/shipped.yaml params.yaml", "dvc repro"] if plan.model is None else ["dvc pull"]),
+        *([_SHIPPED, "dvc repro"] if plan.model is None else ["dvc pull"]),
         f"detector digests    # settings {settings:.12}, data {data:.12}",
     ]
 

@@ -19,8 +19,8 @@ from jobs.progress import TerminalProgress
 from jobs.storage import Store
 from jobs.worker import PartTask, Worker
 
-# An image takes a core about 40 ms, and holds Python's lock for about 3 ms of them: twelve threads would fill it.
-THREADS_A_PROCESS = 8
+# An image takes a core 20 ms or more, and holds Python's lock for about 3 ms of them: six threads would fill it.
+THREADS_A_PROCESS = 6
 
 
 def spread(threads: int) -> int:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from benchmarks import anchor
 from detector.data.annotations import CocoDataset
+from detector.params import load_params
 from tests.support.datasets import image_info
 from tests.support.encoded import encode
 
@@ -50,7 +51,7 @@ def test_it_trains_for_its_time_and_finds_boxes_in_the_images_own_pixels(
     data: tuple[Path, CocoDataset],
 ) -> None:
     folder, truth = data
-    network = anchor.build(len(truth.classes))
+    network = anchor.build(load_params(anchor.SETTINGS), len(truth.classes))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     steps, minutes = anchor.train(
         network, folder, truth, minutes=0.001, precision="fp32"

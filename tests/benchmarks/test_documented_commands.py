@@ -210,7 +210,7 @@ def _write_family(folder: Path) -> None:
     own = {"proposal_seconds": None, "network_seconds": 0.1, "postprocess_seconds": 0.01, "fitting_seconds": 0.0}
     reached = {"training_seconds": 60.0, "map_50": 0.4, "map_50_interval": [0.3, 0.5]}
     members = {name: {"title": name, **own, **reached} for name in ("fast_rcnn", "faster_rcnn")}
-    (folder / "family/table.json").write_text(json.dumps({"members": members}))
+    (folder / "family/table.json").write_text(json.dumps({"part": "all-2", "members": members}))
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def _copy(planned: Path, name: str) -> Path:
 def test_threads_and_shards_give_the_same_bytes(boxcar: Boxcar, planned: Path) -> None:
     one, many, sharded = (_copy(planned, name) for name in ("one", "many", "sharded"))
     boxcar("work", one, "--threads", 1)
-    boxcar("work", many, "--threads", 7)
+    boxcar("work", many, "--threads", 5)
     for shard in (2, 0, 3, 1):
         boxcar("work", sharded, "--shard", shard, "--shards", 4, "--threads", 2)
     assert len(part_bytes(one)) == 6

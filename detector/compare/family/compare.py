@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -59,8 +60,9 @@ def run(
     draws = {name: draw_map(test, detections, 0.5) for name, detections in found.items()}
     page = markdown(costs, setting, draws)
     (out / TABLE).write_text(page, "utf-8")
-    bounds = {name: interval(values) for name, values in draws.items()}
+    estimates = {name: math.nan if cost.map_50 is None else cost.map_50 for name, cost in costs.items()}
+    bounds = {name: interval(draws[name], estimate) for name, estimate in estimates.items()}
     figures = {name: asdict(cost) | {"map_50_interval": bounds[name]} for name, cost in costs.items()}
-    write_json(out / FIGURES, {"setting": asdict(setting), "members": figures})
+    write_json(out / FIGURES, {"part": part.name, "setting": asdict(setting), "members": figures})
     draw(costs, bounds, out / PLOT)
     return page

@@ -47,13 +47,14 @@ def _bars(axes: Axes, values: Sequence[float | None], colour: str, form: str) ->
 def _accuracy(axes: Axes, rows: list[Cost], bounds: Sequence[tuple[float, float]]) -> None:
     """Draw one bar for each member, its interval as a line, and its figure behind both."""
     axes.barh(range(len(rows)), [cost.map_50 or 0.0 for cost in rows], color="#CC79A7", height=0.6)
+    ends = [
+        max(cost.map_50 or 0.0, 0.0 if math.isnan(high) else high) for cost, (_, high) in zip(rows, bounds, strict=True)
+    ]
     for row, (cost, (low, high)) in enumerate(zip(rows, bounds, strict=True)):
         axes.plot((low, high), (row, row), color="#444444", linewidth=1.4)
         text = "–" if cost.map_50 is None else f"{cost.map_50:.3f}"
-        end = max(value for value in (cost.map_50 or 0.0, high) if not math.isnan(value))
-        axes.annotate(text, (end, row), xytext=(5, 0), textcoords="offset points", va="center")
-    most = max([*(cost.map_50 or 0.0 for cost in rows), 1e-3])
-    axes.set(xlabel="mAP at IoU .5, 95 % interval", xlim=(0, 1.3 * most))
+        axes.annotate(text, (ends[row], row), xytext=(5, 0), textcoords="offset points", va="center")
+    axes.set(xlabel="mAP at IoU .5, 95 % interval", xlim=(0, 1.25 * max([*ends, 1e-3])))
 
 
 def _test_time(axes: Axes, rows: list[Cost]) -> None:

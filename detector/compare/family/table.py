@@ -71,7 +71,7 @@ def markdown(costs: Mapping[str, Cost], setting: Setting, draws: Draws) -> str:
             f"{cost.disk_bytes / 1e6:,.0f}",
             *map(_milliseconds, (cost.proposal_seconds, cost.network_seconds, cost.postprocess_seconds)),
             _number(cost.map_50),
-            _bounds(draws[name]),
+            _bounds(draws[name], cost.map_50),
             *map(_number, (cost.map_70, cost.map_90, cost.localisation_accuracy)),
         )
         for name, cost in costs.items()
@@ -88,9 +88,9 @@ def markdown(costs: Mapping[str, Cost], setting: Setting, draws: Draws) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _bounds(values: NDArray[np.float64], form: str = ".3f") -> str:
-    low, high = interval(values)
-    return "-" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
+def _bounds(draws: NDArray[np.float64], estimate: float | None, form: str = "") -> str:
+    low, high = interval(draws, math.nan if estimate is None else estimate)
+    return "-" if math.isnan(low) else f"{low:{form}.3f} to {high:{form}.3f}"
 
 
 def _gains(costs: Mapping[str, Cost], draws: Draws) -> str:
@@ -99,9 +99,14 @@ def _gains(costs: Mapping[str, Cost], draws: Draws) -> str:
     for earlier, later in pairwise(costs):
         before, after = costs[earlier].map_50, costs[later].map_50
         gain = None if before is None or after is None else after - before
-        bounds = _bounds(draws[later] - draws[earlier], "+.3f")
+        bounds = _bounds(draws[later] - draws[earlier], gain, "+")
         rows.append((f"{costs[later].title} after {costs[earlier].title}", _number(gain, "+"), bounds))
-    return markdown_table(["gain", "mAP@.5", f"{CONFIDENCE:.0%}"], rows) if rows else ""
+    if not rows:
+        return ""
+    note = (
+        "The intervals say how far a figure could be off because the test images are few; other seeds are not in them."
+    )
+    return markdown_table(["gain", "mAP@.5", f"{CONFIDENCE:.0%}"], rows) + f"\n\n{note}"
 
 
 def _extrapolated(costs: Mapping[str, Cost], setting: Setting) -> str:

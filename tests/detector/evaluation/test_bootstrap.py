@@ -47,12 +47,14 @@ def test_without_truths_nothing_is_known(make) -> None:
     empty = make.dataset(make.image(1, []), classes=("cat", "dog"))
     assert np.isnan(draw_map(empty, {}, 0.5, draws=5)).all()
     assert np.isnan(draw_map(make.dataset(classes=("cat",)), {}, 0.5, draws=5)).all()
-    assert all(map(math.isnan, interval(draw_map(empty, {}, 0.5, draws=5))))
-    assert all(map(math.isnan, interval(np.zeros(0))))
+    assert all(map(math.isnan, interval(draw_map(empty, {}, 0.5, draws=5), math.nan)))
+    assert all(map(math.isnan, interval(np.zeros(0), 0.5)))
 
 
-def test_an_interval_leaves_out_a_fortieth_on_each_side() -> None:
-    assert interval(np.arange(1001.0)[::-1]) == pytest.approx((25.0, 975.0))
+def test_an_interval_leaves_out_a_fortieth_on_each_side_and_takes_the_bias_off() -> None:
+    assert interval(np.arange(1001.0)[::-1], 500.0) == pytest.approx((25.0, 975.0))
+    # All draws are above the estimate: so is the estimate above the truth.
+    assert interval(np.arange(1001.0), 0.0) == pytest.approx((-975.0, -25.0))
 
 
 def test_an_unknown_image_is_refused(make) -> None:

@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
+from detector.cli import main
 from detector.common.sources import imported_sources
 from detector.model.weights_file import WEIGHTS_FILE
 from detector.stages.computation import SHIPPED_WEIGHTS, STAGES, computation_digest, write_digests
@@ -122,6 +125,21 @@ def test_an_empty_field_that_another_python_adds_does_not_count(
     monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "novelty"))
     monkeypatch.setattr(ast.FunctionDef, "novelty", [], raising=False)
     assert digest() == before
+
+
+@pytest.mark.parametrize(("start", "lines"), [("voc20", 2), ("none", 1), (None, 1)])
+def test_the_command_looks_at_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str | None, lines: int
+) -> None:
+    """None: a folder without params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    if start:
+        content = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())
+        content["model"]["start_from"] = start
+        Path("params.yaml").write_text(yaml.safe_dump(content))
+    done = CliRunner().invoke(main, ["digests", "--computation", "build/computation"])
+    assert done.exit_code == 0, done.output
+    assert len(Path("build/computation/train").read_text().splitlines()) == lines
 
 
 def test_the_weights_to_start_from_belong_to_the_training(tmp_path: Path) -> None:
