@@ -31,9 +31,9 @@ def judge(records: Sequence[Record], plan: Plan, artifact: Artifact) -> list[flo
     return [float("nan") if drift.value is None else drift.value for drift in found.values()]
 
 
-def dimmed(record: Record, by: float) -> Record:
-    """Return the record with every score lower by `by`, but not below .3."""
-    boxes = [box.model_copy(update={"score": max(0.3, box.score - by)}) for box in record.boxes]
+def dimmed(record: Record, by: float, least: float) -> Record:
+    """Return the record with every score lower by `by`, but not below `least`, which is the run's own."""
+    boxes = [box.model_copy(update={"score": max(least, box.score - by)}) for box in record.boxes]
     return record.model_copy(update={"boxes": boxes})
 
 
@@ -69,7 +69,9 @@ def main(output: str, draws: int) -> None:
                 own * -(-DRIFT_IMAGES // len(own)), plan, artifact
             )
     for by in (0.02, 0.05, 0.1):
-        rows[f"all, scores lower by {by}"] = judge([dimmed(record, by) for record in records], plan, artifact)
+        rows[f"all, scores lower by {by}"] = judge(
+            [dimmed(record, by, plan.min_score) for record in records], plan, artifact
+        )
     for name, values in rows.items():
         print(f"| {name} | {' | '.join(f'{value:.2f}' for value in values)} |")
 

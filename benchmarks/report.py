@@ -95,7 +95,8 @@ def _record(
     random: np.random.Generator,
 ) -> Record:
     etag, width, height = known
-    scores = np.sort(random.integers(3000, 10_001, count))[::-1] / 10_000
+    least = round(10_000 * plan.min_score)
+    scores = np.sort(random.integers(least, 10_001, count))[::-1] / 10_000
     boxes = [
         BoxRecord(
             label=classes[random.integers(len(classes))],

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.synthetic import write_parts
 from detector.runtime.shipped import SHIPPED
-from jobs.formats import BoxRecord, PlannedImage, QualityRecord, Record
+from jobs.formats import BoxRecord, Plan, PlannedImage, QualityRecord, Record
 from jobs.model import open_model
 from jobs.plan import make_plan, plan_options
 from jobs.storage import Entry, open_store
@@ -56,12 +56,13 @@ def make_run(folder: Path, images: int) -> None:
     source: Any = Keys(images)
     plan = make_plan(source, output, model, plan_options(source, model, part_size=500), print)
     random = np.random.default_rng(0)
-    for _ in write_parts(output, plan, lambda image: _record(plan.run, image, model.artifact.classes, random)):
+    for _ in write_parts(output, plan, lambda image: _record(plan, image, model.artifact.classes, random)):
         pass
 
 
-def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.random.Generator) -> Record:
-    scores = np.sort(random.integers(3000, 10_001, BOXES))[::-1] / 10_000
+def _record(plan: Plan, image: PlannedImage, classes: tuple[str, ...], random: np.random.Generator) -> Record:
+    least = round(10_000 * plan.min_score)
+    scores = np.sort(random.integers(least, 10_001, BOXES))[::-1] / 10_000
     places = random.integers(0, 150 * 16, (BOXES, 2)) / 16
     sides = random.integers(16, 150 * 16, (BOXES, 2)) / 16
     labels = random.integers(0, len(classes), BOXES)
@@ -73,7 +74,7 @@ def _record(run: str, image: PlannedImage, classes: tuple[str, ...], random: np.
         for i in range(BOXES)
     ]  # fmt: skip
     return Record(
-        run=run, image=Keys.uri + image.key, etag=image.etag, version_id=None, bytes=image.size, width=WIDTH,
+        run=plan.run, image=Keys.uri + image.key, etag=image.etag, version_id=None, bytes=image.size, width=WIDTH,
         height=HEIGHT, status="ok", error=None, boxes=boxes, image_quality=_quality(random),
     )  # fmt: skip
 
