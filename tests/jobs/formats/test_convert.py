@@ -187,10 +187,13 @@ def test_memory_does_not_grow_with_the_run(
         publish(first, [record.model_copy(update={"image": f"{record.image}{i}"}) for i in range(count)], part_size=2)
         run = PublishedRun.open(str(first))
         convert(run, to, tmp_path)  # once before, for what is loaded once
-        tracemalloc.start()
-        path, *_ = convert(run, to, tmp_path)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        measured = []
+        for _ in range(2):  # the smaller one, because what runs beside it in this process may be measured too
+            tracemalloc.start()
+            path, *_ = convert(run, to, tmp_path)
+            measured.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(measured))
         assert path.stat().st_size > count * 40 * len(record.boxes)
     assert peaks[1] < 1.5 * peaks[0]
 
