@@ -71,7 +71,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--crop-size", "crop_sizes", type=click.IntRange(min=1), multiple=True, default=(64, 128), show_default=True
 )
 @click.option("--train-images", type=click.IntRange(min=1), default=400, show_default=True)
-@click.option("--test-images", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option("--test-images", type=click.IntRange(min=1), help="Default: all.")
 @click.option("--proposals", type=click.IntRange(min=1), default=200, show_default=True, help="Of a test image.")
 @click.option("--epochs", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--out", type=_FOLDER, default=Path("build/benchmarks/crop_accuracy"), show_default=True)
@@ -80,7 +80,7 @@ def main(
     dataset: Path,
     crop_sizes: tuple[int, ...],
     train_images: int,
-    test_images: int,
+    test_images: int | None,
     proposals: int,
     epochs: int,
     out: Path,
