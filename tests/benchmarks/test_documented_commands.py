@@ -62,6 +62,8 @@ SMOKE = {
     "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
         "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
+    "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 30 --settings settings/shipped.yaml --split val":
+        "--minutes 0.001 --settings params.yaml",
     "OMP_NUM_THREADS=1 python -m benchmarks.crop_accuracy":
         "--settings params.yaml --crop-size 32 --train-images 3 --test-images 2 --proposals 10 --epochs 1",
     "python -m benchmarks.audit --run RUN": "--dataset voc --draws 2 --seeds 1",
