@@ -93,7 +93,7 @@ def main(
             "detect": base.detect.model_copy(update={"max_proposals": proposals}),
         }
     )
-    counts = {"train": train_images, "val": 1, "test": test_images}
+    counts = {"train": train_images, "val": 0, "test": test_images}
     write_subset(dataset, out / "dataset", counts, base.train.seed)
     test = load_coco(out / "dataset" / "test.json")
     few = MEMBERS["rcnn"].params(base, epochs).train.regions

@@ -39,8 +39,8 @@ def run(
     train_images, test_images: the numbers of images, None for all. epochs: the number to use instead of that in
     `params`. What was measured before in `out` with the same params and images is not measured again.
     """
-    # Val is not used, but the stage `propose` needs the file.
-    counts = {"train": train_images, "val": 1, "test": test_images}
+    # Val is empty, so that it cannot choose an epoch: all members train to their end.
+    counts = {"train": train_images, "val": 0, "test": test_images}
     part = out / f"{train_images or 'all'}-{test_images or 'all'}"
     sizes = write_subset(dataset, part / "dataset", counts, params.train.seed)
     costs: dict[str, Cost] = {}

@@ -405,6 +405,8 @@ def test_two_members_for_real(params: Params, dataset: Path, tmp_path: Path, mon
         assert cost.epochs == 1 and cost.training_seconds > 0 and cost.network_seconds > 0
         assert cost.map_50 is not None and 0 <= cost.map_50 <= 1
     assert figures["setting"]["train_images"] == [4, 6]
+    # No epoch is chosen: an image or two of val would choose by chance.
+    assert "best" not in json.loads((tmp_path / "4-2/fast_rcnn/log/metrics.json").read_text("utf-8"))
     assert "| Faster R-CNN after Fast R-CNN | " in page
     assert (tmp_path / "family.png").stat().st_size > 10_000
     monkeypatch.setattr(measure.train, "run", lambda *_: pytest.fail("it was trained again"))
