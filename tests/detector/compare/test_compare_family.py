@@ -398,7 +398,7 @@ def test_two_members_for_real(params: Params, dataset: Path, tmp_path: Path, mon
     figures = json.loads((tmp_path / "table.json").read_text("utf-8"))
     assert list(figures["members"]) == ["fast_rcnn", "faster_rcnn"]
     bounds = [content.pop("map_50_interval") for content in figures["members"].values()]
-    assert all(0 <= low <= high <= 1 for low, high in bounds)
+    assert all(low <= high for low, high in bounds)  # a basic interval may go beyond 0 and 1
     fast, faster = (Cost(**content) for content in figures["members"].values())
     assert fast.proposal_seconds and faster.proposal_seconds is None
     for cost in (fast, faster):
