@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 import numpy as np
@@ -52,7 +52,7 @@ class _Trunk(nn.Module):
         super().__init__()
         backbone = BACKBONES[params.model.backbone]
         self.body = backbone.build(params.model.start_from)
-        self.body.freeze(params.train.frozen_blocks)
+        self.body.freeze(params.train.frozen_blocks)  # type: ignore[operator]
         self.out_channels = params.model.pyramid_channels
         self.fpn = FeaturePyramidNetwork(list(backbone.channels), self.out_channels, LastLevelMaxPool())
 
@@ -122,7 +122,7 @@ def train(
     torch.manual_seed(seed)
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for name, p in trained if name.startswith("backbone.body.") == body], "lr": rate}
         for body, rate in ((True, _RATE * _BACKBONE_SHARE), (False, _RATE))
     ]

@@ -127,8 +127,8 @@ def _counts(
         drawn = dice.choice(images, looked, replace=False)
         if errors[drawn].sum() < LEAST_ERRORS:
             continue
-        total = corrected_total(objects[drawn], boxes[drawn], images, int(boxes.sum()))
-        alone = corrected_total(objects[drawn], np.zeros(looked), images, 0)
+        total = corrected_total(objects[drawn].tolist(), boxes[drawn].tolist(), images, int(boxes.sum()))
+        alone = corrected_total(objects[drawn].tolist(), [0.0] * looked, images, 0)
         covered.append(total.low <= truth <= total.high)
         widths.append((total.high - total.low) / (alone.high - alone.low))
     width = float(np.mean(widths)) if widths else math.nan
@@ -199,8 +199,8 @@ def _count_photographs(
             if verdict.verdict != "right" and (label is None or label in (box.label, verdict.label))
         ]
         left = [one for one in missed if label in (None, one.label)]
-        objects = [one for one in known[record.image] if label in (None, one.label)]
-        rows.append((len(objects), len(of), bool(wrong or left)))
+        there = [one for one in known[record.image] if label in (None, one.label)]
+        rows.append((len(there), len(of), bool(wrong or left)))
     objects, boxes, errors = (np.array(column) for column in zip(*rows, strict=True))
     _counts(tally, label or "all labels", objects, boxes, errors, draws, np.random.default_rng(0))
 
@@ -239,9 +239,9 @@ def _audits(tally: Tally, run: PublishedRun, known: Mapping[str, Sequence[Known]
             kind = "share of right boxes" + ("" if one.label is None else ", of a label")
             covered[kind].append(one.low <= right[one.label] / boxes[one.label] <= one.high)
             ranges[kind].append((one.low, one.high))
-        missed = audit.missed[0]
-        covered["share of images with a missed object"].append(missed.low <= with_missed / images <= missed.high)
-        ranges["share of images with a missed object"].append((missed.low, missed.high))
+        every = audit.missed[0]
+        covered["share of images with a missed object"].append(every.low <= with_missed / images <= every.high)
+        ranges["share of images with a missed object"].append((every.low, every.high))
     share = right[None] / boxes[None] if boxes[None] else math.nan
     print(
         f"\n{images} photographs, {boxes[None]:,} boxes, {share:.3f} of them right; {objects:,} objects; objects "

@@ -22,9 +22,9 @@ from benchmarks.mosaics import write_mosaics
 from detector.common.progress import progress
 from detector.data.annotations import CocoDataset, load_coco
 from detector.evaluation.average_precision import evaluate_voc
-from detector.evaluation.detections import DetectionSet
 from detector.runtime.detector import Detector, Image, read_for
 from detector.runtime.images import decode_image
+from detector.runtime.postprocess import Detections
 from detector.stages import layout
 
 IOUS = (0.5, 0.75)
@@ -46,7 +46,7 @@ READERS: dict[str, Callable[[Detector, bytes], Image]] = {"full size": read_whol
 
 def measure(artifact: Measured, folder: Path, truth: CocoDataset) -> list[str]:
     """Return a row of a table for each reader: AP at each of IOUS, and CPU milliseconds an image."""
-    found: dict[str, DetectionSet] = {name: {} for name in READERS}
+    found: dict[str, dict[int, Detections]] = {name: {} for name in READERS}
     reading: dict[str, list[float]] = {name: [] for name in READERS}
     whole: dict[str, list[float]] = {name: [] for name in READERS}
     for info in progress(truth.images, len(truth.images), "measure"):

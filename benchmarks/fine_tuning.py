@@ -2,19 +2,21 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --augment flip --augment flip,colour --augment flip,scale
+    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --epochs 18 --shipped-epochs 32
 
 The photographs are those of the last `dvc repro` with settings/voc2007-400px.yaml. Four of VOC's classes are held to be
 new: the first detector learns the other sixteen, on photographs without any of the four. Then each way trains on the
 same photographs of the new classes, or on scenes that the project draws, which are far from VOC. The ways differ in
-`model.start_from`, or, with --augment, in `train.augment`. A training that was killed is resumed, and a finished one is
-not repeated.
+`model.start_from`, or, with --augment, in `train.augment`. With --shipped-epochs, the shipped detector takes part as a
+start, with its own network and with nothing frozen, as `detector init` writes it; it knows the classes of VOC, so that
+only the scenes are new to it. A training that was killed is resumed, and a finished one is not repeated.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,18 +35,21 @@ from detector.proposals.store import Proposals
 from detector.stages import fetch, layout, propose, train
 
 SETTINGS = Path(__file__).parents[1] / "settings" / "faster_rcnn.yaml"
+SHIPPED = SETTINGS.with_name("shipped.yaml")
+# Rates of the weights that come from the shipped detector. `detector init` writes the first.
+_START_RATES = (0.3, 1.0)
 # The first four of the classes that few-shot detection holds to be new (Kang et al., ICCV 2019, split 1).
 NEW = ("bird", "bus", "cow", "motorbike")
 _VALIDATED = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Way:
-    """What a training starts from, and how its images are changed."""
+    """What a training starts from, and the settings in which it differs from the others."""
 
     title: str
-    start_from: str
-    augment: tuple[str, ...] = ("flip",)
+    model: Mapping[str, object]
+    train: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def only(truth: CocoDataset, classes: Sequence[str], images: Sequence[ImageInfo]
     for number, image in enumerate(images, start=1):
         labels = table[image.labels]
         own = labels >= 0
-        parts = {"boxes": image.boxes[own], "ignore": image.ignore[own], "crowd": image.crowd[own]}
-        kept.append(replace(image, id=number, labels=labels[own], **parts))
+        boxes, ignore, crowd = image.boxes[own], image.ignore[own], image.crowd[own]
+        kept.append(replace(image, id=number, boxes=boxes, labels=labels[own], ignore=ignore, crowd=crowd))
     return CocoDataset(tuple(classes), tuple(kept))
 
 
@@ -164,12 +169,25 @@ def compare(
     found: dict[Way, list[Trial]] = {}
     for seed in range(1, seeds + 1):
         for way in ways:
-            own = settings.model_copy(update={"seed": seed, "augment": way.augment})
-            named = model.model_copy(update={"start_from": way.start_from})
+            own = settings.model_copy(update={"seed": seed, **way.train})
             home = out / f"{domain}-{way.title.replace(' ', '-')}-{seed}"
-            found.setdefault(way, []).append(run(folder, named, own, home))
+            found.setdefault(way, []).append(run(folder, model.model_copy(update=way.model), own, home))
             print(f"{domain}, seed {seed}, {way.title}: {found[way][-1]}", flush=True)
     return found
+
+
+def shipped(epochs: int) -> Iterator[Way]:
+    """Yield the shipped detector as a start, once for each rate of its weights."""
+    params = load_params(SHIPPED)
+    network: dict[str, object] = {"start_from": "voc20", "start_sha256": None}
+    for name in ("name", "backbone", "head", "pyramid_channels", "hidden", "dropout"):
+        network[name] = getattr(params.model, name)
+    for rate in _START_RATES:
+        yield Way(
+            f"the shipped detector at rate {rate:g}",
+            network,
+            {"epochs": epochs, "frozen_blocks": 0, "start_rate": rate, "proposals": params.train.proposals},
+        )
 
 
 @click.command()
@@ -178,6 +196,7 @@ def compare(
 @click.option("--images", default=100, show_default=True, help="Training images.")
 @click.option("--tested", default=480, show_default=True, help="Test images at most.")
 @click.option("--epochs", default=4, show_default=True)
+@click.option("--shipped-epochs", type=click.IntRange(min=1), help="On the scenes, the shipped detector takes part.")
 @click.option("--first-epochs", default=2, show_default=True, help="Of the first detector.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--image-size", default=256, show_default=True, help="Pixels of the longer side.")
@@ -189,6 +208,7 @@ def main(
     images: int,
     tested: int,
     epochs: int,
+    shipped_epochs: int | None,
     first_epochs: int,
     seeds: int,
     image_size: int,
@@ -204,16 +224,18 @@ def main(
     start = out / "start"
     long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
     run(first, model, long, start)
-    ways = [Way("ImageNet", "imagenet"), Way("the first detector", str(start / WEIGHTS_FILE))]
+    learnt = {"start_from": str(start / WEIGHTS_FILE)}
+    ways = [Way("ImageNet", {"start_from": "imagenet"}, {}), Way("the first detector", learnt, {})]
     if lists:
-        ways = [Way(names or "none", ways[1].start_from, tuple(filter(None, names.split(",")))) for names in lists]
+        ways = [Way(names or "none", learnt, {"augment": tuple(filter(None, names.split(",")))}) for names in lists]
     for domain in domains or ("voc", "scenes"):
         folder = (
             prepare_new(dataset, out, params, images, tested)
             if domain == "voc"
             else prepare_scenes(out, params, images, tested)
         )
-        trials = compare(domain, folder, ways, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
+        own = [*ways, *shipped(shipped_epochs)] if shipped_epochs and domain == "scenes" else ways
+        trials = compare(domain, folder, own, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
         counts = [len(load_coco(folder / f"{name}.json").images) for name in layout.SPLITS]
         print(
             f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {epochs} epochs, {seeds} seeds"

@@ -50,13 +50,13 @@ def plant(truth: CocoDataset, seed: int) -> tuple[CocoDataset, dict[Kind, set[in
             labels[index] = (labels[index] + random.integers(1, len(truth.classes))) % len(truth.classes)
             faulty["swapped"].add(number)
         for index in np.flatnonzero((drawn >= 2 * SHARE) & (drawn < 3 * SHARE)):
-            boxes[index] = _moved(image, index, random)
+            boxes[index] = _moved(image, int(index), random)
             faulty["misplaced"].add(number)
         kept = drawn >= SHARE
         if not kept.all():
             faulty["overlooked"].add(number)
-        flags = {"ignore": image.ignore[kept], "crowd": image.crowd[kept]}
-        images.append(replace(image, boxes=boxes[kept], labels=labels[kept], **flags))
+        ignore, crowd = image.ignore[kept], image.crowd[kept]
+        images.append(replace(image, boxes=boxes[kept], labels=labels[kept], ignore=ignore, crowd=crowd))
     return CocoDataset(truth.classes, tuple(images), truth.category_ids), faulty
 
 

@@ -52,7 +52,15 @@ def _mosaic(
             sheet = sheet.crop((0, 0, *large.size))
     file_name = f"{number:06d}.jpg"
     sheet.save(out / file_name, quality=QUALITY)
-    joined = {name: np.concatenate([getattr(info, name) for info in photos]) for name in ("labels", "ignore", "crowd")}
-    joined["boxes"] = np.concatenate(boxes)
     width, height = sheet.size
-    return dataclasses.replace(photos[0], id=number, file_name=file_name, width=width, height=height, **joined)
+    return dataclasses.replace(
+        photos[0],
+        id=number,
+        file_name=file_name,
+        width=width,
+        height=height,
+        boxes=np.concatenate(boxes),
+        labels=np.concatenate([info.labels for info in photos]),
+        ignore=np.concatenate([info.ignore for info in photos]),
+        crowd=np.concatenate([info.crowd for info in photos]),
+    )

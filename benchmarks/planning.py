@@ -158,8 +158,13 @@ def write_inventory(keys: Keys, root: Path) -> None:
         pyarrow.parquet.write_table(pyarrow.table(columns), path)
         md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         files.append({"key": path.name, "size": path.stat().st_size, "MD5checksum": md5})
-    report = {"sourceBucket": "bucket", "destinationBucket": "arn:aws:s3:::reports", "fileFormat": "Parquet"}
-    report |= {"fileSchema": "message s3.inventory {}", "files": files}
+    report = {
+        "sourceBucket": "bucket",
+        "destinationBucket": "arn:aws:s3:::reports",
+        "fileFormat": "Parquet",
+        "fileSchema": "message s3.inventory {}",
+        "files": files,
+    }
     (folder / "manifest.json").write_text(json.dumps(report))
 
 

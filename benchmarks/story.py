@@ -93,7 +93,7 @@ def draw(points: Sequence[Point], path: Path) -> None:
         trainings.set(xlabel="training, minutes", xlim=(0, None))
         for axes in (times, trainings):
             axes.grid(alpha=0.3)
-        figure.legend(loc="outside right", frameon=False)
+        figure.legend(loc="outside right", frameon=False)  # type: ignore[call-overload]
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 

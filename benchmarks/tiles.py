@@ -109,8 +109,8 @@ def main(artifact: Path, tile: int, overlap: float, dataset: Path, split: str) -
     print(f"{count} mosaics of {split}, {opened.name}, tiles of {tile}, overlap {overlap}; {processor()}, one thread\n")
     print("| way |", " | ".join(f"AP@{IOU} {name}, all-point (11-point)" for name in SIZES), "| images/s |")
     print("| --- |", "---: | " * (len(SIZES) + 1))
-    for name, own in found.items():
-        results = [of_size(large, own, *size) for size in SIZES.values()]
+    for name, boxes in found.items():
+        results = [of_size(large, boxes, *size) for size in SIZES.values()]
         aps = " | ".join(f"{result.map_all_point(IOU):.3f} ({result.map_11point(IOU):.3f})" for result in results)
         print(f"| {name} | {aps} | {count / seconds[name]:.2f} |")
 

@@ -50,8 +50,8 @@ def main(
     images: int,
 ) -> None:
     """Make the records, draw the runs and print Markdown tables."""
-    found = [find_photographs(folder) for folder in (photos, others)]
-    make_pools(open_detector(model), *found, clean, faulty, pools)
+    ours = find_photographs(photos)
+    make_pools(open_detector(model), ours, find_photographs(others), clean, faulty, pools)
     artifact, records = load_artifact(model), load_pools(pools)
     print("| runs | reference | with an alarm | rules that warned, and in how many runs |")
     print("| --- | --- | ---: | --- |")
@@ -63,7 +63,7 @@ def main(
         named = ", ".join(f"`{rule}` {count}" for rule, count in counts.most_common()) or "none"
         share = sum(map(bool, cases)) / len(cases)
         print(f"| {len(cases)} x {fault} | {'the run before' if since else 'test images'} | {share:.1%} | {named} |")
-    print(f"\n{_timed(found[0][:TIMED])}")
+    print(f"\n{_timed(ours[:TIMED])}")
 
 
 def _timed(paths: list[Path]) -> str:
@@ -80,8 +80,8 @@ def _timed(paths: list[Path]) -> str:
         start = time.process_time()
         decoded = [decode(data, None) for data in encoded]
         between = time.process_time()
-        for image in decoded:
-            image_quality(image)
+        for one in decoded:
+            image_quality(one)
         rounds.append((time.process_time() - between, between - start))
     quality, decoding = (1000 * min(times) / len(encoded) for times in zip(*rounds, strict=True))
     return f"CPU time at {TIMED_SIDE} px: {quality:.2f} ms for the quality of an image, {decoding:.2f} ms to decode it."
