@@ -8,8 +8,8 @@ The photographs are those of the last `dvc repro` with settings/voc2007-400px.ya
 new: the first detector learns the other sixteen, on photographs without any of the four. Then each way trains on the
 same photographs of the new classes, or on scenes that the project draws, which are far from VOC. The ways differ in
 `model.start_from`, or, with --augment, in `train.augment`. With --shipped-epochs, the shipped detector takes part as a
-start, with its own network and with nothing frozen, as `detector init` writes it; it knows the classes of VOC, so that
-only the scenes are new to it. A training that was killed is resumed, and a finished one is not repeated.
+start, with its own network and nothing but the stem frozen, as `detector init` writes it; it knows the classes of VOC,
+so that only the scenes are new to it. A training that was killed is resumed, and a finished one is not repeated.
 """
 
 from __future__ import annotations

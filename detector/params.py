@@ -59,8 +59,8 @@ class ModelSettings(_Frozen):
         "thirds of the time",
     )
     pyramid_channels: int = Field(ge=1)
-    hidden: int = Field(ge=1, description="width of the head's two hidden layers")
-    dropout: float = Field(ge=0, lt=1, description="dropout between these layers, in training")
+    hidden: int = Field(ge=1, description="width of the head's hidden layers: one if light, else two")
+    dropout: float = Field(ge=0, lt=1, description="dropout behind the first of these layers, in training")
 
     @model_validator(mode="after")
     def _heads_belong_to_members(self) -> Self:

@@ -30,7 +30,7 @@ LOOKED_FOR = (
     ("fastestdet", "one output 1 x (5 + C) x H x W"),
     ("rtdetr, rfdetr, detr", "logits 1 x Q x C and boxes 1 x Q x 4"),
     ("torchvision", "boxes N x 4, whole labels N and scores N"),
-    ("rcnn", "inputs `image` (and `proposals`), outputs `scores` N x C and `boxes` N x C x 4"),
+    ("rcnn", "inputs `image` (and `proposals`), outputs `scores` N x C and `boxes` N x C x 4, or a batch of these"),
 )
 
 

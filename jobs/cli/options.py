@@ -166,7 +166,7 @@ def machine_options(command: Command) -> Command:
     command = click.option(
         "--processes",
         type=click.IntRange(min=1),
-        help="Processes that share the threads.  [default: one for every 8 threads]",
+        help="Processes that share the threads.  [default: one for every 6 threads]",
     )(command)
     command = click.option(
         "--device",
