@@ -70,7 +70,7 @@ SMOKE = {
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
-    "OMP_NUM_THREADS=1 python -m benchmarks.crops": "--settings params.yaml --photographs 1 --crop-size 32",
+    "OMP_NUM_THREADS=1 python -m benchmarks.crops --photographs 2": "--settings params.yaml --photographs 1 --crop-size 32",
     "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER":
         "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
