@@ -54,7 +54,7 @@ SETTINGS = {
 # What is added to each command. FOLDER, OUTPUT, PEER and data/val are made by the fixture.
 SMOKE = {
     "detector fetch": "",
-    "detector compare family --train-images 400 --test-images 80 --epochs 6":
+    "detector compare family --train-images 600 --epochs 5":
         "--train-images 3 --test-images 1 --epochs 1",
     "detector compare family --member fast_rcnn --member faster_rcnn": "--out build/two",
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
@@ -70,7 +70,8 @@ SMOKE = {
     "python -m benchmarks.batch --photos FOLDER": "--images 3 --sample 2 --rounds 1",
     "python -m benchmarks.batch_accuracy": "",
     "python -m benchmarks.batch_accuracy --artifact PEER --min-score 0.01": "--dataset voc",
-    "OMP_NUM_THREADS=1 python -m benchmarks.crops --photographs 2": "--settings params.yaml --photographs 1 --crop-size 32",
+    "OMP_NUM_THREADS=1 python -m benchmarks.crops --photographs 2":
+        "--settings params.yaml --photographs 1 --crop-size 32",
     "python -m benchmarks.device detector/artifacts/voc20 --photos FOLDER":
         "--images 3 --seconds 0 --batch 1 --batch 2",
     "python -m benchmarks.camera detector/artifacts/voc20": "--dataset voc",
