@@ -114,6 +114,7 @@ def _cost(title: str, params: Params, proposals: Path, out: Path) -> Cost:
     log, figures = _read(out / "log/metrics.json"), _read(out / "evaluation/metrics.json")
     timing, svm = _read(out / "evaluation/timing.json"), log.get("svm", {})
     windows = _read(proposals / "metrics.json").get("test", {}).get("windows", {})
+    looked_at = min(windows["looked_at"], params.detect.max_proposals) if windows else None
     own = METHODS[params.model.name] is None
     files = [out / "train" / WEIGHTS_FILE, *([] if own else sorted(proposals.glob("*.npz")))]
     return Cost(
@@ -131,6 +132,6 @@ def _cost(title: str, params: Params, proposals: Path, out: Path) -> Cost:
         map_70=figures["map_70_11point"],
         map_90=figures["map_90_11point"],
         localisation_accuracy=figures["localisation_accuracy"],
-        windows=windows.get("looked_at"),
+        windows=looked_at,
         windows_possible=windows.get("possible"),
     )

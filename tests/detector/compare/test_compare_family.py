@@ -182,6 +182,11 @@ def test_what_is_measured_is_not_measured_again(stages: Stages, measured: Measur
     assert first.test_seconds == pytest.approx(0.111)
 
 
+def test_windows_beyond_the_budget_are_not_looked_at(stages: Stages, measured: Measure, params: Params) -> None:
+    few = params.model_copy(update={"detect": params.detect.model_copy(update={"max_proposals": 12})})
+    assert measured("sliding_window", base=few).windows == 12.0
+
+
 def test_members_share_proposals_that_come_from_one_place(stages: Stages, measured: Measure) -> None:
     costs = {name: measured(name) for name in MEMBERS}
     assert stages.calls.count("propose") == 3 and stages.calls.count("train") == len(MEMBERS)
