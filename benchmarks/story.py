@@ -19,7 +19,7 @@ from typing import Any
 import click
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.models import IOUS, Measured, measure, open_artifact
 from detector.common.plotting import STYLE
@@ -88,7 +88,9 @@ def draw(points: Sequence[Point], path: Path) -> None:
                     text = {"color": colour if face == "white" else "white", "fontsize": 8, "zorder": number}
                     axes.annotate(f"{number}", (x, point.map_50), ha="center", va="center_baseline", **text)
         times.set(xscale="log", xlabel="time for a test image, milliseconds (log)")
+        times.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         times.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        times.xaxis.set_minor_formatter(NullFormatter())
         times.set(ylabel="mAP at IoU .5, 95 % interval", ylim=(0, 1.05 * max(point.bounds[1] for point in points)))
         trainings.set(xlabel="training, minutes", xlim=(0, None))
         for axes in (times, trainings):
