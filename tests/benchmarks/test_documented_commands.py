@@ -60,7 +60,7 @@ SMOKE = {
     "detector compare backbones": "--network efficientnet_lite0 --repeats 1",
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
     "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
-        "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
+        "--dataset voc --images 2 --tested 2 --epochs 1 --shipped-epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 30 --settings settings/shipped.yaml --split val":
         "--minutes 0.001 --settings params.yaml",
