@@ -239,9 +239,9 @@ def _audits(tally: Tally, run: PublishedRun, known: Mapping[str, Sequence[Known]
             kind = "share of right boxes" + ("" if one.label is None else ", of a label")
             covered[kind].append(one.low <= right[one.label] / boxes[one.label] <= one.high)
             ranges[kind].append((one.low, one.high))
-        every = audit.missed[0]
-        covered["share of images with a missed object"].append(every.low <= with_missed / images <= every.high)
-        ranges["share of images with a missed object"].append((every.low, every.high))
+        overall = audit.missed[0]
+        covered["share of images with a missed object"].append(overall.low <= with_missed / images <= overall.high)
+        ranges["share of images with a missed object"].append((overall.low, overall.high))
     share = right[None] / boxes[None] if boxes[None] else math.nan
     print(
         f"\n{images} photographs, {boxes[None]:,} boxes, {share:.3f} of them right; {objects:,} objects; objects "

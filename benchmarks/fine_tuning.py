@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --augment flip --augment flip,colour --augment flip,scale
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --epochs 18 --shipped-epochs 32
+    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --epochs 9 --shipped-epochs 16
 
 The photographs are those of the last `dvc repro` with settings/voc2007-400px.yaml. Four of VOC's classes are held to be
 new: the first detector learns the other sixteen, on photographs without any of the four. Then each way trains on the
