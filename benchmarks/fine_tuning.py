@@ -2,14 +2,16 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --augment flip --augment flip,colour --augment flip,scale
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --epochs 9 --shipped-epochs 16
+    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --init voc20=16 --init imagenet=11
+    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --own build/dataset --init voc20=16 --init imagenet=11
 
 The photographs are those of the last `dvc repro` with settings/voc2007-400px.yaml. Four of VOC's classes are held to be
 new: the first detector learns the other sixteen, on photographs without any of the four. Then each way trains on the
 same photographs of the new classes, or on scenes that the project draws, which are far from VOC. The ways differ in
-`model.start_from`, or, with --augment, in `train.augment`. With --shipped-epochs, the shipped detector takes part as a
-start, with its own network and nothing but the stem frozen, as `detector init` writes it; it knows the classes of VOC,
-so that only the scenes are new to it. A training that was killed is resumed, and a finished one is not repeated.
+`model.start_from`, or, with --augment, in `train.augment`. With --init, the settings that `detector init` writes for a
+start take part, for so many epochs; the shipped detector knows the classes of VOC, so that only the scenes are new to
+it. With --own, these alone learn a dataset of `detector fetch`, whatever it has. A training that was killed is resumed,
+and a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 
 import click
 import numpy as np
+import yaml
 
 from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
@@ -33,11 +37,9 @@ from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import ModelSettings, Params, TrainSettings, load_params
 from detector.proposals.store import Proposals
 from detector.stages import fetch, layout, propose, train
+from detector.stages.init import STARTS, TEMPLATE
 
 SETTINGS = Path(__file__).parents[1] / "settings" / "faster_rcnn.yaml"
-SHIPPED = SETTINGS.with_name("shipped.yaml")
-# Rates of the weights that come from the shipped detector. `detector init` writes the first.
-_START_RATES = (0.3, 1.0)
 # The first four of the classes that few-shot detection holds to be new (Kang et al., ICCV 2019, split 1).
 NEW = ("bird", "bus", "cow", "motorbike")
 _VALIDATED = 40
@@ -176,18 +178,30 @@ def compare(
     return found
 
 
-def shipped(epochs: int) -> Iterator[Way]:
-    """Yield the shipped detector as a start, once for each rate of its weights."""
-    params = load_params(SHIPPED)
-    network: dict[str, object] = {"start_from": "voc20", "start_sha256": None}
-    for name in ("name", "backbone", "head", "pyramid_channels", "hidden", "dropout"):
-        network[name] = getattr(params.model, name)
-    for rate in _START_RATES:
-        yield Way(
-            f"the shipped detector at rate {rate:g}",
-            network,
-            {"epochs": epochs, "frozen_blocks": 0, "start_rate": rate, "proposals": params.train.proposals},
-        )
+def prepare_own(dataset: Path, out: Path, params: Params, images: int, tested: int) -> Path:
+    """Write some of the images of a dataset of `detector fetch`."""
+    order = np.random.default_rng(1)
+    splits = {}
+    for name, count in (("train", images), ("val", _VALIDATED), ("test", tested)):
+        truth = load_coco(dataset / f"{name}.json")
+        chosen = sorted(order.permutation(len(truth.images))[:count])
+        splits[name] = only(truth, truth.classes, [truth.images[place] for place in chosen])
+    save(out / "own", dataset / "images", splits, params)
+    return out / "own"
+
+
+def written(option: str) -> Way:
+    """Return the way START=EPOCHS: the network and the rates that `detector init` writes for this start.
+
+    Raises click.UsageError if the option is not such a text.
+    """
+    start, _, epochs = option.partition("=")
+    if start not in STARTS or not epochs.isdecimal() or int(epochs) < 1:
+        raise click.UsageError(f"--init {option}: write START=EPOCHS, as voc20=16; the starts are {', '.join(STARTS)}")
+    content = yaml.safe_load(Template(TEMPLATE.read_text("utf-8")).safe_substitute(vars(STARTS[start]), sources=""))
+    model = {name: value for name, value in content["model"].items() if name != "image_size"}
+    rates = {name: content["train"][name] for name in ("learning_rate", "backbone_rate", "frozen_blocks", "proposals")}
+    return Way(f"init from {start} for {epochs} epochs", model, {**rates, "epochs": int(epochs)})
 
 
 @click.command()
@@ -196,7 +210,8 @@ def shipped(epochs: int) -> Iterator[Way]:
 @click.option("--images", default=100, show_default=True, help="Training images.")
 @click.option("--tested", default=480, show_default=True, help="Test images at most.")
 @click.option("--epochs", default=4, show_default=True)
-@click.option("--shipped-epochs", type=click.IntRange(min=1), help="On the scenes, the shipped detector takes part.")
+@click.option("--init", "inits", multiple=True, metavar="START=EPOCHS", help="What `detector init` writes takes part.")
+@click.option("--own", type=click.Path(path_type=Path, exists=True), help="A dataset of `detector fetch` to learn.")
 @click.option("--first-epochs", default=2, show_default=True, help="Of the first detector.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--image-size", default=256, show_default=True, help="Pixels of the longer side.")
@@ -208,7 +223,8 @@ def main(
     images: int,
     tested: int,
     epochs: int,
-    shipped_epochs: int | None,
+    inits: tuple[str, ...],
+    own: Path | None,
     first_epochs: int,
     seeds: int,
     image_size: int,
@@ -216,30 +232,34 @@ def main(
     out: Path,
 ) -> None:
     """Print a table for each domain with the average precision of each way on test."""
+    if own and (lists or not inits):
+        raise click.UsageError("--own goes with --init START=EPOCHS, and without --augment")
     params = load_params(SETTINGS)
     model = params.model.model_copy(update={"image_size": image_size})
     sizes = (image_size - 32, image_size, image_size + 32)
     settings = params.train.model_copy(update={"image_sizes": sizes, "average": 0.99, "device": "cpu"})
-    first = prepare_first(dataset, out, params)
-    start = out / "start"
-    long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
-    run(first, model, long, start)
-    learnt = {"start_from": str(start / WEIGHTS_FILE)}
-    ways = [Way("ImageNet", {"start_from": "imagenet"}, {}), Way("the first detector", learnt, {})]
-    if lists:
-        ways = [Way(names or "none", learnt, {"augment": tuple(filter(None, names.split(",")))}) for names in lists]
-    for domain in domains or ("voc", "scenes"):
-        folder = (
-            prepare_new(dataset, out, params, images, tested)
-            if domain == "voc"
-            else prepare_scenes(out, params, images, tested)
-        )
-        own = [*ways, *shipped(shipped_epochs)] if shipped_epochs and domain == "scenes" else ways
-        trials = compare(domain, folder, own, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
+    last = {option.partition("=")[0]: option for option in inits}  # of several for one start
+    ways = []
+    if own is None:
+        start = out / "start"
+        long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
+        run(prepare_first(dataset, out, params), model, long, start)
+        learnt = {"start_from": str(start / WEIGHTS_FILE)}
+        ways = [Way("ImageNet", {"start_from": "imagenet"}, {}), Way("the first detector", learnt, {})]
+        if lists:
+            ways = [Way(names or "none", learnt, {"augment": tuple(filter(None, names.split(",")))}) for names in lists]
+    for domain in ("own",) if own else domains or ("voc", "scenes"):
+        if own:
+            folder = prepare_own(own, out, params, images, tested)
+        elif domain == "voc":
+            folder = prepare_new(dataset, out, params, images, tested)
+        else:
+            folder = prepare_scenes(out, params, images, tested)
+        compared = ways if domain == "voc" else [*ways, *(written(option) for option in last.values())]
+        trials = compare(domain, folder, compared, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
         counts = [len(load_coco(folder / f"{name}.json").images) for name in layout.SPLITS]
-        print(
-            f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {epochs} epochs, {seeds} seeds"
-        )
+        usual = "" if own else f", {epochs} epochs where a way names none"
+        print(f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {seeds} seeds{usual}")
         print(markdown_table(["way", "AP@.5", "AP@.5:.95", "AP@.5, any", "CPU minutes"], list(rows(trials))))
 
 

@@ -4,15 +4,16 @@
 
 The sources of --settings, labelled by people, stay as they are, and val and test are theirs. For each --teach a source
 of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the same
-number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. A training that was
-killed is resumed, and a finished one is not repeated.
+number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. With --labelled, people
+have labelled only so many images of train, drawn at random. A training that was killed is resumed, and a finished one
+is not repeated.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -63,10 +64,26 @@ class Trial:
     draws: NDArray[np.float64]
 
 
-def prepare(params: Params, way: Way, shown: int | None, folder: Path) -> CocoDataset:
+def hide(params: Params, labelled: int, folder: Path) -> frozenset[str]:
+    """Return the names of the training images of people's sources but `labelled` of them, which are drawn by the seed
+    of the settings; the sources are fetched into `folder`.
+
+    Raises click.UsageError if there are fewer.
+    """
+    if not (folder / "train.json").exists():
+        fetch.fetch(params.fetch, params.fetch.seed, folder, folder.parent / f"{folder.name}-splits.csv")
+    names = sorted(image.file_name for image in load_coco(folder / "train.json").images)
+    if labelled > len(names):
+        raise click.UsageError(f"--labelled {labelled}: people have labelled {len(names)} images of train")
+    order = np.random.default_rng(params.fetch.seed).permutation(len(names))
+    return frozenset(names[place] for place in order[labelled:])
+
+
+def prepare(params: Params, way: Way, shown: int | None, folder: Path, hidden: Collection[str] = ()) -> CocoDataset:
     """Write the dataset of one way into `folder`, and return its training split.
 
-    shown: images of an epoch, whatever the number of images, so that all ways have equal steps; None: all.
+    shown: images of an epoch, whatever the number of images, so that all ways have equal steps; None: all. hidden:
+    names of images that no way may learn from.
     """
     if not (folder / "train.json").exists():
         sources = [source.model_dump(mode="json") for source in params.fetch.sources]
@@ -76,7 +93,8 @@ def prepare(params: Params, way: Way, shown: int | None, folder: Path) -> CocoDa
         settings = FetchSettings.model_validate({"seed": params.fetch.seed, "sources": sources})
         fetch.fetch(settings, settings.seed, folder, folder.parent / f"{folder.name}-splits.csv")
         found = load_coco(folder / "train.json")
-        kept = [one for one in found.images if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
+        seen = [one for one in found.images if one.file_name not in hidden]
+        kept = [one for one in seen if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
         weight = (shown or len(kept)) / len(kept)
         weighted = [replace(image, id=number, weight=weight) for number, image in enumerate(kept, start=1)]
         save_coco(CocoDataset(found.classes, tuple(weighted)), folder / "train.json")
@@ -84,10 +102,10 @@ def prepare(params: Params, way: Way, shown: int | None, folder: Path) -> CocoDa
     return load_coco(folder / "train.json")
 
 
-def run(params: Params, way: Way, shown: int | None, out: Path) -> Trial:
-    """Train one way, and measure the exported graph on test."""
+def run(params: Params, way: Way, shown: int | None, out: Path, hidden: Collection[str] = ()) -> Trial:
+    """Train one way, and measure the exported graph on test; the arguments are those of `prepare`."""
     dataset, home = out / f"{way.title}-dataset", out / way.title
-    truth = prepare(params, way, shown, dataset)
+    truth = prepare(params, way, shown, dataset, hidden)
     proposals = dataset / "proposals"
     train.run(params.model, params.train, dataset, proposals, home / "train", home / "log", home / "state")
     spent = json.loads((home / "log/metrics.json").read_text())
@@ -172,6 +190,7 @@ def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...], min_score: float |
 @click.option("--leave-out", multiple=True, metavar="NAME=PATTERN", help="Images of a way that it must not see.")
 @click.option("--min-score", type=float, help="Least score of a label. Default: those of the artifacts.")
 @click.option("--held-back", type=click.Path(path_type=Path, exists=True), help="COCO file: judge the labels by it.")
+@click.option("--labelled", type=click.IntRange(min=1), help="Images of train that people labelled. Default: all.")
 @click.option("--shown", type=click.IntRange(min=1), help="Images of an epoch. Default: as many as people labelled.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Default: those of the settings.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/teacher"), show_default=True)
@@ -181,6 +200,7 @@ def main(
     leave_out: tuple[str, ...],
     min_score: float | None,
     held_back: Path | None,
+    labelled: int | None,
     shown: int | None,
     epochs: int | None,
     out: Path,
@@ -189,12 +209,13 @@ def main(
     params = load_params(settings)
     length = params.train.model_copy(update={"epochs": epochs or params.train.epochs})
     params = params.model_copy(update={"train": length})
+    hidden = hide(params, labelled, out / "people") if labelled else frozenset()
     trials: dict[Way, Trial] = {}
     for way in _ways(teach, leave_out, min_score):
         if held_back and way.runs:
-            found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset"), held_back))
+            found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset", hidden), held_back))
             print(f"labels of {way.title}\n{markdown_table(['class', 'objects', 'precision', 'recall'], found)}")
-        trials[way] = run(params, way, shown, out)
+        trials[way] = run(params, way, shown, out, hidden)
         shown = shown or trials[way].images  # those of the first way, which people labelled
         print(markdown_table(_HEAD, list(rows(trials))))
     print(markdown_table(["class, AP@.5 / .75", *(way.title for way in trials)], list(class_rows(trials))))

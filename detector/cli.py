@@ -55,16 +55,24 @@ def main() -> None:
 
 @main.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
-def init(data: Path) -> None:
+@click.option(
+    "--start",
+    type=click.Choice(["voc20", "imagenet"]),
+    default="voc20",
+    show_default=True,
+    help="The first weights: the shipped detector's, for photographs, or ImageNet's, for images unlike photographs.",
+)
+def init(data: Path, start: str) -> None:
     """Make this folder a project that trains a detector on DATA, a folder or a file of annotated images.
 
     The command recognises COCO, VOC, YOLO, CVAT and Label Studio, and writes params.yaml and dvc.yaml.
 
     Example: detector init data/cells
     """
+    from detector.stages.init import STARTS
     from detector.stages.init import init as run
 
-    run(data, cores(), lambda line: click.echo(visible(line)))
+    run(data, STARTS[start], cores(), lambda line: click.echo(visible(line)))
 
 
 @main.command()

@@ -27,6 +27,7 @@ from detector.stages.layout import PARAMS, PIPELINE, SIDES
 
 # DVC reads every file named dvc.yaml, so that the template must have another name.
 _TEMPLATES = Path(__file__).with_name("project")
+TEMPLATE = _TEMPLATES / "params.yaml"
 _IGNORED = {
     ".gitignore": ["/build/", "/models/", "/data/archives/", "/dvc_plots/", "/.venv/", "__pycache__/"],
     ".dvcignore": ["/.venv/", "__pycache__/"],
@@ -38,9 +39,30 @@ _LEAST_SIDE, _MOST_SIDE, _STEP = 256, 640, 32
 _STEPS = 1000
 _EPOCHS = (8, 60)
 _HOUR = 3600.0
-# Seconds of a core (AMD EPYC with AVX2 only) for a training image of 384 pixels, when the whole of the written network
-# is trained.
-_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first weights of a training: the backbone that has such weights, and the rates that suit them.
+
+    seconds: of a core (AMD EPYC with AVX2 only) for a training image of 384 pixels.
+    """
+
+    start_from: str
+    backbone: str
+    learning_rate: float
+    frozen_blocks: int
+    seconds: float
+
+
+# docs/benchmarks.md#fine-tuning compares them.
+STARTS = {
+    start.start_from: start
+    for start in (
+        Start("voc20", "yolox_nano", learning_rate=0.002, frozen_blocks=0, seconds=0.22),
+        Start("imagenet", "efficientnet_lite0", learning_rate=0.001, frozen_blocks=2, seconds=0.36),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,7 @@ class Suggestion:
     average: float
 
 
-def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
+def init(data: Path, start: Start, cores: int, say: Callable[[str], None]) -> None:
     """Write params.yaml, dvc.yaml and what git and DVC ignore into the working directory, and set up git and DVC.
 
     Raises ParamsError if a file is there already, `data` contains the project, or DVC cannot be set up, and
@@ -74,10 +96,10 @@ def init(data: Path, cores: int, say: Callable[[str], None]) -> None:
     division = source.division(stated)
     share = sum(getattr(division, name) for name in ("val", "test") if name not in stated) if division else 0.0
     training = round(len(stated["train"].dataset.images) * (1 - share))
-    suggested = suggest(list(_relative_sizes(images)), _median_side(images), training, cores)
+    suggested = suggest(list(_relative_sizes(images)), _median_side(images), training, start.seconds, cores)
     summary = f"{len(images):,} images of {place} (format {source.format}), {len(classes)} classes"
     _set_up()
-    _write(content, source, classes, suggested, summary, with_sides=division is not None)
+    _write(content, source, classes, start, suggested, summary, with_sides=division is not None)
     _first_commit()
     say(f"recognised {summary}: {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}")
     for name, part in stated.items():
@@ -135,8 +157,9 @@ def _median_side(images: list[tuple[ImageInfo, Path]]) -> int:
     return int(np.median([max(_size(image, path)) for image, path in images[:300]]))
 
 
-def suggest(sizes: list[float], side: int, training: int, cores: int) -> Suggestion:
-    """Return settings for objects of relative `sizes`, images of `side` pixels, and a number of training images."""
+def suggest(sizes: list[float], side: int, training: int, seconds: float, cores: int) -> Suggestion:
+    """Return settings for objects of relative `sizes`, images of `side` pixels, a number of training images, and a
+    network whose training takes these `seconds` of a core for an image of 384 pixels."""
     small = float(np.quantile([size for size in sizes if size > 0] or [1.0], 0.1))
     wanted = _SMALLEST / small
     bound = max(_LEAST_SIDE, min(_MOST_SIDE, side))
@@ -145,11 +168,11 @@ def suggest(sizes: list[float], side: int, training: int, cores: int) -> Suggest
     if wanted > image_size:
         reason += f"; {_STEP * math.ceil(wanted / _STEP)} would show small ones better, if the images have as many"
     batch_size = 8 if training >= 64 else 4 if training >= 16 else 2
-    affordable = _HOUR * cores / (_SECONDS * (image_size / 384) ** 2 * max(1, training))
+    affordable = _HOUR * cores / (seconds * (image_size / 384) ** 2 * max(1, training))
     least, most = _EPOCHS
     epochs = min(most, max(least, math.ceil(_STEPS * batch_size / max(1, training))))
     epochs = max(4, min(epochs, int(affordable)))
-    minutes = epochs * training * _SECONDS * (image_size / 384) ** 2 / cores / 60
+    minutes = epochs * training * seconds * (image_size / 384) ** 2 / cores / 60
     told = f"{training:,} training images; about {max(1, round(minutes))} min on {cores} core(s), guessed"
     # The moving average must forget the first steps long before the last.
     average = 0.999 if epochs * math.ceil(training / batch_size) >= 10_000 else 0.99
@@ -160,14 +183,15 @@ def _write(
     content: dict[str, Any],
     source: SourceSettings,
     classes: list[str],
+    start: Start,
     suggested: Suggestion,
     summary: str,
     with_sides: bool,
 ) -> None:
     dump = yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=1000)
     side = suggested.image_size
-    params = Template((_TEMPLATES / "params.yaml").read_text("utf-8")).substitute(
-        vars(suggested),
+    params = Template(TEMPLATE.read_text("utf-8")).substitute(
+        vars(start) | vars(suggested),
         summary=summary,
         sources=_indented(dump, 4),
         classes=yaml.safe_dump(classes, default_flow_style=True, allow_unicode=True, width=100_000).strip(),

@@ -13,18 +13,20 @@ import pytest
 import yaml
 from PIL import Image
 
-from detector.common.errors import AnnotationError, ParamsError
+from detector.common.errors import AnnotationError, ParamsError, TrainingError, WeightsError
 from detector.data.generated import GENERATED_CLASSES, draw_scene
 from detector.data.settings import FetchSettings
 from detector.data.sources import read_sources
+from detector.model.start import begin, weights_of
 from detector.params import load_params
 from detector.stages.fetch import fetch
-from detector.stages.init import init, recognise, suggest
+from detector.stages.init import STARTS, init, recognise, suggest
 from detector.stages.watched import unwatched
 from tests.support.published import write_run
 
 MD5 = f"md5:{'0' * 32}"
 ROOT = Path(__file__).parents[3]
+START = STARTS["voc20"]
 
 
 def raccoon(root: Path, count: int = 16) -> Path:
@@ -246,17 +248,36 @@ def test_each_format_is_recognised_with_its_splits(
     assert found == expected and "train" in stated and source.format == expected["format"]
 
 
+@pytest.mark.parametrize("name", STARTS)
+def test_the_network_that_is_written_takes_the_weights_of_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without_git_and_dvc(monkeypatch)
+    init(raccoon(Path("photos"), 4), STARTS[name], 2, print)
+    params = load_params(Path("params.yaml"))
+    assert params.model.start_from == name
+    begun = begin(params.model, GENERATED_CLASSES, weights_of(params.model, tmp_path))
+    other = {"imagenet": "voc20", "voc20": "imagenet"}[name]
+    with pytest.raises(WeightsError if name == "voc20" else TrainingError):
+        model = params.model.model_copy(update={"start_from": other})
+        begin(model, GENERATED_CLASSES, weights_of(model, tmp_path))
+    # Everything but the last layers is the shipped detector's, or nothing is.
+    own = {key for key in begun.network.state_dict() if ".classes." not in key}
+    assert begun.parameters == (own if name == "voc20" else set())
+
+
 def test_settings_suit_the_objects_the_images_and_the_processor() -> None:
-    small = suggest([0.02] * 9 + [0.5], side=1920, training=1000, cores=2)
+    small = suggest([0.02] * 9 + [0.5], side=1920, training=1000, seconds=0.2, cores=2)
     assert small.image_size == 640 and "800 would show small ones better" in small.image_size_reason
-    large = suggest([0.4, 0.5], side=500, training=1000, cores=2)
+    large = suggest([0.4, 0.5], side=500, training=1000, seconds=0.2, cores=2)
     assert large.image_size == 256 and large.epochs == 8 and large.batch_size == 8
-    assert suggest([0.05], side=300, training=1000, cores=2).image_size == 288  # no larger than the images
-    few = suggest([0.4], side=500, training=20, cores=2)
+    assert suggest([0.05], side=300, training=1000, seconds=0.2, cores=2).image_size == 288  # no larger than the images
+    few = suggest([0.4], side=500, training=20, seconds=0.2, cores=2)
     assert (few.epochs, few.batch_size, few.average) == (60, 4, 0.99)
-    many = [suggest([0.03], side=800, training=5000, cores=cores).epochs for cores in (1, 16)]
+    many = [suggest([0.03], side=800, training=5000, seconds=0.2, cores=cores).epochs for cores in (1, 16)]
     assert many == [4, 8]
-    assert suggest([], side=500, training=10, cores=1).batch_size == 2
+    assert suggest([], side=500, training=10, seconds=0.2, cores=1).batch_size == 2
 
 
 def test_nothing_is_overwritten_and_nothing_is_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,14 +285,14 @@ def test_nothing_is_overwritten_and_nothing_is_guessed(tmp_path: Path, monkeypat
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(ParamsError, match=r"its folder contains the project: put the data into one"):
-        init(Path(".."), 2, print)
+        init(Path(".."), START, 2, print)
     (tmp_path / "other").mkdir()
     with pytest.raises(AnnotationError, match="no format is recognised: it must hold annotations of coco, cvat, lab"):
-        init(Path("../other"), 2, print)
+        init(Path("../other"), START, 2, print)
     for name in ("params.yaml", "dvc.yaml", "splits.csv"):
         Path(name).write_text("mine")
         with pytest.raises(ParamsError, match=rf"{name} is there already"):
-            init(Path("../photos"), 2, print)
+            init(Path("../photos"), START, 2, print)
         Path(name).unlink()
     assert list(Path().iterdir()) == []
 
@@ -286,7 +307,7 @@ def test_the_written_defaults_fetch_twelve_images_with_every_seed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     without_git_and_dvc(monkeypatch)
-    init(raccoon(Path("photos"), 12), 2, print)
+    init(raccoon(Path("photos"), 12), START, 2, print)
     settings = load_params(Path("params.yaml")).fetch
     for seed in range(1, 11):
         counts = [len(split.files) for split in read_sources(settings, seed, tmp_path / "none", {}).splits.values()]
@@ -301,8 +322,8 @@ def test_a_run_is_no_project_and_sources_that_dvc_does_not_watch_are_named(
     without_git_and_dvc(monkeypatch)
     write_run(Path("boxes"), f"{tmp_path}/photos/", [])
     with pytest.raises(AnnotationError, match=r"boxes: is a published run.*runs: \[boxes\]\}; docs/circle\.md"):
-        init(Path("boxes"), 2, print)
-    init(raccoon(Path("photos"), 4), 2, print)
+        init(Path("boxes"), START, 2, print)
+    init(raccoon(Path("photos"), 4), START, 2, print)
     settings = load_params(Path("params.yaml")).fetch
     assert unwatched(settings, Path("dvc.yaml")) == []
     added = [
@@ -328,7 +349,7 @@ def test_a_folder_that_git_ignores_is_refused_and_nothing_stays(
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.chdir(tmp_path / "project")
     with pytest.raises(ParamsError, match=r"project: `dvc init` failed.*: failed to .* is ignored by your") as caught:
-        init(Path("../photos"), 2, print)
+        init(Path("../photos"), START, 2, print)
     assert "\n" not in str(caught.value) and list(Path().iterdir()) == []
 
 
@@ -338,7 +359,7 @@ def test_a_repository_that_init_made_goes_when_dvc_fails(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path / "project")
     monkeypatch.setattr("detector.stages.init.sys.executable", "false")
     with pytest.raises(ParamsError, match="`dvc init` failed, and nothing was written: exit code 1"):
-        init(photos, 2, print)
+        init(photos, START, 2, print)
     assert list(Path().iterdir()) == []
 
 
@@ -350,6 +371,6 @@ def test_what_is_written_is_valid_for_names_that_yaml_would_misread(
     for path in photos.glob("annotations/*.xml"):
         path.write_text(path.read_text().replace("<name>disc<", "<name>yes: #$x<").replace("<name>gear<", "<name>é<"))
     without_git_and_dvc(monkeypatch)
-    init(photos, 2, print)
+    init(photos, START, 2, print)
     assert load_params(Path("params.yaml")).fetch.sources[0].name() == "no: #1"
     assert "no: #1" in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["fetch"]["deps"]
