@@ -2,30 +2,25 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning
     OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --augment flip --augment flip,colour --augment flip,scale
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --domain scenes --init voc20=16 --init imagenet=11
-    OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --own build/dataset --init voc20=16 --init imagenet=11
 
 The photographs are those of the last `dvc repro` with settings/voc2007-400px.yaml. Four of VOC's classes are held to be
 new: the first detector learns the other sixteen, on photographs without any of the four. Then each way trains on the
 same photographs of the new classes, or on scenes that the project draws, which are far from VOC. The ways differ in
-`model.start_from`, or, with --augment, in `train.augment`. With --init, the settings that `detector init` writes for a
-start take part, for so many epochs; the shipped detector knows the classes of VOC, so that only the scenes are new to
-it. With --own, these alone learn a dataset of `detector fetch`, whatever it has. A training that was killed is resumed,
-and a finished one is not repeated.
+`model.start_from`, or, with --augment, in `train.augment`. A training that was killed is resumed, and a finished one is
+not repeated. `benchmarks.starts` compares the starts of `detector init`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from string import Template
 
 import click
 import numpy as np
-import yaml
 
 from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, ImageInfo, load_coco, save_coco
@@ -37,7 +32,6 @@ from detector.model.weights_file import WEIGHTS_FILE
 from detector.params import ModelSettings, Params, TrainSettings, load_params
 from detector.proposals.store import Proposals
 from detector.stages import fetch, layout, propose, train
-from detector.stages.init import STARTS, TEMPLATE
 
 SETTINGS = Path(__file__).parents[1] / "settings" / "faster_rcnn.yaml"
 # The first four of the classes that few-shot detection holds to be new (Kang et al., ICCV 2019, split 1).
@@ -58,7 +52,7 @@ class Way:
 class Trial:
     """The outcome of one training; APs are all-point, 0 to 1.
 
-    ap_50, ap: on test images like those of the training; ap_50_any: on any photographs, NaN in the other domain.
+    ap_50, ap: on test images like those of the training; ap_50_any: on any photographs, NaN elsewhere.
     """
 
     ap_50: float
@@ -159,7 +153,8 @@ def rows(found: dict[Way, list[Trial]]) -> Iterator[list[str]]:
         cells = [way.title]
         for name in ("ap_50", "ap", "ap_50_any"):
             values = [getattr(trial, name) for trial in trials]
-            cells.append(f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+            known = not math.isnan(values[0])
+            cells.append(f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})" if known else "–")
         cells.append(f"{statistics.fmean(trial.cpu_minutes for trial in trials):.1f}")
         yield cells
 
@@ -178,40 +173,12 @@ def compare(
     return found
 
 
-def prepare_own(dataset: Path, out: Path, params: Params, images: int, tested: int) -> Path:
-    """Write some of the images of a dataset of `detector fetch`."""
-    order = np.random.default_rng(1)
-    splits = {}
-    for name, count in (("train", images), ("val", _VALIDATED), ("test", tested)):
-        truth = load_coco(dataset / f"{name}.json")
-        chosen = sorted(order.permutation(len(truth.images))[:count])
-        splits[name] = only(truth, truth.classes, [truth.images[place] for place in chosen])
-    save(out / "own", dataset / "images", splits, params)
-    return out / "own"
-
-
-def written(option: str) -> Way:
-    """Return the way START=EPOCHS: the network and the rates that `detector init` writes for this start.
-
-    Raises click.UsageError if the option is not such a text.
-    """
-    start, _, epochs = option.partition("=")
-    if start not in STARTS or not epochs.isdecimal() or int(epochs) < 1:
-        raise click.UsageError(f"--init {option}: write START=EPOCHS, as voc20=16; the starts are {', '.join(STARTS)}")
-    content = yaml.safe_load(Template(TEMPLATE.read_text("utf-8")).safe_substitute(vars(STARTS[start]), sources=""))
-    model = {name: value for name, value in content["model"].items() if name != "image_size"}
-    rates = {name: content["train"][name] for name in ("learning_rate", "backbone_rate", "frozen_blocks", "proposals")}
-    return Way(f"init from {start} for {epochs} epochs", model, {**rates, "epochs": int(epochs)})
-
-
 @click.command()
 @click.option("--domain", "domains", type=click.Choice(["voc", "scenes"]), multiple=True, help="Default: both.")
 @click.option("--augment", "lists", multiple=True, metavar="NAME,NAME", help="Compare these lists; else, the starts.")
 @click.option("--images", default=100, show_default=True, help="Training images.")
 @click.option("--tested", default=480, show_default=True, help="Test images at most.")
 @click.option("--epochs", default=4, show_default=True)
-@click.option("--init", "inits", multiple=True, metavar="START=EPOCHS", help="What `detector init` writes takes part.")
-@click.option("--own", type=click.Path(path_type=Path, exists=True), help="A dataset of `detector fetch` to learn.")
 @click.option("--first-epochs", default=2, show_default=True, help="Of the first detector.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--image-size", default=256, show_default=True, help="Pixels of the longer side.")
@@ -223,8 +190,6 @@ def main(
     images: int,
     tested: int,
     epochs: int,
-    inits: tuple[str, ...],
-    own: Path | None,
     first_epochs: int,
     seeds: int,
     image_size: int,
@@ -232,34 +197,29 @@ def main(
     out: Path,
 ) -> None:
     """Print a table for each domain with the average precision of each way on test."""
-    if own and (lists or not inits):
-        raise click.UsageError("--own goes with --init START=EPOCHS, and without --augment")
     params = load_params(SETTINGS)
     model = params.model.model_copy(update={"image_size": image_size})
     sizes = (image_size - 32, image_size, image_size + 32)
     settings = params.train.model_copy(update={"image_sizes": sizes, "average": 0.99, "device": "cpu"})
-    last = {option.partition("=")[0]: option for option in inits}  # of several for one start
-    ways = []
-    if own is None:
-        start = out / "start"
-        long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
-        run(prepare_first(dataset, out, params), model, long, start)
-        learnt = {"start_from": str(start / WEIGHTS_FILE)}
-        ways = [Way("ImageNet", {"start_from": "imagenet"}, {}), Way("the first detector", learnt, {})]
-        if lists:
-            ways = [Way(names or "none", learnt, {"augment": tuple(filter(None, names.split(",")))}) for names in lists]
-    for domain in ("own",) if own else domains or ("voc", "scenes"):
-        if own:
-            folder = prepare_own(own, out, params, images, tested)
-        elif domain == "voc":
-            folder = prepare_new(dataset, out, params, images, tested)
-        else:
-            folder = prepare_scenes(out, params, images, tested)
-        compared = ways if domain == "voc" else [*ways, *(written(option) for option in last.values())]
-        trials = compare(domain, folder, compared, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
+    first = prepare_first(dataset, out, params)
+    start = out / "start"
+    long = settings.model_copy(update={"epochs": first_epochs, "average": 0.998})
+    run(first, model, long, start)
+    learnt = {"start_from": str(start / WEIGHTS_FILE)}
+    ways = [Way("ImageNet", {"start_from": "imagenet"}, {}), Way("the first detector", learnt, {})]
+    if lists:
+        ways = [Way(names or "none", learnt, {"augment": tuple(filter(None, names.split(",")))}) for names in lists]
+    for domain in domains or ("voc", "scenes"):
+        folder = (
+            prepare_new(dataset, out, params, images, tested)
+            if domain == "voc"
+            else prepare_scenes(out, params, images, tested)
+        )
+        trials = compare(domain, folder, ways, model, settings.model_copy(update={"epochs": epochs}), out, seeds)
         counts = [len(load_coco(folder / f"{name}.json").images) for name in layout.SPLITS]
-        usual = "" if own else f", {epochs} epochs where a way names none"
-        print(f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {seeds} seeds{usual}")
+        print(
+            f"{domain}: {', '.join(map(str, counts))} images to train, validate, test; {epochs} epochs, {seeds} seeds"
+        )
         print(markdown_table(["way", "AP@.5", "AP@.5:.95", "AP@.5, any", "CPU minutes"], list(rows(trials))))
 
 

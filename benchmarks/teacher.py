@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json
 
-The sources of --settings, labelled by people, stay as they are, and val and test are theirs. For each --teach a source
-of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the same
-number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. With --labelled, people
-have labelled only so many images of train, drawn at random. A training that was killed is resumed, and a finished one
-is not repeated.
+The sources of --settings, labelled by people, stay as they are, and val and test are theirs. With --labelled, people
+have labelled only so many images of train, drawn at random, and no way sees the others of these. For each --teach a
+source of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the
+same number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. A training that was
+killed is resumed, and a finished one is not repeated.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def prepare(params: Params, way: Way, shown: int | None, folder: Path, hidden: C
         settings = FetchSettings.model_validate({"seed": params.fetch.seed, "sources": sources})
         fetch.fetch(settings, settings.seed, folder, folder.parent / f"{folder.name}-splits.csv")
         found = load_coco(folder / "train.json")
+        if lacking := set(hidden) - {one.file_name for one in found.images}:
+            raise click.UsageError(f"--labelled: {min(lacking)} has another name here, so that it cannot be left out")
         seen = [one for one in found.images if one.file_name not in hidden]
         kept = [one for one in seen if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
         weight = (shown or len(kept)) / len(kept)
@@ -209,6 +211,8 @@ def main(
     params = load_params(settings)
     length = params.train.model_copy(update={"epochs": epochs or params.train.epochs})
     params = params.model_copy(update={"train": length})
+    if labelled:
+        out = out / f"labelled-{labelled}"
     hidden = hide(params, labelled, out / "people") if labelled else frozenset()
     trials: dict[Way, Trial] = {}
     for way in _ways(teach, leave_out, min_score):

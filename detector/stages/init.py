@@ -27,7 +27,6 @@ from detector.stages.layout import PARAMS, PIPELINE, SIDES
 
 # DVC reads every file named dvc.yaml, so that the template must have another name.
 _TEMPLATES = Path(__file__).with_name("project")
-TEMPLATE = _TEMPLATES / "params.yaml"
 _IGNORED = {
     ".gitignore": ["/build/", "/models/", "/data/archives/", "/dvc_plots/", "/.venv/", "__pycache__/"],
     ".dvcignore": ["/.venv/", "__pycache__/"],
@@ -45,7 +44,7 @@ _HOUR = 3600.0
 class Start:
     """The first weights of a training: the backbone that has such weights, and the rates that suit them.
 
-    seconds: of a core (AMD EPYC with AVX2 only) for a training image of 384 pixels.
+    seconds: of a core (AMD EPYC with AVX2 only) for a training image of 384 pixels, without the measurements on val.
     """
 
     start_from: str
@@ -99,7 +98,8 @@ def init(data: Path, start: Start, cores: int, say: Callable[[str], None]) -> No
     suggested = suggest(list(_relative_sizes(images)), _median_side(images), training, start.seconds, cores)
     summary = f"{len(images):,} images of {place} (format {source.format}), {len(classes)} classes"
     _set_up()
-    _write(content, source, classes, start, suggested, summary, with_sides=division is not None)
+    dump = yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=1000)
+    _write(source, params_text(start, suggested, classes, summary, dump), with_sides=division is not None)
     _first_commit()
     say(f"recognised {summary}: {', '.join(classes[:8])}{', ...' if len(classes) > 8 else ''}")
     for name, part in stated.items():
@@ -179,24 +179,19 @@ def suggest(sizes: list[float], side: int, training: int, seconds: float, cores:
     return Suggestion(image_size, reason, epochs, told, batch_size, average)
 
 
-def _write(
-    content: dict[str, Any],
-    source: SourceSettings,
-    classes: list[str],
-    start: Start,
-    suggested: Suggestion,
-    summary: str,
-    with_sides: bool,
-) -> None:
-    dump = yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=1000)
+def params_text(start: Start, suggested: Suggestion, classes: list[str], summary: str, sources: str) -> str:
+    """Return the text of params.yaml. summary: the first comment; sources: `fetch.sources` in YAML."""
     side = suggested.image_size
-    params = Template(TEMPLATE.read_text("utf-8")).substitute(
+    return Template((_TEMPLATES / "params.yaml").read_text("utf-8")).substitute(
         vars(start) | vars(suggested),
         summary=summary,
-        sources=_indented(dump, 4),
+        sources=_indented(sources, 4),
         classes=yaml.safe_dump(classes, default_flow_style=True, allow_unicode=True, width=100_000).strip(),
         image_sizes=[side - _STEP, side, side + _STEP],
     )
+
+
+def _write(source: SourceSettings, params: str, with_sides: bool) -> None:
     deps = yaml.safe_dump(list(dict.fromkeys(source.dependencies())), allow_unicode=True, width=1000)
     sides = f"- {SIDES}: {{cache: false, persist: true}} # git tracks it; an edited line runs the stage again"
     pipeline = Template((_TEMPLATES / "pipeline.yaml").read_text("utf-8")).substitute(

@@ -6,14 +6,12 @@ A documented command without a smoke form fails the test, and so does a smoke fo
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +32,7 @@ from tests.support.artifacts import make_artifact
 from tests.support.datasets import write_scenes
 from tests.support.forked import Forks, forks
 from tests.support.onnx_files import write_onnx
+from tests.support.parts import write_parts
 from tests.support.published import box, record, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -63,11 +62,10 @@ SMOKE = {
     "detector compare backbones --imagenet data/val": "--network efficientnet_lite0 --repeats 1",
     "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning":
         "--dataset voc --images 2 --tested 2 --epochs 1 --first-epochs 1 --seeds 1 --image-size 64",
-    "OMP_NUM_THREADS=1 python -m benchmarks.fine_tuning --own build/parts --image-size 384 "
-    "--init voc20=16 --init imagenet=10":
-        "--own build/dataset --images 2 --tested 2 --seeds 1 --image-size 64 --init voc20=1 "
-        "--init imagenet=1",
-    "python -m benchmarks.parts TRAIN.tar TRAIN.tar --test TEST.tar": "--val-images 1",
+    "OMP_NUM_THREADS=1 python -m benchmarks.starts build/parts --image-size 384 --voc20 16 --imagenet 10 --seeds 2":
+        "--image-size 64 --voc20 1 --imagenet 1 --seeds 1",
+    "python -m benchmarks.parts TRAIN.tar TRAIN-2.tar TRAIN-3.tar --test TEST.tar":
+        "--val-images 1 --out build/own-parts",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 45": "--minutes 0.001",
     "OMP_NUM_THREADS=1 python -m benchmarks.anchor --minutes 30 --settings settings/shipped.yaml --split val":
         "--minutes 0.001 --settings params.yaml",
@@ -195,7 +193,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, make_artifact: Callable[.
     _write_models(folder)
     _write_family(folder)
     make_run(folder / "OUTPUT", DRIFT_IMAGES)
-    _write_parts(folder)
+    for number, name in enumerate(("TRAIN.tar", "TRAIN-2.tar", "TRAIN-3.tar", "TEST.tar")):
+        write_parts(folder / name, f"{number}")
+    (folder / "build/parts").symlink_to(folder / "voc")
     for number in range(1000):
         (folder / f"data/val/n{number:08d}").mkdir(parents=True)
     Image.new("RGB", (64, 48), "red").save(folder / "data/val/n00000007/1.png")
@@ -212,23 +212,6 @@ def _write_models(folder: Path) -> None:
     for name, place in {"val.json": data / "val.json", "images": data / "images", "my-photos": data / "images"}.items():
         (folder / name).symlink_to(place)
     make_artifact(folder / "models/yolox", proposals=False)
-
-
-def _write_parts(folder: Path) -> None:
-    """Write two archives of VOC with a photograph each whose person has a head, and one without any parts."""
-    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
-    part = f"<part><name>head</name>{box}</part>"
-    size = "<size><width>64</width><height>48</height></size>"
-    Image.new("RGB", (64, 48), "red").save(folder / "person.jpg")
-    photograph = (folder / "person.jpg").read_bytes()
-    for archive in ("TRAIN.tar", "TEST.tar"):
-        with tarfile.open(folder / archive, "w") as members:
-            for name, inside in {"1": part, "2": ""}.items():
-                text = f"<annotation>{size}<object><name>person</name>{box}{inside}</object></annotation>".encode()
-                for path, content in {f"Annotations/{name}.xml": text, f"JPEGImages/{name}.jpg": photograph}.items():
-                    member = tarfile.TarInfo(f"VOC2007/{path}")
-                    member.size = len(content)
-                    members.addfile(member, io.BytesIO(content))
 
 
 def _write_family(folder: Path) -> None:

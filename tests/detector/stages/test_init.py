@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click import Choice
 from PIL import Image
 
+from detector.cli import init as command
 from detector.common.errors import AnnotationError, ParamsError, TrainingError, WeightsError
 from detector.data.generated import GENERATED_CLASSES, draw_scene
 from detector.data.settings import FetchSettings
@@ -129,8 +131,10 @@ def test_a_yolo_folder_elsewhere_is_a_source_too(tmp_path: Path) -> None:
     data = yolo(tmp_path / "data")
     (tmp_path / "project").mkdir()
     project = Project(tmp_path / "project")
-    project.run("detector", "init", "../data/data.yaml")
-    (source,) = yaml.safe_load((project.folder / "params.yaml").read_text())["fetch"]["sources"]
+    project.run("detector", "init", "../data/data.yaml", "--start", "imagenet")
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    assert (params["model"]["backbone"], params["model"]["start_from"]) == ("efficientnet_lite0", "imagenet")
+    (source,) = params["fetch"]["sources"]
     assert source == {"format": "yolo", "data": str(data / "data.yaml"), "split": {"test": 0.15}}  # val is there
     assert str(data) in yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]["fetch"]["deps"]
     project.run("detector", "fetch")
@@ -262,9 +266,13 @@ def test_the_network_that_is_written_takes_the_weights_of_its_start(
     with pytest.raises(WeightsError if name == "voc20" else TrainingError):
         model = params.model.model_copy(update={"start_from": other})
         begin(model, GENERATED_CLASSES, weights_of(model, tmp_path))
-    # Everything but the last layers is the shipped detector's, or nothing is.
-    own = {key for key in begun.network.state_dict() if ".classes." not in key}
-    assert begun.parameters == (own if name == "voc20" else set())
+    if name == "voc20":  # all but the rows of the classes
+        assert begun.parameters == {key for key in begun.network.state_dict() if ".classes." not in key}
+
+
+def test_the_command_offers_every_start() -> None:
+    (option,) = (own for own in command.params if own.name == "start")
+    assert isinstance(option.type, Choice) and list(option.type.choices) == list(STARTS)
 
 
 def test_settings_suit_the_objects_the_images_and_the_processor() -> None:
