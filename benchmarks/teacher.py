@@ -2,10 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json
 
-The sources of --settings, labelled by people, stay as they are, and val and test are theirs. With --labelled, people
-have labelled only so many images of train, drawn at random, and no way sees the others of these. For each --teach a
-source of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the
-same number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. A training that was
+The sources of --settings, labelled by people, stay as they are, and val and test are theirs. For each --teach a source
+of published runs is added, which vote if there are several. Each way trains by the recipe of --settings for the same
+number of steps, and is calibrated on val and measured on test as `detector evaluate` does it. A training that was
 killed is resumed, and a finished one is not repeated.
 """
 
@@ -13,7 +12,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -64,26 +63,10 @@ class Trial:
     draws: NDArray[np.float64]
 
 
-def hide(params: Params, labelled: int, folder: Path) -> frozenset[str]:
-    """Return the names of the training images of people's sources but `labelled` of them, which are drawn by the seed
-    of the settings; the sources are fetched into `folder`.
-
-    Raises click.UsageError if there are fewer.
-    """
-    if not (folder / "train.json").exists():
-        fetch.fetch(params.fetch, params.fetch.seed, folder, folder.parent / f"{folder.name}-splits.csv")
-    names = sorted(image.file_name for image in load_coco(folder / "train.json").images)
-    if labelled > len(names):
-        raise click.UsageError(f"--labelled {labelled}: people have labelled {len(names)} images of train")
-    order = np.random.default_rng(params.fetch.seed).permutation(len(names))
-    return frozenset(names[place] for place in order[labelled:])
-
-
-def prepare(params: Params, way: Way, shown: int | None, folder: Path, hidden: Collection[str] = ()) -> CocoDataset:
+def prepare(params: Params, way: Way, shown: int | None, folder: Path) -> CocoDataset:
     """Write the dataset of one way into `folder`, and return its training split.
 
-    shown: images of an epoch, whatever the number of images, so that all ways have equal steps; None: all. hidden:
-    names of images that no way may learn from.
+    shown: images of an epoch, whatever the number of images, so that all ways have equal steps; None: all.
     """
     if not (folder / "train.json").exists():
         sources = [source.model_dump(mode="json") for source in params.fetch.sources]
@@ -93,10 +76,7 @@ def prepare(params: Params, way: Way, shown: int | None, folder: Path, hidden: C
         settings = FetchSettings.model_validate({"seed": params.fetch.seed, "sources": sources})
         fetch.fetch(settings, settings.seed, folder, folder.parent / f"{folder.name}-splits.csv")
         found = load_coco(folder / "train.json")
-        if lacking := set(hidden) - {one.file_name for one in found.images}:
-            raise click.UsageError(f"--labelled: {min(lacking)} has another name here, so that it cannot be left out")
-        seen = [one for one in found.images if one.file_name not in hidden]
-        kept = [one for one in seen if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
+        kept = [one for one in found.images if not any(fnmatch(one.file_name, pattern) for pattern in way.left_out)]
         weight = (shown or len(kept)) / len(kept)
         weighted = [replace(image, id=number, weight=weight) for number, image in enumerate(kept, start=1)]
         save_coco(CocoDataset(found.classes, tuple(weighted)), folder / "train.json")
@@ -104,10 +84,10 @@ def prepare(params: Params, way: Way, shown: int | None, folder: Path, hidden: C
     return load_coco(folder / "train.json")
 
 
-def run(params: Params, way: Way, shown: int | None, out: Path, hidden: Collection[str] = ()) -> Trial:
-    """Train one way, and measure the exported graph on test; the arguments are those of `prepare`."""
+def run(params: Params, way: Way, shown: int | None, out: Path) -> Trial:
+    """Train one way, and measure the exported graph on test."""
     dataset, home = out / f"{way.title}-dataset", out / way.title
-    truth = prepare(params, way, shown, dataset, hidden)
+    truth = prepare(params, way, shown, dataset)
     proposals = dataset / "proposals"
     train.run(params.model, params.train, dataset, proposals, home / "train", home / "log", home / "state")
     spent = json.loads((home / "log/metrics.json").read_text())
@@ -192,7 +172,6 @@ def _ways(teach: tuple[str, ...], leave_out: tuple[str, ...], min_score: float |
 @click.option("--leave-out", multiple=True, metavar="NAME=PATTERN", help="Images of a way that it must not see.")
 @click.option("--min-score", type=float, help="Least score of a label. Default: those of the artifacts.")
 @click.option("--held-back", type=click.Path(path_type=Path, exists=True), help="COCO file: judge the labels by it.")
-@click.option("--labelled", type=click.IntRange(min=1), help="Images of train that people labelled. Default: all.")
 @click.option("--shown", type=click.IntRange(min=1), help="Images of an epoch. Default: as many as people labelled.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Default: those of the settings.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/teacher"), show_default=True)
@@ -202,7 +181,6 @@ def main(
     leave_out: tuple[str, ...],
     min_score: float | None,
     held_back: Path | None,
-    labelled: int | None,
     shown: int | None,
     epochs: int | None,
     out: Path,
@@ -211,15 +189,12 @@ def main(
     params = load_params(settings)
     length = params.train.model_copy(update={"epochs": epochs or params.train.epochs})
     params = params.model_copy(update={"train": length})
-    if labelled:
-        out = out / f"labelled-{labelled}"
-    hidden = hide(params, labelled, out / "people") if labelled else frozenset()
     trials: dict[Way, Trial] = {}
     for way in _ways(teach, leave_out, min_score):
         if held_back and way.runs:
-            found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset", hidden), held_back))
+            found = list(judge(prepare(params, way, shown, out / f"{way.title}-dataset"), held_back))
             print(f"labels of {way.title}\n{markdown_table(['class', 'objects', 'precision', 'recall'], found)}")
-        trials[way] = run(params, way, shown, out, hidden)
+        trials[way] = run(params, way, shown, out)
         shown = shown or trials[way].images  # those of the first way, which people labelled
         print(markdown_table(_HEAD, list(rows(trials))))
     print(markdown_table(["class, AP@.5 / .75", *(way.title for way in trials)], list(class_rows(trials))))

@@ -102,7 +102,7 @@ SMOKE = {
     "ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python -m benchmarks.training --precision bf16 --precision fp32":
         "--images 2 --image-size 64 --epochs 2 --way 3",
     "OMP_NUM_THREADS=1 python -m benchmarks.teacher --teach voted=RUN,RUN --held-back people.json":
-        "--settings params.yaml --held-back voc/test.json --labelled 3",
+        "--settings params.yaml --held-back voc/test.json",
     "python -m benchmarks.thresholds RUN --annotations people.json":
         "--annotations voc/test.json --images 1 --draws 1",
     "python -m benchmarks.tiles PEER --tile 416": "--dataset voc",

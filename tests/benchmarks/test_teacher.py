@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import click
 import numpy as np
-import pytest
 
-from benchmarks.teacher import Trial, Way, hide, prepare, rows
-from detector.data.annotations import load_coco
-from detector.data.settings import FetchSettings
-from detector.params import load_params
-
-ROOT = Path(__file__).parents[2]
+from benchmarks.teacher import Trial, Way, rows
 
 
 def trial(ap: float, draws: np.ndarray) -> Trial:
@@ -28,18 +19,3 @@ def test_a_gain_has_the_interval_of_the_paired_draws() -> None:
     assert first == ["without", "10", "30", "0.500", "", "0.250", "", "2"]
     assert same[4] == same[6] == "+0.000 to +0.000"
     assert other[3:5] == ["0.600", "+0.081 to +0.119"]
-
-
-def test_hidden_images_are_in_no_way(tmp_path: Path) -> None:
-    params = load_params(ROOT / "params.yaml")
-    sources = [{"format": "generated", "splits": {"train": 5, "val": 1, "test": 1}}]
-    params = params.model_copy(update={"fetch": FetchSettings.model_validate({"seed": 1, "sources": sources})})
-    hidden = hide(params, 2, tmp_path / "people")
-    everything = {image.file_name for image in load_coco(tmp_path / "people/train.json").images}
-    assert len(everything) == 5 and len(hidden) == 3 and hidden < everything
-    truth = prepare(params, Way("without"), 4, tmp_path / "without-dataset", hidden)
-    assert {image.file_name for image in truth.images} == everything - hidden
-    assert [image.weight for image in truth.images] == [2.0, 2.0]  # two images, shown four times
-    assert hide(params, 5, tmp_path / "people") == frozenset()
-    with pytest.raises(click.UsageError, match="--labelled 6: people have labelled 5 images"):
-        hide(params, 6, tmp_path / "people")
