@@ -32,7 +32,7 @@ def with_parts(archive: Path, images: Path) -> Iterator[ImageInfo]:
     try:
         with tarfile.open(archive) as members:
             found = list(_read(members, images))
-    except (tarfile.TarError, KeyError, ParseError) as error:
+    except (tarfile.TarError, KeyError, ParseError, ValueError) as error:
         raise click.UsageError(f"{archive}: is no archive of VOC: {str(error).splitlines()[0]}") from error
     if not found:
         raise click.UsageError(f"{archive}: no annotation in it has a <part> that is {', '.join(PARTS)}")
@@ -51,7 +51,7 @@ def _read(members: tarfile.TarFile, images: Path) -> Iterator[ImageInfo]:
         photograph = f"{path.stem}.jpg"
         above = name.removesuffix(f"Annotations/{path.name}")
         (images / photograph).write_bytes(_content(members, f"{above}JPEGImages/{photograph}"))
-        width, height = (int(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+        width, height = (int(root.findtext(f"size/{side}") or "") for side in ("width", "height"))
         # VOC counts pixels from 1, and its boxes include their last one.
         corners = np.array([_corners(part) for part in found]) - (1, 1, 0, 0)
         boxes = np.clip(corners, 0, (width, height, width, height)).astype(np.float32)
@@ -68,7 +68,7 @@ def _content(members: tarfile.TarFile, name: str) -> bytes:
 
 
 def _corners(part: Element) -> list[float]:
-    return [float(part.findtext(f"bndbox/{corner}") or "nan") for corner in ("xmin", "ymin", "xmax", "ymax")]
+    return [float(part.findtext(f"bndbox/{corner}") or "") for corner in ("xmin", "ymin", "xmax", "ymax")]
 
 
 @click.command()

@@ -22,7 +22,7 @@ from detector.common.tables import markdown_table
 from detector.data.annotations import CocoDataset, load_coco
 from detector.params import ModelSettings, TrainSettings, load_params
 from detector.stages import layout
-from detector.stages.init import STARTS, Start, Suggestion, params_text, suggest
+from detector.stages.init import STARTS, Start, Suggestion, median_side, params_text, relative_sizes, suggest
 
 
 def draw(dataset: Path, counts: dict[str, int], out: Path) -> dict[str, CocoDataset]:
@@ -73,25 +73,19 @@ def main(
     out: Path,
 ) -> None:
     """Print a row for each start with its average precision on the test images of DATASET."""
-    lengths = {"voc20": voc20, "imagenet": imagenet}
     splits = draw(dataset, {"train": images, "val": validated, "test": tested}, out / "dataset")
-    learnt = splits["train"].images
-    sides = [max(image.width, image.height) for image in learnt]
-    sizes = [
-        float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])) / side)
-        for image, side in zip(learnt, sides, strict=True)
-        for box in image.boxes
-    ]
+    learnt = [(image, dataset / "images" / image.file_name) for image in splits["train"].images]
+    sizes, side = list(relative_sizes(learnt)), median_side(learnt)
+    settings: dict[Way, tuple[ModelSettings, TrainSettings]] = {}
+    for name, epochs in {"voc20": voc20, "imagenet": imagenet}.items():
+        suggested = suggest(sizes, side, len(learnt), STARTS[name].seconds, cores=1)
+        suggested = replace(suggested, image_size=image_size or suggested.image_size, epochs=epochs)
+        settings[Way(f"{name}, {epochs} epochs", {}, {})] = written(STARTS[name], suggested)
     found: dict[Way, list[Trial]] = {}
-    ways = {name: Way(f"{name}, {epochs} epochs", {}, {"epochs": epochs}) for name, epochs in lengths.items()}
     for seed in range(1, seeds + 1):
-        for name, way in ways.items():
-            start = STARTS[name]
-            suggested = suggest(sizes, int(np.median(sides)), len(learnt), start.seconds, cores=1)
-            suggested = replace(suggested, image_size=image_size or suggested.image_size)
-            model, settings = written(start, suggested)
-            own = settings.model_copy(update={"seed": seed, "device": "cpu", **way.train})
-            trial = run(out / "dataset", model, own, out / f"{name}-{lengths[name]}-{seed}")
+        for way, (model, train) in settings.items():
+            own = train.model_copy(update={"seed": seed, "device": "cpu"})
+            trial = run(out / "dataset", model, own, out / f"{model.start_from}-{train.epochs}-{seed}")
             found.setdefault(way, []).append(trial)
             print(f"seed {seed}, {way.title}, {model.image_size} pixels: {trial}", flush=True)
     counts = ", ".join(str(len(splits[name].images)) for name in layout.SPLITS)

@@ -95,7 +95,7 @@ def init(data: Path, start: Start, cores: int, say: Callable[[str], None]) -> No
     division = source.division(stated)
     share = sum(getattr(division, name) for name in ("val", "test") if name not in stated) if division else 0.0
     training = round(len(stated["train"].dataset.images) * (1 - share))
-    suggested = suggest(list(_relative_sizes(images)), _median_side(images), training, start.seconds, cores)
+    suggested = suggest(list(relative_sizes(images)), median_side(images), training, start.seconds, cores)
     summary = f"{len(images):,} images of {place} (format {source.format}), {len(classes)} classes"
     _set_up()
     dump = yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=1000)
@@ -144,7 +144,7 @@ def _size(image: ImageInfo, path: Path) -> tuple[int, int]:
         raise AnnotationError(f"{path}: the image cannot be read: {error}") from error
 
 
-def _relative_sizes(images: list[tuple[ImageInfo, Path]]) -> Iterator[float]:
+def relative_sizes(images: list[tuple[ImageInfo, Path]]) -> Iterator[float]:
     """Yield the side of a square of each object's area, as a part of its image's longer side."""
     for image, path in images:
         if len(image.boxes):
@@ -152,7 +152,8 @@ def _relative_sizes(images: list[tuple[ImageInfo, Path]]) -> Iterator[float]:
             yield from (np.sqrt(sides.prod(axis=1)) / max(_size(image, path))).tolist()
 
 
-def _median_side(images: list[tuple[ImageInfo, Path]]) -> int:
+def median_side(images: list[tuple[ImageInfo, Path]]) -> int:
+    """Return the median of the longer sides, in pixels."""
     # A few hundred tell; files whose annotation states no size would all have to be opened.
     return int(np.median([max(_size(image, path)) for image, path in images[:300]]))
 
