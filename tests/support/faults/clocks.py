@@ -7,9 +7,9 @@ when it leaves that one as it is.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
+import threading
 import time
 from calendar import timegm
 from collections.abc import Mapping
@@ -85,16 +85,28 @@ def jumping(world: World, name: str) -> Happened:
     """
     output, clock = world.output(name, s3=False), _Clock(world, name)
     photos = sorted(world.photos.folder.iterdir())
-    jumps = {len(photos) // 4: HOUR, len(photos) // 2: -HOUR, 3 * len(photos) // 4: 0.0}
+    jumps = [(len(photos) // 4, HOUR), (len(photos) // 2, -HOUR), (3 * len(photos) // 4, 0.0)]
     skews: set[int] = set()
-    read = itertools.count(1)
+    lock, read, shown = threading.Lock(), 0, 0.0
 
     def before(request: Request) -> bool:
-        skews.add(round(_skew(request) / HOUR))
-        image = request.method == "GET" and request.path.startswith("/fault-photos/in/")
-        if image and (offset := jumps.get(next(read))) is not None:
-            clock.set(offset)
-        return True
+        """Jump at the next request that is due, once a request has shown the clock as it stands.
+
+        All images may have been asked for by then. That request's connection is reset, so that it comes again, with
+        the new time.
+        """
+        nonlocal read, shown
+        with lock:
+            skew = round(_skew(request) / HOUR)
+            skews.add(skew)
+            if request.method != "GET" or not request.path.startswith("/fault-photos/in/"):
+                return True
+            read += 1
+            if not jumps or read < jumps[0][0] or skew != round(shown / HOUR):
+                return True
+            shown = jumps.pop(0)[1]
+            clock.set(shown)
+            return False
 
     with moto_server() as endpoint, world.proxy(endpoint) as state:
         client = world.client(endpoint)
