@@ -28,8 +28,8 @@ class Member:
 # fitted on the best 500 proposals of each image, so that the cached features of VOC take about 2 GB.
 _CROPS = {"regions": 16, "batch_size": 8, "proposals": 500}
 
-# A step has one label for each image, where other members have one for each of many regions. Its gradient is so
-# uncertain that the pre-trained trunk needs a lower rate: docs/family.md has the figures.
+# With the rate of the others the single object learns less, probably because a step has only one label for each image:
+# docs/family.md has the figures.
 _FEW_LABELS = {"backbone_rate": 0.03}
 
 # The order is that of the story in docs/family.md.
