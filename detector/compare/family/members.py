@@ -30,11 +30,11 @@ _CROPS = {"regions": 16, "batch_size": 8, "proposals": 500}
 
 # With the rate of the others the single object learns less, probably because a step has only one label for each image:
 # docs/family.md has the figures.
-_FEW_LABELS = {"backbone_rate": 0.03}
+_SLOW_TRUNK = {"backbone_rate": 0.03}
 
 # The order is that of the story in docs/family.md.
 MEMBERS = {
-    "single_object": Member("single object", {"name": "single_object", "head": "softmax"}, _FEW_LABELS),
+    "single_object": Member("single object", {"name": "single_object", "head": "softmax"}, _SLOW_TRUNK),
     "sliding_window": Member("sliding window", {"name": "sliding_window", "head": "softmax"}, _CROPS),
     "rcnn": Member("R-CNN (softmax)", {"name": "rcnn", "head": "softmax"}, _CROPS),
     "rcnn_svm": Member("R-CNN (SVM)", {"name": "rcnn", "head": "svm"}, _CROPS),
